@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Config,
     /// Print the policy of every method, and the source of each value
     Policy,
-    /// Create, rotate and list keys
+    /// Create, rotate, replace and list keys
     Keys {
         #[command(subcommand)]
         command: Keys,
@@ -87,12 +87,21 @@ pub(crate) enum Keys {
         /// The folder with the secrets of auth [default: auth.keys_dir, or "keys" in the data folder]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// Do not wait between steps
+        /// Do not wait between steps: the services may refuse valid access tokens
         ///
-        /// Use it to replace a stolen key: three runs remove it at once. The services then refuse all access tokens
-        /// that it signed, and clients obtain new ones with their refresh tokens.
+        /// One step may leave a stolen key trusted. `trellis keys replace` removes all old keys.
         #[arg(long)]
         now: bool,
+    },
+    /// Replace all keys that sign access tokens by a new one at once, for example after a theft
+    ///
+    /// Removes the keys of every state. Copy the changed file to every replica of auth at once; running processes load it
+    /// without a restart. The services then refuse every access token that was issued before. Clients obtain new ones
+    /// with their refresh tokens, so that users stay signed in.
+    Replace {
+        /// The folder with the secrets of auth [default: auth.keys_dir, or "keys" in the data folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
     /// List the keys that sign access tokens, and their states
     List {

@@ -76,6 +76,9 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Keys { command: cli::Keys::Rotate { dir, now } }) => {
             print(&rotation::rotate(&rotation::folder(dir, load)?, now)?)
         }
+        Some(Command::Keys { command: cli::Keys::Replace { dir } }) => {
+            print(&rotation::replace(&rotation::folder(dir, load)?)?)
+        }
         Some(Command::Keys { command: cli::Keys::List { dir } }) => {
             print(&rotation::list(&rotation::folder(dir, load)?)?)
         }

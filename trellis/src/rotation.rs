@@ -1,4 +1,4 @@
-//! The commands that rotate and list the keys of access tokens.
+//! The commands that rotate, replace and list the keys of access tokens.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,16 @@ pub(crate) fn folder(named: Option<PathBuf>, load: impl Fn() -> Result<Config, S
         return Ok(named);
     }
     let config = load()?;
-    if config.auth.keys_dir.is_empty() { config.generated_keys_dir() } else { Ok(config.auth.keys_dir.into()) }
+    let folder =
+        if config.auth.keys_dir.is_empty() { config.generated_keys_dir()? } else { config.auth.keys_dir.into() };
+    if Keys::exist(&folder) {
+        return Ok(folder);
+    }
+    Err(format!(
+        "{} has no access.keys: name the folder with the secrets of auth with --dir, for example --dir keys/auth, or set \
+         auth.keys_dir",
+        folder.display()
+    ))
 }
 
 /// Takes the next step in `folder`. Returns what changed and what to do next.
@@ -47,6 +56,19 @@ fn done(step: &Step) -> String {
             ids.join(", ")
         ),
     }
+}
+
+/// Replaces all keys in `folder` by a new one. Returns what changed and what to do next.
+pub(crate) fn replace(folder: &Path) -> Result<String, String> {
+    let removed = Keys::replace(folder, ClockAndRng::system().now()).map_err(|e| e.to_string())?;
+    Ok(format!(
+        "removed: {}; a new key signs\n\
+         next: copy the file to every replica of auth at once. A replica with the old file still issues and publishes the \
+         old keys.\n\
+         Replicas read the file within two seconds, and all other processes fetch the keys within identity.keys_refresh. \
+         Then every access token that was issued before is refused; clients obtain new ones with their refresh tokens.",
+        removed.join(", ")
+    ))
 }
 
 fn refusal(early: TooEarly) -> String {

@@ -77,6 +77,12 @@ impl Keys {
         secret_file::write_new(&folder.join(REFRESH), &refresh).map_err(bad)
     }
 
+    /// Whether `folder` has a set of keys.
+    pub fn exist(folder: &Path) -> bool {
+        // If that cannot be determined, opening it reports why.
+        folder.join(ACCESS).try_exists().unwrap_or(true)
+    }
+
     /// Loads the keys in `folder`.
     pub fn open(folder: &Path) -> Result<Self, KeysError> {
         let opened = version(&folder.join(ACCESS));
@@ -88,15 +94,23 @@ impl Keys {
 
     /// Takes the next step of a rotation in `folder`, under a lock: of two concurrent rotations, one is refused.
     pub fn rotate(folder: &Path, now: Timestamp, is_forced: bool) -> Result<Result<Step, TooEarly>, KeysError> {
-        let lock = fs::File::open(folder).map_err(|e| KeysError(format!("{}: {e}", folder.display())))?;
-        let taken = |_| KeysError(format!("{}: another process is changing these keys; try again", folder.display()));
-        lock.try_lock().map_err(taken)?;
+        let _lock = lock(folder)?;
         let mut ring = read_ring(folder)?;
         let step = ring.rotate(now, is_forced);
         if step.is_ok() {
-            secret_file::replace(&folder.join(ACCESS), &ring.to_text()).map_err(|e| unwritable(folder, &e))?;
+            write_ring(folder, &ring)?;
         }
         Ok(step)
+    }
+
+    /// Replaces all keys of access tokens in `folder` by a new one that signs, under the same lock. Returns the ids of
+    /// the removed keys.
+    pub fn replace(folder: &Path, now: Timestamp) -> Result<Vec<String>, KeysError> {
+        let _lock = lock(folder)?;
+        let mut ring = read_ring(folder)?;
+        let removed = ring.replace(now);
+        write_ring(folder, &ring)?;
+        Ok(removed)
     }
 
     /// Reads the set of keys in `folder` for display.
@@ -216,6 +230,18 @@ fn read_ring(folder: &Path) -> Result<KeyRing, KeysError> {
     read(&path, KeyRing::parse)
 }
 
+fn write_ring(folder: &Path, ring: &KeyRing) -> Result<(), KeysError> {
+    secret_file::replace(&folder.join(ACCESS), &ring.to_text()).map_err(|e| unwritable(folder, &e))
+}
+
+/// Locks `folder` against other changes, until the returned file is dropped.
+fn lock(folder: &Path) -> Result<fs::File, KeysError> {
+    let opened = fs::File::open(folder).map_err(|e| KeysError(format!("{}: {e}", folder.display())))?;
+    let taken = |_| KeysError(format!("{}: another process is changing these keys; try again", folder.display()));
+    opened.try_lock().map_err(taken)?;
+    Ok(opened)
+}
+
 fn read_refresh(path: &Path) -> Result<(Seal, hmac::Key), KeysError> {
     read(path, |text| {
         let key = BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| "is not a key file")?;
@@ -225,7 +251,10 @@ fn read_refresh(path: &Path) -> Result<(Seal, hmac::Key), KeysError> {
 }
 
 fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, KeysError> {
-    let bad = |why: &str| KeysError(format!("{}: {why}; make keys with `trellis keys auth`", path.display()));
+    let folder = path.parent().unwrap_or(Path::new("DIR")).display();
+    let bad = |why: &str| {
+        KeysError(format!("{}: {why}; create keys with `trellis keys auth --out {folder}`", path.display()))
+    };
     let exposed = |e: secret_file::SecretFileError| match e {
         secret_file::SecretFileError::Exposed { .. } => KeysError(format!("{}: {e}", path.display())),
         secret_file::SecretFileError::Io(_) => bad(&e.to_string()),
@@ -272,7 +301,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let missing = refusal(folder);
-        assert!(missing.contains("access.keys") && missing.contains("trellis keys auth"), "{missing}");
+        assert!(missing.contains("access.keys") && missing.contains("`trellis keys auth --out /"), "{missing}");
         Keys::create(folder).unwrap();
         for (file, bad) in [(REFRESH, "no base64!"), (REFRESH, "c2hvcnQ="), (ACCESS, "signing 0 c2hvcnQ=")] {
             fs::write(folder.join(file), bad).unwrap();

@@ -318,6 +318,18 @@ fn keys_and_shell_completions_are_generated() {
 }
 
 #[test]
+fn keys_command_without_keys_names_the_flag_dir() {
+    let mesh = Mesh::new(&[], Ports::free());
+    for command in ["list", "rotate", "replace"] {
+        let line = error_line(&run(&mesh, &["keys", command]));
+        assert!(line.contains("access.keys") && line.contains("--dir keys/auth"), "{command}: {line}");
+    }
+    let folder = mesh.folder().join("none");
+    let line = error_line(&run(&mesh, &["keys", "list", "--dir", folder.to_str().unwrap()]));
+    assert!(line.contains(&format!("`trellis keys auth --out {}`", folder.display())), "{line}");
+}
+
+#[test]
 fn cleartext_beyond_the_loopback_is_refused_unless_allowed() {
     let mut mesh = Mesh::new(&[], Ports::free());
     mesh.set("REDIS__URL", "redis://user:hunter2@192.0.2.1:6379/");

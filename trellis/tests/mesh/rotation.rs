@@ -1,8 +1,9 @@
-//! Rotates the key of access tokens in a mesh under load: two replicas of auth, of which one takes each step later than
-//! the other.
+//! Rotates and replaces the keys of access tokens in a mesh: two replicas of auth, of which one takes each step later
+//! than the other.
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -12,7 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL},
+};
+use kit::jwt::AccessKey;
 use proto::{auth::v1::RefreshTokenRequest, messaging::v1::ListConversationsRequest};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -80,6 +85,11 @@ impl Bench {
     /// Takes a step at the first replica, and some time later at the second.
     async fn step(&self) {
         rotate(&self.folders[0]);
+        self.distribute().await;
+    }
+
+    /// Waits until the first replica has taken its file over, and brings the file to the second.
+    async fn distribute(&self) {
         self.has_taken_over(0).await;
         tokio::time::sleep(4 * REFRESH).await;
         bring(&self.folders[0], &self.folders[1]);
@@ -109,8 +119,13 @@ impl Bench {
 }
 
 fn rotate(folder: &Path) {
+    change(folder, &["rotate", "--now"]);
+}
+
+/// Runs a command of `trellis keys` that changes the set.
+fn change(folder: &Path, arguments: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
-    let output = command.args(["keys", "rotate", "--now", "--dir"]).arg(folder).output().unwrap();
+    let output = command.arg("keys").args(arguments).arg("--dir").arg(folder).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("next: copy the file to every replica of auth"), "{output:?}");
 }
@@ -125,6 +140,26 @@ fn bring(from: &Path, to: &Path) {
 fn states(folder: &Path) -> [usize; 3] {
     let text = fs::read_to_string(folder.join("access.keys")).unwrap();
     ["next ", "signing ", "retiring "].map(|state| text.lines().filter(|line| line.starts_with(state)).count())
+}
+
+/// Tokens with the claims of `token`, one signed by each key in the folder: a thief of the file can sign them.
+fn forged(folder: &Path, token: &str) -> Vec<String> {
+    let claims = BASE64URL.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims = serde_json::from_slice(&claims).unwrap();
+    let text = fs::read_to_string(folder.join("access.keys")).unwrap();
+    let keys = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit(' ').next().unwrap());
+    keys.map(|key| AccessKey::from_pkcs8(&BASE64.decode(key).unwrap()).unwrap().sign(&claims).unwrap()).collect()
+}
+
+/// Adds a key as `next` to a set without one, as an operator who merges two files does.
+fn add_next(folder: &Path) {
+    let other = make_keys();
+    let added = fs::read_to_string(other.path().join("auth/access.keys")).unwrap();
+    let added = added.lines().find(|line| line.starts_with("signing ")).unwrap().replacen("signing", "next", 1);
+    let text = fs::read_to_string(folder.join("access.keys")).unwrap();
+    fs::write(folder.join("unfinished"), format!("{text}{added}\n")).unwrap();
+    fs::set_permissions(folder.join("unfinished"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(folder.join("unfinished"), folder.join("access.keys")).unwrap();
 }
 
 /// The id of the key that signed a token.
@@ -214,6 +249,40 @@ async fn key_is_rotated_under_load_without_a_rejected_token() {
     let refused = send().await.unwrap_err();
     assert_eq!(reason(&refused), "TOKEN_INVALID", "{refused:?}");
     fresh.messaging().list_conversations(fresh.request(ListConversationsRequest::default())).await.unwrap();
+}
+
+/// A regression: the three runs of `rotate --now` that the documentation required left a stolen key trusted if the set
+/// had a `next` or a `retiring` key.
+#[tokio::test(flavor = "multi_thread")]
+async fn replacement_invalidates_the_tokens_of_all_old_keys() {
+    let bench = Bench::start().await;
+    bench.step().await;
+    bench.step().await;
+    add_next(&bench.folders[0]);
+    bench.distribute().await;
+    assert_eq!(states(&bench.folders[1]), [1, 1, 1]);
+    let user = bench.gateway.sign_up("user").await;
+    let send = async |token: &str| {
+        let mut request = Request::new(ListConversationsRequest::default());
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        user.messaging().list_conversations(request).await
+    };
+    let stolen = forged(&bench.folders[0], &user.tokens.access_token);
+    assert_eq!(stolen.len(), 3);
+    for token in &stolen {
+        send(token).await.expect("a token of each key is valid, whatever the key's state");
+    }
+
+    change(&bench.folders[0], &["replace"]);
+    bench.distribute().await;
+    assert_eq!(states(&bench.folders[1]), [0, 1, 0]);
+    for token in stolen.iter().chain([&user.tokens.access_token]) {
+        let refused = send(token).await.unwrap_err();
+        assert_eq!(reason(&refused), "TOKEN_INVALID", "signed by {}: {refused:?}", kid(token));
+    }
+    let request = RefreshTokenRequest { refresh_token: user.tokens.refresh_token.clone() };
+    let refreshed = user.auth().refresh_token(Request::new(request)).await.unwrap().into_inner().tokens.unwrap();
+    send(&refreshed.access_token).await.expect("the session continues with a token of the new key");
 }
 
 #[test]

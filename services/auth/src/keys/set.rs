@@ -116,6 +116,14 @@ impl KeyRing {
         Ok(Step::Promoted(id))
     }
 
+    /// Replaces all keys, whatever their states, by one new signing key. Returns the ids of the removed keys: every
+    /// token that one of them signed becomes invalid.
+    pub fn replace(&mut self, now: Timestamp) -> Vec<String> {
+        let removed = self.0.iter().map(|entry| entry.id().to_owned()).collect();
+        *self = Self::generate(now);
+        removed
+    }
+
     /// The key that signs.
     pub(crate) fn signing(&self) -> &Arc<AccessKey> {
         &self.of(KeyState::Signing).next().expect("every constructor checks that one key is signing").key
@@ -170,7 +178,7 @@ impl KeyRing {
 }
 
 const HEAD: &str = "# The keys of access tokens: STATE, since when (seconds since 1970), PKCS#8 in base64.\n\
-                    # `trellis keys rotate` changes this file; docs/keys.md has the procedure.\n";
+                    # `trellis keys rotate` and `replace` change this file; docs/keys.md has the procedures.\n";
 
 impl Entry {
     fn generate(state: KeyState, since: Timestamp) -> Self {
@@ -232,6 +240,30 @@ mod tests {
         assert_eq!(ring.rotate(at(end - 1), false), Err(TooEarly { state: KeyState::Retiring, wait }));
         assert_eq!(ring.rotate(at(end), false), Ok(Step::Removed(vec![first])));
         assert_eq!(ids(&ring), [second]);
+    }
+
+    /// A regression: after three forced steps from the states `retiring` and `next`, an old key was still trusted.
+    #[test]
+    fn replacement_removes_the_keys_of_every_state() {
+        let signing = KeyRing::generate(at(0));
+        let mut next = signing.clone();
+        next.rotate(at(1), true).unwrap();
+        let mut retiring = next.clone();
+        retiring.rotate(at(2), true).unwrap();
+        // A set that an operator has merged.
+        let mut all = retiring.clone();
+        all.0.push(Entry::generate(KeyState::Next, at(3)));
+        for mut ring in [signing, next, retiring, all] {
+            let old = ids(&ring);
+            let mut removed = ring.replace(at(4));
+            assert_eq!(removed.len(), old.len());
+            removed.retain(|id| !old.contains(id));
+            assert_eq!(removed, [""; 0]);
+            let list: Vec<_> = ring.list().collect();
+            assert!(matches!(list[..], [(_, KeyState::Signing, since)] if since == at(4)), "{list:?}");
+            assert!(!old.contains(&ids(&ring)[0]), "the key is new");
+            assert_eq!(KeyRing::parse(&ring.to_text()).unwrap().jwks(), ring.jwks());
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The configuration of the whole binary: one section per part.
 
+#[cfg(test)]
+mod documented;
 mod effects;
 mod ranges;
 
@@ -199,9 +201,12 @@ impl Config {
         effects::is_idle(self, key)
     }
 
-    /// The output of `trellis config`: secrets are masked, and `auto` has a comment with its effect.
+    /// The output of `trellis config`: secrets are masked, the data folder is resolved, and `auto` has a comment with its
+    /// effect.
     pub(crate) fn print(&self) -> Result<String, String> {
-        let text = config::print(self).map_err(|e| e.to_string())?;
+        // Without a home folder, only a process that needs the data folder fails.
+        let data_dir = self.data_dir().map_or_else(|_| String::new(), |folder| folder.display().to_string());
+        let text = config::print(&Self { data_dir, ..self.clone() }).map_err(|e| e.to_string())?;
         let open = "\ndirectory = \"auto\"\n";
         let why = "\n# \"all\" for `trellis` alone, which runs all parts; \"contacts\" for `trellis users`";
         Ok(text.replace(open, &format!("{why}{open}")))

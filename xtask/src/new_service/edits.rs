@@ -31,6 +31,11 @@ pub(super) fn all(session: &Session, wiring: &'static str) -> Result<Vec<Edit>, 
         ),
         edit(
             "docs/configuration.md",
+            "| members of a conversation |",
+            "| items of a user in {{name}} | 1 000 | `{{name}}.items_per_user` | `RESOURCE_EXHAUSTED` |\n",
+        ),
+        edit(
+            "docs/configuration.md",
             "| `gateway.default_rate_requests` |",
             "| `{{name}}.pool_size` | `1` | `10000` |  |\n| `{{name}}.items_per_user` | `1` | `1000000` |  |\n",
         ),

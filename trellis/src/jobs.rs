@@ -111,16 +111,23 @@ async fn change(config: &Config, change: Change, ids: &[Uuid]) -> Result<String,
         left = rest;
     }
     let changed = ids.len() - left.len();
-    let counted = format!("{changed} {} {}", if changed == 1 { "job is" } else { "jobs are" }, change.outcome());
-    let Some(first) = left.first() else { return Ok(counted) };
+    let Some(first) = left.first() else { return Ok(changed_jobs(changed, change)) };
     let why = unchanged(find(config, *first).await?);
-    Err(format!("{counted}; {} not, such as {first}: {why}", left.len()))
+    Err(match (changed, left.len()) {
+        (0, 1) => format!("job {first} was not changed: {why}"),
+        (0, others) => format!("none of the {others} jobs was changed; job {first}: {why}"),
+        (_, others) => format!("{}; {others} not changed; job {first}: {why}", changed_jobs(changed, change)),
+    })
+}
+
+fn changed_jobs(count: usize, change: Change) -> String {
+    format!("{count} {} {}", if count == 1 { "job is" } else { "jobs are" }, change.outcome())
 }
 
 /// Why a job was not changed, and what the operator can do.
 fn unchanged(job: Option<Listed>) -> String {
     match job {
-        None => "there is no such job".to_owned(),
+        None => "there is no job with this id; `trellis jobs list` prints the ids".to_owned(),
         Some(job) if job.state == State::Running => format!(
             "a process runs it, and its lease ends at {} unless that process renews it; if that process has ended, wait \
              until then, or use trellis jobs retry --force",
@@ -149,7 +156,15 @@ async fn jobs(config: &Config, service: Service, filter: &Filter) -> Result<Vec<
 async fn connect(config: &Config, service: Service) -> Result<Operator, String> {
     let (name, url) = (service.name(), service.section(config).database_url);
     let location = if url.expose().is_empty() {
-        Location::Sqlite(config.data_dir()?.join(format!("{name}.db")))
+        let file = config.data_dir()?.join(format!("{name}.db"));
+        if !file.exists() {
+            return Err(format!(
+                "{} does not exist: name the folder with the data with --set data_dir=DIR, or the database with \
+                 {name}.database_url; a first start of trellis creates it",
+                file.display()
+            ));
+        }
+        Location::Sqlite(file)
     } else {
         Location::Postgres(url.clone())
     };

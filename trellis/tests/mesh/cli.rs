@@ -271,7 +271,7 @@ fn secrets_are_masked() {
 }
 
 #[test]
-fn config_shows_the_directory_visibility_and_its_source() {
+fn config_shows_the_values_that_defaults_resolve_to() {
     let printed = |settings: &[(&str, &str)]| {
         let mut mesh = Mesh::new(&["config"], Ports::free());
         for (key, value) in settings {
@@ -285,6 +285,8 @@ fn config_shows_the_directory_visibility_and_its_source() {
     assert!(open.contains(&format!("{why}\ndirectory = \"auto\"\n")), "{open}");
     let chosen = printed(&[("USERS__DIRECTORY", "contacts")]);
     assert!(chosen.contains("\ndirectory = \"contacts\"\n") && !chosen.contains('#'), "{chosen}");
+    let folder = open.lines().next().unwrap_or_default().to_owned();
+    assert!(folder.starts_with("data_dir = \"/") && folder.ends_with("/trellis\""), "the resolved folder: {folder}");
 }
 
 #[test]
@@ -327,6 +329,14 @@ fn keys_command_without_keys_names_the_flag_dir() {
     let folder = mesh.folder().join("none");
     let line = error_line(&run(&mesh, &["keys", "list", "--dir", folder.to_str().unwrap()]));
     assert!(line.contains(&format!("`trellis keys auth --out {}`", folder.display())), "{line}");
+}
+
+#[test]
+fn jobs_command_without_data_names_its_settings() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let line = error_line(&run(&mesh, &["jobs", "list"]));
+    assert!(line.contains("auth.db does not exist") && line.contains("--set data_dir=DIR"), "{line}");
+    assert!(line.contains("auth.database_url"), "{line}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ scenario("a conversation opens at its first unread message, and only messages on
   assert.ok((await unread()) > 10, "the last messages were not on screen");
   assert.ok(await message(adas, "Line 40.").getByText("Sent").isVisible());
 
-  // The author of a request is not told what is read before it is accepted.
+  // The author of a request does not see read marks before it is accepted.
   await bobs.getByRole("group", { name: "Request" }).getByRole("button", { name: "Accept" }).click();
   await bobs.getByRole("button", { name: "Newest messages" }).click();
   await message(adas, "Line 40.").getByText("Read").waitFor();

@@ -26,7 +26,7 @@ function userIdOf({ session: { state } }: Trellis): string {
   return state.kind === "signedIn" ? state.userId : "";
 }
 
-test("two sessions in one process talk with each other, longer than their tokens live", { timeout: 60_000 }, async () => {
+test("two sessions in one process outlive their access tokens", { timeout: 60_000 }, async () => {
   const [adas, bobs] = [createTrellis({ baseUrl: server.url }), createTrellis({ baseUrl: server.url })];
   await adas.session.signUp(ada);
   await bobs.session.signUp(bob);

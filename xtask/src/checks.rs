@@ -10,6 +10,7 @@ mod names;
 pub(crate) mod parts;
 mod sources;
 mod statements;
+mod test_names;
 
 use std::{cell::OnceCell, collections::BTreeSet, fs, process::Command};
 
@@ -68,6 +69,7 @@ fn all<'a>(session: &'a Session, tools: &'a Tools<'a>) -> Vec<Check<'a>> {
             Box::new(|| statements::check(session)),
         ),
         ("named tests", "name a module or test that exists, with its path", Box::new(|| named::tests(session))),
+        ("test names", "shorten the name to 60 characters", Box::new(|| test_names::check(session))),
         ("ports of tests", "use ports::reserve()", Box::new(|| sources::ports(session))),
         ("language", "use the term of docs/GLOSSARY.md", Box::new(|| language::check(session))),
         ("migrations", "give both databases the same files", Box::new(|| migrations(session))),

@@ -16,7 +16,7 @@ use crate::{python::Python, session::Session, tally::Tally};
 /// The page.
 const PAGE: &str = "docs/writing-a-service.md";
 /// The checks of `cargo xtask ci` that compile nothing, and that a new service may fail.
-const CHECKS: [&str; 11] = [
+const CHECKS: [&str; 12] = [
     "formatting",
     "import rules",
     "services",
@@ -25,6 +25,7 @@ const CHECKS: [&str; 11] = [
     "places",
     "statements that wait",
     "named tests",
+    "test names",
     "ports of tests",
     "language",
     "migrations",

@@ -117,7 +117,7 @@ impl Lease {
         }
     }
 
-    /// The outcome of the call says nothing about the server.
+    /// The outcome of the call does not depend on the server, and so does not count for its health.
     pub(super) fn unused(&self) {
         self.server.unused();
     }

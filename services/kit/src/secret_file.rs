@@ -73,7 +73,7 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
-/// Why the folder `path` could not be created, where the system's error says only that something exists.
+/// Why the folder `path` could not be created. The system's error states only that something exists.
 pub fn folder_error(path: &Path, error: io::Error) -> io::Error {
     if path.exists() && !path.is_dir() {
         return io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder");

@@ -5,17 +5,17 @@ use super::{
     harness::{Mesh, Ports, Store, fresh_database},
 };
 
-/// A server in the middle of a start refuses connections too, so the process waits, and says so.
+/// A server in the middle of a start refuses connections too, so the process waits, and logs that.
 #[test]
 fn refused_database_connection_is_logged_at_once_and_explained() {
     let mesh = Mesh::new(&[], Ports::free());
     let output = run(&mesh, &["--set", "users.database_url=postgres://u:hunter2@127.0.0.1:1/none"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    let (first, last) = (said.lines().next().unwrap(), said.lines().last().unwrap());
-    assert!(first.contains("does not accept connections yet"), "{said}");
+    let log = String::from_utf8(output.stderr).unwrap();
+    let (first, last) = (log.lines().next().unwrap(), log.lines().last().unwrap());
+    assert!(first.contains("does not accept connections yet"), "{log}");
     let why = "users.database_url: connection refused: is PostgreSQL running at 127.0.0.1:1?";
-    assert!(!output.status.success() && last == format!("trellis: {why}"), "{said}");
-    assert!(!said.contains("hunter2"), "{said}");
+    assert!(!output.status.success() && last == format!("trellis: {why}"), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -231,7 +231,7 @@ impl Mesh {
         let pid = self.child.as_ref().expect("the process runs").id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let found = status.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| *name == row);
-        found.and_then(|(_, said)| said.split_whitespace().next()).unwrap().parse().unwrap()
+        found.and_then(|(_, value)| value.split_whitespace().next()).unwrap().parse().unwrap()
     }
 
     /// kill -9.

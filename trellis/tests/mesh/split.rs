@@ -87,7 +87,7 @@ impl Processes {
 }
 
 /// The gateway's readiness status, and whether its verbose form reports users as reachable.
-async fn gateway_says(ports: Ports) -> (u16, bool) {
+async fn gateway_readiness(ports: Ports) -> (u16, bool) {
     let Ok(response) = web::get(ports.gateway, "/readyz?verbose").await else { return (0, false) };
     (response.status, String::from_utf8_lossy(&response.body).contains("[+]users ok"))
 }
@@ -96,7 +96,7 @@ async fn gateway_says(ports: Ports) -> (u16, bool) {
 async fn wait_for_users(ports: Ports, reached: bool) {
     let waiting = async {
         loop {
-            let (status, users) = gateway_says(ports).await;
+            let (status, users) = gateway_readiness(ports).await;
             assert_eq!(status, 200, "a gateway is ready while it can work itself");
             if users == reached {
                 return;
@@ -194,9 +194,9 @@ async fn key_of_another_service_is_refused() {
     let file = keys.path().join("auth.key").to_str().unwrap().to_owned();
     process.set("IDENTITY__KEY_FILE", &file);
     let output = process.command().output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
     let why = format!("identity.key_file: {file} does not match users.pub in identity.trusted_dir");
-    assert!(said.ends_with(&format!("trellis: {why}; use the key file of users\n")), "{said}");
+    assert!(log.ends_with(&format!("trellis: {why}; use the key file of users\n")), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

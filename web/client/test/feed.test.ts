@@ -53,7 +53,7 @@ async function collect(parts: FeedParts): Promise<string[]> {
   return events;
 }
 
-test("a lost stream is resumed from the newest cursor, without duplicates", async () => {
+test("a lost stream resumes at the newest cursor, without repeats", async () => {
   const { parts, requests } = play([caughtUp, entryEvent(1), entryEvent(2), networkFailure()], [entryEvent(2), entryEvent(3), caughtUp]);
   const events = await collect(parts);
   assert.deepEqual(events, ["live", "1", "2", "reconnecting", "3", "live", "reconnecting", "reconnecting", "end"]);
@@ -110,7 +110,7 @@ test("the end of the session ends the feed", async () => {
   assert.deepEqual(await collect(parts), ["reconnecting", "end"]);
 });
 
-test("the feed leaves a stopping server at once, without a reconnecting event", async () => {
+test("the feed leaves a stopping server at once and silently", async () => {
   const stopping = refusal(Code.Unavailable, "SERVER_STOPPING");
   const { parts } = play([caughtUp, entryEvent(1), stopping], [entryEvent(2), caughtUp]);
   assert.deepEqual((await collect(parts)).slice(0, 4), ["live", "1", "2", "live"]);

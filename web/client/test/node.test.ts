@@ -129,7 +129,7 @@ async function events(headers: Record<string, string> = {}): Promise<(string | u
   return cases;
 }
 
-test("a session in Node.js keeps its refresh token in memory, and ends with it", async () => {
+test("a session in Node.js keeps its refresh token in memory", async () => {
   assert.deepEqual(trellis.session.state, { kind: "signedIn", userId: "u" });
   const token = await trellis.session.accessToken();
   assert.equal(await trellis.session.replace(token), `access ${server.issued}`);
@@ -151,7 +151,7 @@ test("a stream of the user's own service carries the access token", async () => 
   await trellis.session.signOut();
 });
 
-test("a stream whose token the server refuses is opened once more with a new token", async () => {
+test("a stream with a refused token reopens once with a new token", async () => {
   server.refused = `access ${server.issued}`;
   assert.deepEqual(await events(), ["caughtUp"]);
   const opened = [`Subscribe Bearer ${server.refused}`, "RefreshToken none", `Subscribe Bearer access ${server.issued}`];

@@ -87,7 +87,7 @@ function generate(folder: string): void {
   execFileSync(resolve("node_modules/.bin/buf"), ["generate", join(folder, "proto"), "--template", template], { stdio: "pipe" });
 }
 
-test("the packed client compiles, bundles and runs outside the repository, with a custom service", async () => {
+test("the packed client works outside the repository", async () => {
   const folder = mkdtempSync(join(tmpdir(), "trellis-client-"));
   try {
     install(folder);

@@ -75,7 +75,7 @@ test("a browser without a session makes no call", async () => {
   assert.equal(shared.refreshes, 0);
 });
 
-test("an earlier session is resumed, even if the server is unavailable at first", async () => {
+test("an earlier session resumes after the server was unavailable", async () => {
   const shared = new SharedBrowser();
   await shared.tab().signIn("a@example.com", "secret");
   shared.failures = [refusal(Code.Unavailable, "UNAVAILABLE")];

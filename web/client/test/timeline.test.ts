@@ -5,7 +5,7 @@ import type { Entry } from "../src/gen/trellis/messaging/v1/messaging_pb.js";
 import { Timeline } from "../src/timeline.js";
 import { entry } from "./fakes.js";
 
-test("pages and live entries become one sequence, in any order and with duplicates", () => {
+test("pages and live entries in any order become one sequence", () => {
   const timeline = new Timeline();
   const added = [7, 9, 8, 3, 4, 8, 10, 3].map((seq) => timeline.add(entry("c", seq)));
   assert.deepEqual(added, [true, true, true, true, true, false, true, false]);
@@ -13,7 +13,7 @@ test("pages and live entries become one sequence, in any order and with duplicat
   assert.equal(timeline.newest?.seq, 10n);
 });
 
-test("an edit changes its message, and a deletion removes the text permanently", () => {
+test("an edit changes the text, and a deletion removes it for good", () => {
   const timeline = new Timeline();
   const message = { ...entry("c", 1), body: { case: "message", value: { messageNo: 1n, text: "helo" } } } as Entry;
   const change = (seq: number, body: object) => timeline.add({ ...entry("c", seq), createTime: { seconds: 1n, nanos: 0 }, body } as Entry);

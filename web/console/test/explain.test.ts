@@ -30,7 +30,7 @@ function refusal(reason: string, message: string, code: Code): ConnectError {
   return new ConnectError(message, code, undefined, [{ desc: ErrorInfoSchema, value: { reason, domain: "trellis" } }]);
 }
 
-test("a message of an unknown reason is shown only when it is readable prose", () => {
+test("an unknown reason shows its message only if it is prose", () => {
   const shown: [message: string, code: Code, shown: string][] = [
     ["the handle is reserved; choose another", Code.InvalidArgument, "The handle is reserved; choose another."],
     ["messages of this conversation take too much space", Code.ResourceExhausted, "Messages of this conversation take too much space."],
@@ -58,7 +58,7 @@ test("a limit is not called a rate", () => {
   assert.match(explain(new ConnectError("", Code.ResourceExhausted, { "retry-after": "30" })), /too often. Try again in 30 s/);
 });
 
-test("a blocked user and a stranger to a conversation are told what holds", () => {
+test("a blocked user and a non-member see the reason", () => {
   const blocked = refusal("NOT_ACCEPTED", "the other member does not accept messages from you", Code.PermissionDenied);
   assert.equal(explain(blocked), "This person does not accept messages from you.");
   const missing = refusal("CONVERSATION_NOT_FOUND", "there is no such conversation", Code.NotFound);
@@ -74,7 +74,7 @@ function invalidField(field: string, reason: string, description: string): Conne
 }
 
 // The descriptions of services/auth/src/domain/email.rs and services/auth/src/password/prepared.rs.
-test("an e-mail address or a password that the service refuses shows the specific reason", () => {
+test("a refused e-mail address or password shows its reason", () => {
   const shown: [field: string, reason: string, description: string, shown: string][] = [
     ["email", "EMAIL_INVALID", "must be an e-mail address such as ada@example.com", "Enter an e-mail address, such as ada@example.com."],
     ["email", "EMAIL_INVALID", "must not contain invisible characters; delete it and type it by hand", "This address contains invisible characters. Delete it, and type it by hand."],
@@ -101,7 +101,7 @@ test("each rule of a text is named", () => {
   for (const [description, words] of shown) assert.equal(explainViolation("display_name", description), words);
 });
 
-test("a limit on sign-ups says whose it is and how long it lasts", () => {
+test("a limit on sign-ups states its subject and its duration", () => {
   const limited = (seconds: number) =>
     new ConnectError("too many sign-up attempts for this address", Code.ResourceExhausted, undefined, [
       { desc: RetryInfoSchema, value: { retryDelay: { seconds: BigInt(seconds) } } },

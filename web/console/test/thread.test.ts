@@ -93,7 +93,7 @@ test("the unread count matches a model", () => {
   }
 });
 
-test("a message and an addition move the read marks of their users without an event", () => {
+test("a message and an addition move the read mark of their user", () => {
   const model = new Model();
   const conversation = model.conversation();
   const members = ["me", "bob"].map((userId) => create(messaging.MemberSchema, { userId }));
@@ -126,7 +126,7 @@ test("an addition does not mark messages after it", () => {
   assert.deepEqual([thread.readersOf(1n), thread.readersOf(2n)], [["cleo"], []]);
 });
 
-test("a conversation is deserted when the others have left, not while they are only invited", () => {
+test("a conversation is deserted after all other members have left", () => {
   const model = new Model();
   const conversation = create(messaging.ConversationSchema, { conversationId: "c", memberCount: 1, ownerId: "me" });
   const invited = new Thread("me", conversation);
@@ -149,7 +149,7 @@ test("a message that was never on screen is not read", () => {
   assert.equal(thread.readNo, 4n);
 });
 
-test("a change that a page brought first is applied when the stream brings it", () => {
+test("a change in a page is applied when the stream brings it", () => {
   const model = new Model();
   const thread = new Thread("me", model.conversation());
   const value = create(messaging.ConversationUpdatedSchema, { title: "new", etag: "2", titleChanged: true });

@@ -107,15 +107,16 @@ fn paths(page: &str) -> Vec<&str> {
 }
 
 /// The names of the tests in a file: Rust functions, Python functions and classes, and Playwright titles.
-fn declared<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
+pub(super) fn declared<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let function = |keyword: &str, line: &'a str| {
         let (_, rest) = line.split_once(keyword)?;
         Some(&rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())])
     };
     let title = |line: &'a str| {
-        let (_, rest) = line.trim_start().strip_prefix("test")?.split_once(['"', '\'', '`'])?;
-        rest.split(['"', '\'', '`']).next()
+        let rest = line.trim_start().strip_prefix("test")?;
+        let quote = rest.find(['"', '\'', '`'])?;
+        rest[quote + 1..].split(&rest[quote..=quote]).next()
     };
     let of_line = |line: &'a str| match path.rsplit('.').next() {
         Some("rs") => function("fn ", line),
@@ -163,6 +164,7 @@ mod tests {
         assert_eq!(declared("a.rs", "async fn it_is_so() {"), ["it_is_so"]);
         assert_eq!(declared("a.py", "    def test_it(self):"), ["test_it"]);
         assert_eq!(declared("a.ts", "test(\"it is so\", async () => {"), ["it is so"]);
+        assert_eq!(declared("a.ts", "test(\"it's so\", async () => {"), ["it's so"]);
     }
 
     fn there(name: &str) -> bool {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 on_both!(
-    a_change_ends_the_other_sessions_and_needs_the_latest_password,
+    change_ends_other_sessions_and_needs_the_latest_password,
     one_of_eight_concurrent_changes_succeeds,
     no_session_of_the_old_password_survives_a_change,
 );
@@ -121,7 +121,7 @@ fn hash(text: &str) -> PasswordHash {
     PasswordHash(text.to_owned())
 }
 
-async fn a_change_ends_the_other_sessions_and_needs_the_latest_password(location: &Location) {
+async fn change_ends_other_sessions_and_needs_the_latest_password(location: &Location) {
     let store = open(location).await;
     let (ada, first) = active(&*store, "ada@example.org").await;
     let (kept, other) = (session(&ada, &token()), session(&ada, &token()));

@@ -88,7 +88,7 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_connection_too_many_is_closed_and_a_closed_one_frees_its_place() {
+async fn connection_beyond_the_limit_is_closed_until_another_ends() {
     let bench = Bench::new(Limits { connections: 3, ..Limits::default() }).await;
     let mut open = Vec::new();
     for _ in 0..3 {
@@ -108,7 +108,7 @@ async fn one_connection_too_many_is_closed_and_a_closed_one_frees_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_call_too_many_is_refused_and_a_finished_one_frees_its_place() {
+async fn call_beyond_the_limit_is_refused_until_another_ends() {
     let bench = Bench::new(Limits { calls_in_flight: 4, ..Limits::default() }).await;
     let channel = bench.channel().await;
     let waiting: Vec<_> = (0..4).map(|_| bench.call(&channel)).collect();

@@ -111,7 +111,7 @@ function noticeRow(chats: Chats, entry: messaging.Entry): NoticeRow | undefined 
   return text === undefined ? undefined : { kind: "notice", key: `seq ${entry.seq}`, text, time: timeOf(entry) };
 }
 
-/** What an entry says of the members or the title. */
+/** The text of an entry that changes the members or the title. */
 function noticeOf(chats: Chats, { authorId, body }: messaging.Entry): string | undefined {
   const nameOf = (id: string) => isolate(chats.people.get(id).name);
   const author = authorId === chats.userId ? "You" : nameOf(authorId);

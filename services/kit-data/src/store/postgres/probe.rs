@@ -4,7 +4,7 @@ use sqlx::{ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptio
 
 use crate::store::outage::{Probe, Problem};
 
-/// A probe on its own connection: an exhausted pool says nothing about the server.
+/// A probe on its own connection, because an exhausted pool does not mean that the server has failed.
 pub(super) struct PostgresProbe {
     options: PgConnectOptions,
     /// Taken during a probe, so that a cancelled probe closes it.

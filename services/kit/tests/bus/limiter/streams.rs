@@ -79,7 +79,7 @@ async fn streams_of_a_dead_process_become_free() {
 
 /// Regression: a number that changed while Redis was slow was never sent, so the streams counted for another 30 s.
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_a_stopped_process_are_free_although_redis_was_slow() {
+async fn streams_of_a_stopped_process_are_free_after_a_slow_redis() {
     let redis = Redis::start(&[]);
     let [stopping, other] = [patient(&redis.url()), patient(&redis.url())];
     until_shared(&*stopping, true).await;

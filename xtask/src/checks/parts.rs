@@ -15,16 +15,20 @@ struct Listing {
     text: &'static str,
 }
 
-const LISTINGS: [Listing; 11] = [
+const LISTINGS: [Listing; 15] = [
     Listing { path: "proto/trellis/{}/v1/{}.proto", text: "package trellis.{}.v1;" },
     Listing { path: "services/{}/migrations/sqlite", text: "" },
     Listing { path: "services/{}/tests/{}/main.rs", text: "" },
     Listing { path: "trellis/Cargo.toml", text: "\n{}" },
     Listing { path: TABLE, text: "            {}: " },
+    Listing { path: "trellis/src/config/ranges.rs", text: "(\"{}.pool_size\"" },
+    Listing { path: "docs/configuration.md", text: "\n| `{}.pool_size` |" },
     Listing { path: "proto/examples/access_table/table.rs", text: "    (\"{}.v1." },
     Listing { path: "k8s/base/{}.yaml", text: "app.kubernetes.io/name: {}" },
     Listing { path: "k8s/README.md", text: "  --from-literal={}=" },
     Listing { path: "k8s/base/kustomization.yaml", text: "  - {}.yaml" },
+    Listing { path: "k8s/overlays/dev/kustomization.yaml", text: "{name: {}," },
+    Listing { path: "k8s/overlays/production/kustomization.yaml", text: "{name: {}," },
     Listing { path: "k8s/base/config.toml", text: "\n[{}]\n" },
     Listing { path: "k8s/base/config.toml", text: "\n{} = \"http://{}:" },
 ];

@@ -281,7 +281,7 @@ impl Terms {
     }
 }
 
-/// As people say it: `20 per 1h per address, burst 10`.
+/// The text of a quota in `trellis policy`: `20 per 1h per address, burst 10`.
 fn quota(quota: &Quota, each: &str) -> String {
     let (requests, period) = (quota.requests(), kit::config::Span(quota.period()));
     match quota.kind() {

@@ -48,7 +48,7 @@ Commands:
         Fuzz the gateway's parsers, for 600 seconds by default.
   bench gateway [--quick | --full] [--write] [--only TEXT] [--contenders A,B] [--seconds N] [--rounds N]
         Compare the gateway with Envoy, tonic-web, direct gRPC and a bare forwarder: throughput, latency, CPU time per
-        call and memory. HealthChecks two cores and 6 minutes; 90 seconds with --quick. Installs Envoy under target/.
+        call and memory. Needs two cores and 6 minutes; 90 seconds with --quick. Installs Envoy under target/.
         --write updates docs/performance.md.
   bench limiter [--write] [--seconds N] [--rounds N]
         Measure the cost of rate limit decisions on a private Redis. Takes 2 minutes. --write updates

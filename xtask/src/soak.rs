@@ -27,7 +27,7 @@ impl SoakOptions {
     }
 }
 
-/// Fuzzes the gateway's parsers. Returns whether no input failed.
+/// Fuzzes the gateway's parsers. Returns true if no input failed.
 pub(crate) fn run(session: &Session, options: &SoakOptions) -> Result<bool, String> {
     let tools = session.target.join("tools");
     if !tools.join("bin").join(TOOL).exists() {

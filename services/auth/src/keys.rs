@@ -49,7 +49,7 @@ struct Shared {
     opened: Option<Version>,
     access: RwLock<Access>,
     seal: Seal,
-    /// Derived from the same key as `seal`, with a different algorithm and a prefix for its purpose.
+    /// Derives pseudonyms. Its key is the one of `seal`; the algorithm and a prefix of the input separate the two uses.
     pseudonyms: hmac::Key,
 }
 

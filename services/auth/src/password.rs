@@ -163,10 +163,10 @@ impl Hasher {
         self.work(queue, verify).await
     }
 
-    /// Whether a stored hash was made with other parameters than today's.
+    /// Whether a stored hash has other parameters than new hashes.
     pub(crate) fn is_outdated(hashed: &PasswordHash) -> bool {
-        let today = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$");
-        !hashed.0.starts_with(&today)
+        let current = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$");
+        !hashed.0.starts_with(&current)
     }
 
     async fn work<T: Send + 'static>(

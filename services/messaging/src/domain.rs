@@ -192,9 +192,9 @@ pub enum Body {
         message: Uuid,
         /// The message's number.
         number: i64,
-        /// The text from then on; empty once the message was erased.
+        /// The text after the edit. Empty: the message was erased later.
         text: String,
-        /// The message's revision from then on.
+        /// The message's revision after the edit.
         revision: i64,
     },
     /// The author or the owner erased a message.

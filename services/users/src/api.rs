@@ -185,7 +185,7 @@ fn too_many_handles() -> Status {
 }
 
 fn messaging_failed(status: &Status) -> Status {
-    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "messaging did not return a user's contacts");
+    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "the call to messaging for a user's contacts failed; the search is refused");
     error::unavailable("the messaging service")
 }
 

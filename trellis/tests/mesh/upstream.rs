@@ -161,7 +161,7 @@ enum When {
 /// An error code of HTTP/2.
 type Reason = u8;
 
-/// gRPC's table for HTTP/2 error codes: a client gets the same status with and without a gateway.
+/// The gateway maps HTTP/2 error codes to statuses by gRPC's table, as a client does that calls the upstream itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn reset_of_an_upstream_maps_to_the_grpc_status_of_its_code() {
     let (listener, address) = listen().await;

@@ -75,7 +75,7 @@ impl Config {
             if wait.0 >= shortest {
                 let shortest = Span(shortest);
                 return Err(format!(
-                    "database.{key}: {wait} is not below the shortest deadline of a method, {shortest}"
+                    "database.{key}: {wait} is not below {shortest}, the shortest deadline of a method; set a shorter time"
                 ));
             }
         }
@@ -84,8 +84,8 @@ impl Config {
         let sum = Span(self.acquire_timeout.0 + 2 * self.lock_timeout.0);
         if sum.0 >= shortest {
             return Err(format!(
-                "database.acquire_timeout and database.lock_timeout: {} + 2 × {} = {sum} is not below the shortest deadline \
-                 of a method, {}; lower one of them",
+                "database.acquire_timeout and database.lock_timeout: {} + 2 × {} = {sum} is not below {}, the shortest \
+                 deadline of a method; set a shorter time for one of them",
                 self.acquire_timeout,
                 self.lock_timeout,
                 Span(shortest)
@@ -142,8 +142,8 @@ mod tests {
             ("statement", refused(|c| c.statement_timeout = five)),
             ("idle_transaction", refused(|c| c.idle_transaction_timeout = five)),
         ] {
-            let wanted = format!("database.{key}_timeout: 5s is not below the shortest deadline of a method, 5s");
-            assert_eq!(line, wanted);
+            let why = "5s is not below 5s, the shortest deadline of a method; set a shorter time";
+            assert_eq!(line, format!("database.{key}_timeout: {why}"));
         }
         let line = refused(|c| c.statement_timeout = c.lock_timeout);
         assert_eq!(line, "database.lock_timeout: 1500ms is not below database.statement_timeout, 1500ms");
@@ -153,8 +153,8 @@ mod tests {
     fn sum_of_waits_must_be_shorter_than_the_shortest_deadline() {
         let two = Span(Duration::from_secs(2));
         let line = refused(|c| c.lock_timeout = two);
-        let wanted = "database.acquire_timeout and database.lock_timeout: 1s + 2 × 2s = 5s is not below the shortest \
-                      deadline of a method, 5s; lower one of them";
+        let wanted = "database.acquire_timeout and database.lock_timeout: 1s + 2 × 2s = 5s is not below 5s, the \
+                      shortest deadline of a method; set a shorter time for one of them";
         assert_eq!(line, wanted);
         // One key alone would be accepted.
         let one = Span(Duration::from_secs(1));

@@ -203,7 +203,7 @@ impl<D: Database> Drop for Lease<D> {
 
 /// A transaction. Dropping it without [`commit`](Self::commit) rolls it back.
 pub struct Transaction<'p, D: Database> {
-    // Dropped in this order: the next writer of a row starts after the connection has returned.
+    // The fields are dropped in this order: the connection returns to the pool before the next writer of the row starts.
     lease: Lease<D>,
     _places: Vec<Place<Uuid>>,
     _pool: &'p Pool<D>,

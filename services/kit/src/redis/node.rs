@@ -95,7 +95,7 @@ impl Node {
         match resolve(&self.look_up, host, *port).await {
             Ok(found) if !found.is_empty() && !found.contains(connected) => self.misses += 1,
             Ok(_) => self.misses = 0,
-            Err(error) => tracing::debug!(%error, host, "the name of Redis cannot be resolved"),
+            Err(error) => tracing::debug!(%error, host, "the host of redis.url cannot be resolved"),
         }
         self.misses >= MAX_MISSES
     }

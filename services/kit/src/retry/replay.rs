@@ -46,7 +46,8 @@ impl<B> Replay<B> {
 pub struct Again<B>(Arc<Mutex<ReplaySource<B>>>);
 
 impl<B> Again<B> {
-    /// The body from its beginning; the previous one ends. `None`: more was sent than is buffered.
+    /// A body that starts again at the beginning of the request, and ends the previous one. `None`: the request is longer
+    /// than the buffer.
     pub fn body(&self) -> Option<Replay<B>> {
         let mut source = self.0.lock();
         source.kept.as_ref()?;

@@ -140,7 +140,7 @@ fn conversation_page_token_is_its_own_page_or_invalid() {
         let token = Recent::token_after(&last);
         assert_eq!(Recent::parse(7, &token), Ok(Recent { after: (now, id), size: 7 }));
         for corrupted in [corrupted(&mut dice, &token), corrupted_content(&mut dice, &token)] {
-            // Both databases can compare with every time that is read.
+            // Both databases can compare with every time that `parse` accepts.
             let Ok(page) = Recent::parse(7, &corrupted) else { continue };
             assert!((0..=LATEST).contains(&page.after.0.as_micros()), "{corrupted:?}");
         }

@@ -87,7 +87,7 @@ fn empty_bucket_is_not_requested_until_it_refills() {
     lease.learn(100, 300, &BucketResponse { taken: 0, left: 0, full_in: 60_000, wait: 10_000 });
     assert_eq!(lease.look(300, 1), LeaseCheck::Empty(10_000), "the retry delay counts from the response");
     assert_eq!(lease.look(10_099, 1), LeaseCheck::Empty(201));
-    assert_eq!(lease.look(10_100, 1), LeaseCheck::Lacking, "the next request counts from the last request");
+    assert_eq!(lease.look(10_100, 1), LeaseCheck::Lacking, "a request is due 10 s after the last one");
     // A bucket that takes long to fill is still requested every second.
     lease.learn(0, 0, &BucketResponse { taken: 0, left: 0, full_in: 1 << 40, wait: 1 << 39 });
     assert_eq!(lease.look(LONGEST_EMPTY - 1, 1), LeaseCheck::Empty((1 << 39) - LONGEST_EMPTY + 1));

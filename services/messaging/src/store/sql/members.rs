@@ -185,8 +185,8 @@ impl Members for Sql {
 }
 
 impl Sql {
-    /// The read mark of `member`, and the position after reading up to `number`: never back, and never past the newest
-    /// message. Both from one snapshot. `None`: not a member.
+    /// The read mark of `member`, and the read mark after reading up to `number`. The second is never before the first, and
+    /// never after the newest message. Both come from one snapshot. `None`: `member` is not a member.
     async fn position(
         &self,
         id: ConversationId,

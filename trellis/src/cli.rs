@@ -89,7 +89,7 @@ pub(crate) enum Keys {
         dir: Option<PathBuf>,
         /// Do not wait between steps: the services may refuse valid access tokens
         ///
-        /// One step may leave a stolen key trusted. `trellis keys replace` removes all old keys.
+        /// Do not use it for a stolen key: the steps may leave it trusted. `trellis keys replace` removes all old keys.
         #[arg(long)]
         now: bool,
     },

@@ -35,8 +35,7 @@ pub struct Config {
     pub blocked_per_user: u32,
     /// Stored bytes of one conversation's log.
     pub conversation_bytes: u64,
-    /// Stored bytes of the messages, edits and titles of one user, in all conversations of which they are a member. Those in
-    /// conversations that they have left count only beyond the same number.
+    /// Stored bytes of the messages, edits and titles of one user, in all conversations.
     pub user_bytes: u64,
     /// Edits of one message.
     pub edits_per_message: u32,

@@ -142,8 +142,7 @@ pub const MOST_CONTACTS: u32 = 10_000;
 pub struct Quotas {
     /// Stored bytes of one conversation.
     pub conversation_bytes: u64,
-    /// Stored bytes of the messages, edits and titles of one user: in their conversations, and again in those that they
-    /// have left.
+    /// Stored bytes of the messages, edits and titles of one user.
     pub user_bytes: u64,
     /// Edits of one message. An erasure rewrites all of them under the conversation's lock.
     pub edits_per_message: u32,

@@ -143,7 +143,7 @@ impl MessagingStore for Sql {
             .execute(&mut *tx)
             .await?;
         if !new.title.is_empty() {
-            self.charge(&mut tx, new.id, new.creator, stored_size(&entry.body)).await?;
+            self.charge(&mut tx, new.creator, stored_size(&entry.body)).await?;
         }
         insert_entry(&mut tx, &entry).await?;
         tx.commit().await?;
@@ -211,7 +211,7 @@ impl MessagingStore for Sql {
         let stored_bytes = locked.stored_bytes + stored_size(&body);
         self.require_room(stored_bytes)?;
         if title_changed {
-            self.charge(&mut tx, change.conversation, change.actor, stored_size(&body)).await?;
+            self.charge(&mut tx, change.actor, stored_size(&body)).await?;
         }
         sqlx::query(
             "UPDATE conversations SET title = $2, add_policy = $3, revision = $4, stored_bytes = $5 \

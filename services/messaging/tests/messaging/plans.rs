@@ -17,8 +17,8 @@ on_both! {
 /// 20 000 conversations of six members. One user is a member of half of them; a thousand have ten messages each.
 const POSTGRES: &str = "INSERT INTO conversations SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'f', \
      't', gen_random_uuid(), 'all_members', 1, now(), now(), 11, 10, 6, 0 FROM generate_series(1, 20000); \
-     INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing, added_by) SELECT conversation_id, gen_random_uuid(), 1, 0, 'own', NULL FROM conversations, generate_series(1, 5); \
-     INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing, added_by) SELECT conversation_id, '00000000-0000-0000-0000-000000000001', 1, 0, 'own', NULL \
+     INSERT INTO members SELECT conversation_id, gen_random_uuid(), 1, 0, 'own', NULL FROM conversations, generate_series(1, 5); \
+     INSERT INTO members SELECT conversation_id, '00000000-0000-0000-0000-000000000001', 1, 0, 'own', NULL \
      FROM (SELECT conversation_id FROM conversations LIMIT 10000) AS c; \
      INSERT INTO entries SELECT conversation_id, n, n, gen_random_uuid(), NULL, NULL, gen_random_uuid(), \
      now(), 'b' \
@@ -27,8 +27,8 @@ const SQLITE: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FR
      INSERT INTO conversations SELECT randomblob(16), randomblob(16), randomblob(16), x'66', 't', randomblob(16), 'all_members', 1, \
      0, 0, 11, 10, 6, 0 FROM n; \
      WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5) \
-     INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing, added_by) SELECT conversation_id, randomblob(16), 1, 0, 'own', NULL FROM conversations, n; \
-     INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing, added_by) SELECT conversation_id, x'00000000000000000000000000000001', 1, 0, 'own', NULL \
+     INSERT INTO members SELECT conversation_id, randomblob(16), 1, 0, 'own', NULL FROM conversations, n; \
+     INSERT INTO members SELECT conversation_id, x'00000000000000000000000000000001', 1, 0, 'own', NULL \
      FROM (SELECT conversation_id FROM conversations LIMIT 10000); \
      WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10) \
      INSERT INTO entries SELECT conversation_id, n, n, randomblob(16), NULL, NULL, randomblob(16), 0, x'62' \

@@ -1,4 +1,4 @@
-//! The bytes that a user has stored in their conversations are counted exactly and bounded.
+//! The bytes that a user has stored in all conversations are counted exactly and bounded.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     bench::Bench,
     changes::{bounds, by, new_id, new_message, open, people, room, send_text, with_quotas},
     databases::{Database, on_both},
-    locks::{LOCK_CONVERSATION, in_turn},
+    locks::in_turn,
     locks_support::Holder,
 };
 
@@ -26,28 +26,21 @@ on_both! {
     full_user_writes_nowhere_until_a_deletion,
     bytes_of_a_user_are_those_of_messages_edits_and_titles,
     title_of_a_new_conversation_is_charged,
-    departed_member_gets_the_bytes_back_until_the_return,
-    deletion_after_a_departure_frees_the_bytes,
-    bytes_left_behind_are_bounded,
-    bytes_of_members_are_counted_by_the_migration,
+    departed_member_stays_charged_until_the_deletion,
 }
 
 fn quota(user_bytes: u64) -> Quotas {
     Quotas { user_bytes, ..Quotas::default() }
 }
 
-/// The stored count of a user and the bytes that they have left behind, and both sums over the entries that count.
-async fn sizes(location: &Location, user: UserId) -> [(i64, i64); 2] {
+/// The stored count of a user, and the sum over the entries that count.
+async fn sizes(location: &Location, user: UserId) -> (i64, i64) {
     // Titles change without a mark of their own: their entries have the tag 7 in the first byte, 0x3a. The first entry of
     // a conversation has the tag 2, 0x12; all conversations of these tests have a title.
-    let statement = "SELECT p.stored_bytes, p.left_bytes, \
-                     CAST(coalesce(sum(CASE WHEN m.user_id IS NOT NULL THEN length(e.body) + 200 END), 0) AS BIGINT), \
-                     CAST(coalesce(sum(CASE WHEN m.user_id IS NULL THEN length(e.body) + 200 END), 0) AS BIGINT) \
-                     FROM people p LEFT JOIN entries e ON e.author_id = p.user_id \
-                     AND (e.message_no IS NOT NULL OR e.target_no IS NOT NULL OR FIRST IN ('12', '3A')) \
-                     LEFT JOIN members m ON m.conversation_id = e.conversation_id AND m.user_id = p.user_id \
-                     WHERE p.user_id = $1 GROUP BY p.stored_bytes, p.left_bytes";
-    let (stored, left, taken, taken_left) = match location {
+    let statement = "SELECT p.stored_bytes, CAST((SELECT coalesce(sum(length(e.body) + 200), 0) FROM entries e \
+                     WHERE e.author_id = p.user_id AND (e.message_no IS NOT NULL OR e.target_no IS NOT NULL \
+                     OR FIRST IN ('12', '3A'))) AS BIGINT) FROM people p WHERE p.user_id = $1";
+    match location {
         Location::Postgres(url) => {
             let mut connection = PgConnection::connect(url.expose()).await.unwrap();
             connection.execute("SET search_path TO messaging").await.unwrap();
@@ -59,15 +52,14 @@ async fn sizes(location: &Location, user: UserId) -> [(i64, i64); 2] {
             let statement = statement.replace("FIRST", "hex(substr(e.body, 1, 1))");
             sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(user.0).fetch_one(&mut connection).await.unwrap()
         }
-    };
-    [(stored, taken), (left, taken_left)]
+    }
 }
 
-/// Checks that both counts of a user are exact, and returns them.
-async fn exact(location: &Location, user: UserId) -> (i64, i64) {
-    let [(stored, taken), (left, taken_left)] = sizes(location, user).await;
-    assert_eq!((stored, left), (taken, taken_left), "{user}");
-    (stored, left)
+/// Checks that the count of a user is exact, and returns it.
+async fn exact(location: &Location, user: UserId) -> i64 {
+    let (stored, taken) = sizes(location, user).await;
+    assert_eq!(stored, taken, "{user}");
+    stored
 }
 
 async fn is_full(store: &Store, id: ConversationId, author: UserId) -> bool {
@@ -113,7 +105,7 @@ async fn bytes_of_a_user_are_those_of_messages_edits_and_titles(location: &Locat
     store.update(by(bob, id), &Details::titled("Coffee")).await.unwrap();
     send_text(&store, id, ada, "hello").await;
     for user in [ada, bob] {
-        assert!(exact(location, user).await.0 > 0);
+        assert!(exact(location, user).await > 0);
     }
     store.erase(by(ada, id), sent.id).await.unwrap();
     for user in [ada, bob] {
@@ -144,178 +136,23 @@ async fn title_of_a_new_conversation_is_charged(location: &Location) {
     assert_eq!(opened.len(), 2, "each title counts its 1 000 bytes and the overhead");
     exact(location, ada).await;
     store.insert(&titled(""), &bounds(100)).await.expect("a conversation without a title is not charged");
-    // The creator gets the bytes back on departure.
-    store.remove(by(ada, opened[0]), ada).await.unwrap();
-    store.insert(&titled(&"t".repeat(1_000)), &bounds(100)).await.unwrap();
 }
 
-async fn departed_member_gets_the_bytes_back_until_the_return(location: &Location) {
-    let (store, [ada, bob, eve]) = (with_quotas(location, quota(3_000)).await, people());
+async fn departed_member_stays_charged_until_the_deletion(location: &Location) {
+    let (store, [ada, bob]) = (with_quotas(location, quota(2_000)).await, people());
     let rooms = [room(&store, ada, &[bob]).await, room(&store, ada, &[bob]).await];
-    // Bob leaves the first room by himself, and Eve is removed from it.
-    store.add(by(ada, rooms[0]), eve, &bounds(100)).await.unwrap();
-    store.add(by(ada, rooms[1]), eve, &bounds(100)).await.unwrap();
-    for (user, remover) in [(bob, bob), (eve, ada)] {
-        let first = send_text(&store, rooms[0], user, &"x".repeat(1_000)).await;
-        assert!(!is_full(&store, rooms[0], user).await);
-        assert!(is_full(&store, rooms[1], user).await);
-        let full = exact(location, user).await.0;
-        store.remove(by(remover, rooms[0]), user).await.unwrap();
-        assert_eq!(exact(location, user).await, (0, full));
-        assert!(!is_full(&store, rooms[1], user).await, "the bytes are free at once");
-        // A return is never refused, and charges the bytes again.
-        store.add(by(ada, rooms[0]), user, &bounds(100)).await.unwrap();
-        assert_eq!(exact(location, user).await.1, 0);
-        assert!(is_full(&store, rooms[1], user).await);
-        store.erase(by(user, rooms[0]), first.id).await.unwrap();
-        exact(location, user).await;
+    // Bob leaves, and is then removed.
+    for remover in [bob, ada] {
+        let sent = send_text(&store, rooms[0], bob, &"x".repeat(1_000)).await;
+        let before = exact(location, bob).await;
+        store.remove(by(remover, rooms[0]), bob).await.unwrap();
+        assert_eq!(exact(location, bob).await, before);
+        assert!(is_full(&store, rooms[1], bob).await);
+        store.erase(by(ada, rooms[0]), sent.id).await.unwrap();
+        assert!(exact(location, bob).await < before - 900);
+        store.add(by(ada, rooms[0]), bob, &bounds(100)).await.unwrap();
     }
-    // An invitation that is accepted is a return too.
-    store.remove(by(bob, rooms[0]), bob).await.unwrap();
-    let [stranger] = people();
-    let invited = room(&store, stranger, &[]).await;
-    store.add(by(stranger, invited), bob, &bounds(100)).await.unwrap();
-    send_text(&store, invited, bob, "hello").await;
-    store.remove(by(bob, invited), bob).await.unwrap();
-    let before = exact(location, bob).await;
-    store.add(by(stranger, invited), bob, &crate::admission::contacts(100)).await.unwrap();
-    assert_eq!(exact(location, bob).await, before, "an invitation charges nothing");
-    store.accept(by(bob, invited), &bounds(100)).await.unwrap();
-    assert!(exact(location, bob).await.0 > before.0);
-}
-
-async fn deletion_after_a_departure_frees_the_bytes(location: &Location) {
-    let (store, [ada, bob]) = (open(location).await, people());
-    let id = room(&store, ada, &[bob]).await;
-    let first = send_text(&store, id, bob, &"x".repeat(1_000)).await;
-    store.edit(by(bob, id), first.id, &"y".repeat(1_000)).await.unwrap();
-    send_text(&store, id, bob, "a short one").await;
-    store.remove(by(bob, id), bob).await.unwrap();
-    let (_, before) = exact(location, bob).await;
-    store.erase(by(ada, id), first.id).await.unwrap();
-    let (stored, left) = exact(location, bob).await;
-    assert_eq!(stored, 0);
-    assert!(left < before - 1_900, "{left} of {before} are left");
-    store.add(by(ada, id), bob, &bounds(100)).await.unwrap();
-    assert_eq!(exact(location, bob).await, (left, 0));
-}
-
-/// A user fills conversations and leaves them, one after another.
-async fn bytes_left_behind_are_bounded(location: &Location) {
-    let (store, [ada, bob]) = (with_quotas(location, quota(3_000)).await, people());
-    let mut rooms = 0;
-    loop {
-        let id = room(&store, ada, &[bob]).await;
-        if is_full(&store, id, bob).await {
-            break;
-        }
-        while !is_full(&store, id, bob).await {}
-        store.remove(by(bob, id), bob).await.unwrap();
-        rooms += 1;
-        assert!(rooms < 10, "the user stores without a bound");
-    }
-    let (stored, left) = exact(location, bob).await;
-    assert_eq!(stored, 0);
-    assert!((3_000..=6_000).contains(&left), "{left} bytes after {rooms} rooms");
-}
-
-async fn bytes_of_members_are_counted_by_the_migration(location: &Location) {
-    let (store, [ada, bob]) = (open(location).await, people());
-    let id = room(&store, ada, &[bob]).await;
-    let other = room(&store, bob, &[]).await;
-    for user in [ada, bob] {
-        let sent = send_text(&store, id, user, "helo").await;
-        store.edit(by(user, id), sent.id, "hello").await.unwrap();
-    }
-    store.update(by(bob, id), &Details::titled("Coffee")).await.unwrap();
-    send_text(&store, other, bob, "a note").await;
-    store.remove(by(bob, id), bob).await.unwrap();
-    // As an earlier release counted, without the titles of new conversations.
-    let earlier = [
-        "UPDATE members SET stored_bytes = 0",
-        "DELETE FROM former_members",
-        "UPDATE people SET stored_bytes = stored_bytes + left_bytes - coalesce((SELECT sum(length(body) + 200) \
-         FROM entries WHERE author_id = people.user_id AND seq = 1), 0), left_bytes = 0",
-    ];
-    let counts = "SELECT CAST(p.stored_bytes AS BIGINT), CAST(p.left_bytes AS BIGINT), \
-                  CAST((SELECT coalesce(sum(stored_bytes), 0) FROM members m WHERE m.user_id = p.user_id) AS BIGINT), \
-                  CAST((SELECT coalesce(sum(stored_bytes), 0) FROM former_members f WHERE f.user_id = p.user_id) AS BIGINT) \
-                  FROM people p WHERE p.user_id = $1";
-    let before = exact(location, bob).await;
-    macro_rules! counted {
-        ($connection:expr, $migration:literal) => {{
-            for statement in earlier {
-                $connection.execute(statement).await.unwrap();
-            }
-            sqlx::raw_sql(include_str!($migration)).execute(&mut $connection).await.unwrap();
-            let found: (i64, i64, i64, i64) =
-                sqlx::query_as(counts).bind(bob.0).fetch_one(&mut $connection).await.unwrap();
-            found
-        }};
-    }
-    let (stored, left, of_members, of_former) = match location {
-        Location::Postgres(url) => {
-            let mut connection = PgConnection::connect(url.expose()).await.unwrap();
-            connection.execute("SET search_path TO messaging").await.unwrap();
-            counted!(connection, "../../migrations/postgres/0008_count_member_bytes.sql")
-        }
-        Location::Sqlite(path) => {
-            let mut connection = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-            counted!(connection, "../../migrations/sqlite/0008_count_member_bytes.sql")
-        }
-    };
-    assert_eq!((stored, left), (of_members, of_former));
-    assert_eq!(left, before.1);
-    assert!(stored > 0 && stored < before.0, "the title of a new conversation does not count");
-}
-
-/// A full user sends elsewhere while a removal is about to free the bytes.
-#[tokio::test(flavor = "multi_thread")]
-async fn message_behind_a_removal_uses_the_freed_bytes() {
-    let database = Database::postgres().await;
-    let store = with_quotas(&database.location, quota(2_000)).await;
-    let [ada, bob] = people();
-    let rooms = [room(&store, ada, &[bob]).await, room(&store, ada, &[bob]).await];
-    assert!(!is_full(&store, rooms[0], bob).await);
-    assert!(is_full(&store, rooms[1], bob).await);
-    let (one, two) = (Arc::clone(&store), Arc::clone(&store));
-    let removing = async move { one.remove(by(ada, rooms[0]), bob).await.unwrap() };
-    let sending = async move { is_full(&two, rooms[1], bob).await };
-    let (_, full) = in_turn(&database.location, (LOCK_PERSON, &[bob.0]), removing, sending).await;
-    assert!(!full);
-    exact(&database.location, bob).await;
-    // The other way: a return charges the bytes before the message is counted.
-    let (one, two) = (Arc::clone(&store), Arc::clone(&store));
-    let adding = async move { one.add(by(ada, rooms[0]), bob, &bounds(100)).await.unwrap() };
-    let sending = async move { is_full(&two, rooms[1], bob).await };
-    let (_, full) = in_turn(&database.location, (LOCK_PERSON, &[bob.0]), adding, sending).await;
-    assert!(full);
-    exact(&database.location, bob).await;
-    database.remove().await;
-}
-
-/// The owner's deletion and the author's departure wait for the conversation's row, in both orders.
-#[tokio::test(flavor = "multi_thread")]
-async fn deletion_and_departure_at_once_are_counted_exactly() {
-    let database = Database::postgres().await;
-    let store = open(&database.location).await;
-    let [ada, bob] = people();
-    for deletes_first in [true, false] {
-        let id = room(&store, ada, &[bob]).await;
-        let sent = send_text(&store, id, bob, &"x".repeat(1_000)).await;
-        let (one, two) = (Arc::clone(&store), Arc::clone(&store));
-        let deleting = async move { one.erase(by(ada, id), sent.id).await.map(drop).unwrap() };
-        let leaving = async move { two.remove(by(bob, id), bob).await.map(drop).unwrap() };
-        let row = (LOCK_CONVERSATION, &[id.0][..]);
-        if deletes_first {
-            in_turn(&database.location, row, deleting, leaving).await;
-        } else {
-            in_turn(&database.location, row, leaving, deleting).await;
-        }
-        let (stored, left) = exact(&database.location, bob).await;
-        assert!(stored == 0 && left > 0 && left < 1_000, "{stored} {left}");
-    }
-    database.remove().await;
+    assert!(!is_full(&store, rooms[1], bob).await);
 }
 
 /// Two messages in different conversations wait for their author's row, and one of them fits.
@@ -381,10 +218,17 @@ async fn full_user_gets_the_quota_without_retry_info() {
         ada.send(SendMessageRequest { conversation_id: room.clone(), client_message_id, text: "x".repeat(1_000) }).await
     };
     send().await.unwrap();
-    let refused = send().await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    let details = refused.get_error_details();
-    assert_eq!(details.error_info().unwrap().reason, "USER_STORAGE_FULL");
-    assert_eq!(details.quota_failure().unwrap().violations[0].subject, "messaging.user_bytes");
-    assert!(details.retry_info().is_none(), "a repeat fails as well");
+    let message = send().await.unwrap_err();
+    let title = loop {
+        if let Err(refused) = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await {
+            break refused;
+        }
+    };
+    for refused in [message, title] {
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let details = refused.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "USER_STORAGE_FULL");
+        assert_eq!(details.quota_failure().unwrap().violations[0].subject, "messaging.user_bytes");
+        assert!(details.retry_info().is_none(), "a repeat fails as well");
+    }
 }

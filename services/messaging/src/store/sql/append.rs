@@ -34,7 +34,7 @@ impl Sql {
         .ok_or(AppendError::NotFound)?;
         let entry = message_entry(new, numbers.try_get("last_seq")?, numbers.try_get("message_count")?);
         // Starts after the lock is held, so that it sees whether the author is still a member: see `log::lock`.
-        let membership_kind = read_own(&mut tx, new, numbers.try_get("message_count")?, size).await?;
+        let membership_kind = read_own(&mut tx, new, numbers.try_get("message_count")?).await?;
         if membership_kind.ok_or(AppendError::NotFound)? == MembershipKind::Requested {
             accept_by_reply(&mut tx, new.conversation, new.author).await?;
         }
@@ -59,7 +59,7 @@ impl Sql {
             return Err(AppendError::NotAccepted);
         }
         self.require_room(numbers.try_get("stored_bytes")?)?;
-        self.charge_user(&mut tx, new.author, size).await?;
+        self.charge(&mut tx, new.author, size).await?;
         insert_entry(&mut tx, &entry).await?;
         tx.commit().await?;
         Ok(Appended { entry, is_new: true })

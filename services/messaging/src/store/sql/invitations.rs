@@ -9,7 +9,6 @@ use super::{
     Row, Sql, Tx,
     admission::{self, count_membership},
     members::{self, count_member},
-    storage::charge_again,
 };
 use crate::{
     domain::{Admission, Body, Change, ConversationId, Invitation, MembershipKind, Recent, UserId},
@@ -71,7 +70,6 @@ impl Invitations for Sql {
         admission::accept(&mut tx, change.actor, admission).await?;
         let seq = members::advance(&mut tx, &change, &held, Body::Added { person: change.actor }).await?;
         join(&mut tx, &change, seq, held.message_count).await?;
-        charge_again(&mut tx, change.conversation, change.actor).await?;
         tx.commit().await?;
         Ok(Changed::Now(seq))
     }

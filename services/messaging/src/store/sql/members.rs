@@ -9,7 +9,6 @@ use super::{
     admission::{Adding, Joining, count_membership},
     conversations::{parse_add_policy, parse_member, parse_membership_kind},
     log::{change_entry, insert_entry},
-    storage::{charge_again, give_back},
 };
 use crate::{
     domain::{
@@ -46,7 +45,6 @@ impl Members for Sql {
             tx.commit().await?;
             return Ok(Changed::Invited);
         }
-        charge_again(&mut tx, conversation, person).await?;
         count_member(&mut tx, &change).await?;
         let seq = advance(&mut tx, &change, &held, body).await?;
         tx.commit().await?;
@@ -63,13 +61,12 @@ impl Members for Sql {
         }
         let is_owner = held.owner == change.actor;
         let removed = if is_owner || person == change.actor { delete(&mut tx, &change, person).await? } else { None };
-        let Some((was, stored_bytes)) = removed else {
+        let Some(was) = removed else {
             let taken = withdraw_invitation(&mut tx, &change, person, is_owner).await?;
             tx.commit().await?;
             return if is_owner || taken { Ok(Changed::Already) } else { Err(ChangeError::NotOwner) };
         };
         count_membership(&mut tx, &[person], was, -1).await?;
-        give_back(&mut tx, change.conversation, person, stored_bytes).await?;
         sqlx::query("UPDATE conversations SET member_count = member_count - 1 WHERE conversation_id = $1")
             .bind(change.conversation.0)
             .execute(&mut *tx)
@@ -280,26 +277,19 @@ pub(super) async fn membership_kind(
     Ok(row.as_ref().map(parse_membership_kind).transpose()?)
 }
 
-/// Deletes the membership of `person` and the invitations that they have sent. Returns the kind of the membership and
-/// its stored bytes.
-async fn delete(
-    tx: &mut Tx<'_>,
-    change: &Change,
-    person: UserId,
-) -> Result<Option<(MembershipKind, i64)>, ChangeError> {
-    let row =
-        sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2 RETURNING standing, stored_bytes")
-            .bind(change.conversation.0)
-            .bind(person.0)
-            .fetch_optional(&mut **tx)
-            .await?;
+/// Deletes the membership of `person` and the invitations that they have sent. Returns the kind of the membership.
+async fn delete(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<Option<MembershipKind>, ChangeError> {
+    let row = sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
+        .bind(change.conversation.0)
+        .bind(person.0)
+        .fetch_optional(&mut **tx)
+        .await?;
     sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND inviter_id = $2")
         .bind(change.conversation.0)
         .bind(person.0)
         .execute(&mut **tx)
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some((parse_membership_kind(&row)?, row.try_get("stored_bytes")?)))
+    Ok(row.as_ref().map(parse_membership_kind).transpose()?)
 }
 
 /// Withdraws the invitation of `person` if the actor sent it or is the owner.
@@ -372,23 +362,15 @@ async fn transfer_ownership(tx: &mut Tx<'_>, change: &Change, former: UserId) ->
     Ok(owner)
 }
 
-/// Moves the author's read mark to their own new message, `number`, and counts its bytes. Returns the kind of the
-/// membership; `None`: the author is not a member. The conversation's row must be locked.
-pub(super) async fn read_own(
-    tx: &mut Tx<'_>,
-    new: &NewMessage,
-    number: i64,
-    bytes: i64,
-) -> Result<Option<MembershipKind>, Error> {
-    let row = sqlx::query(
-        "UPDATE members SET read_no = $3, stored_bytes = stored_bytes + $4 WHERE conversation_id = $1 AND user_id = $2 \
-         RETURNING standing",
-    )
-    .bind(new.conversation.0)
-    .bind(new.author.0)
-    .bind(number)
-    .bind(bytes)
-    .fetch_optional(&mut **tx)
-    .await?;
+/// Moves the author's read mark to their own new message, `number`. Returns the kind of the membership; `None`: the
+/// author is not a member. The conversation's row must be locked.
+pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<Option<MembershipKind>, Error> {
+    let row =
+        sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
+            .bind(new.conversation.0)
+            .bind(new.author.0)
+            .bind(number)
+            .fetch_optional(&mut **tx)
+            .await?;
     row.as_ref().map(parse_membership_kind).transpose()
 }

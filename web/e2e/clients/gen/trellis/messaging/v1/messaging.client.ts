@@ -77,8 +77,9 @@ export interface IMessagingServiceClient {
      * MEMBER_NOT_AVAILABLE when the caller may not add or invite one. RESOURCE_EXHAUSTED with reason
      * TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or MEMBER_FULL (pending
      * invitations of one of the users). RESOURCE_EXHAUSTED with QuotaFailure and reason USER_STORAGE_FULL for a title when
-     * the caller has used up the storage of a user (see SendMessage). NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat after the caller left
-     * the conversation. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `request_id` with other contents.
+     * the caller has used up the storage of a user (see SendMessage). NOT_FOUND with reason CONVERSATION_NOT_FOUND for a
+     * repeat after the caller left the conversation. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same
+     * `request_id` with other contents.
      *
      * @generated from protobuf rpc: CreateConversation
      */
@@ -88,9 +89,9 @@ export interface IMessagingServiceClient {
      * also marks everything up to the message as read by the sender: on each device, an own message moves the user's read
      * mark, without MarkRead and without a ReadMarks event.
      *
-     * Messages, edits and titles use up the storage of the caller while the caller is a member of the conversation. Leaving
-     * or removal gives the storage back, and a return uses it up again. What a user has left behind is bounded too: beyond
-     * the same amount it is not given back.
+     * Messages, edits and titles use up the storage of the caller, also after the caller has left the conversation.
+     * DeleteMessage gives back the storage of a text and of its edits to the author. The owner of the conversation can
+     * delete the messages of a member who left or was removed.
      *
      * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
      * RESOURCE_EXHAUSTED with QuotaFailure and reason CONVERSATION_STORAGE_FULL when the conversation has used up its
@@ -316,8 +317,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * MEMBER_NOT_AVAILABLE when the caller may not add or invite one. RESOURCE_EXHAUSTED with reason
      * TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or MEMBER_FULL (pending
      * invitations of one of the users). RESOURCE_EXHAUSTED with QuotaFailure and reason USER_STORAGE_FULL for a title when
-     * the caller has used up the storage of a user (see SendMessage). NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat after the caller left
-     * the conversation. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `request_id` with other contents.
+     * the caller has used up the storage of a user (see SendMessage). NOT_FOUND with reason CONVERSATION_NOT_FOUND for a
+     * repeat after the caller left the conversation. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same
+     * `request_id` with other contents.
      *
      * @generated from protobuf rpc: CreateConversation
      */
@@ -330,9 +332,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * also marks everything up to the message as read by the sender: on each device, an own message moves the user's read
      * mark, without MarkRead and without a ReadMarks event.
      *
-     * Messages, edits and titles use up the storage of the caller while the caller is a member of the conversation. Leaving
-     * or removal gives the storage back, and a return uses it up again. What a user has left behind is bounded too: beyond
-     * the same amount it is not given back.
+     * Messages, edits and titles use up the storage of the caller, also after the caller has left the conversation.
+     * DeleteMessage gives back the storage of a text and of its edits to the author. The owner of the conversation can
+     * delete the messages of a member who left or was removed.
      *
      * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
      * RESOURCE_EXHAUSTED with QuotaFailure and reason CONVERSATION_STORAGE_FULL when the conversation has used up its

@@ -20,13 +20,16 @@ use crate::{
     databases::{Database, on_both},
     locks::in_turn,
     locks_support::Holder,
+    quotas,
 };
 
 on_both! {
     full_user_writes_nowhere_until_a_deletion,
     bytes_of_a_user_are_those_of_messages_edits_and_titles,
     title_of_a_new_conversation_is_charged,
+    full_user_deletes_and_shortens_messages,
     departed_member_stays_charged_until_the_deletion,
+    counts_stay_at_least_zero,
 }
 
 fn quota(user_bytes: u64) -> Quotas {
@@ -60,6 +63,34 @@ async fn exact(location: &Location, user: UserId) -> i64 {
     let (stored, taken) = sizes(location, user).await;
     assert_eq!(stored, taken, "{user}");
     stored
+}
+
+/// Sets the counts of all users and conversations to 0, as if processes of an older release had written the entries.
+async fn forget_counts(location: &Location) {
+    let statements = ["UPDATE people SET stored_bytes = 0", "UPDATE conversations SET stored_bytes = 0"];
+    match location {
+        Location::Postgres(url) => {
+            let mut connection = PgConnection::connect(url.expose()).await.unwrap();
+            connection.execute("SET search_path TO messaging").await.unwrap();
+            for statement in statements {
+                connection.execute(statement).await.unwrap();
+            }
+        }
+        Location::Sqlite(path) => {
+            let mut connection = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+            for statement in statements {
+                connection.execute(statement).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Opens the store with quotas that the user and the conversation have used up to the last byte.
+async fn open_full(location: &Location, id: ConversationId, user: UserId) -> Store {
+    let used = |bytes: i64| u64::try_from(bytes).unwrap();
+    let user_bytes = used(exact(location, user).await);
+    let conversation_bytes = used(quotas::sizes(location, id).await.0);
+    with_quotas(location, Quotas { user_bytes, conversation_bytes, ..Quotas::default() }).await
 }
 
 async fn is_full(store: &Store, id: ConversationId, author: UserId) -> bool {
@@ -138,6 +169,30 @@ async fn title_of_a_new_conversation_is_charged(location: &Location) {
     store.insert(&titled(""), &bounds(100)).await.expect("a conversation without a title is not charged");
 }
 
+/// A deletion stores its time, which is longer than a text of a few bytes.
+async fn full_user_deletes_and_shortens_messages(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    for actor in [bob, ada] {
+        for text in ["x", "four", "sixsix"] {
+            let sent = send_text(&store, id, bob, text).await;
+            let full = open_full(location, id, bob).await;
+            let refused = full.append(&new_message(id, bob, "x")).await;
+            assert!(matches!(refused, Err(AppendError::StorageFull)), "{refused:?}");
+            let erased = full.erase(by(actor, id), sent.id).await;
+            assert!(matches!(erased, Ok(Changed::Now(_))), "{text}: {erased:?}");
+            exact(location, bob).await;
+        }
+        let sent = send_text(&store, id, bob, &"x".repeat(1_000)).await;
+        let beyond = Quotas { user_bytes: 1, conversation_bytes: 1, ..Quotas::default() };
+        let edited = with_quotas(location, beyond).await.edit(by(bob, id), sent.id, "x").await;
+        assert!(matches!(edited, Ok(Changed::Now(_))), "{edited:?}");
+        let erased = open_full(location, id, bob).await.erase(by(actor, id), sent.id).await;
+        assert!(matches!(erased, Ok(Changed::Now(_))), "{erased:?}");
+        exact(location, bob).await;
+    }
+}
+
 async fn departed_member_stays_charged_until_the_deletion(location: &Location) {
     let (store, [ada, bob]) = (with_quotas(location, quota(2_000)).await, people());
     let rooms = [room(&store, ada, &[bob]).await, room(&store, ada, &[bob]).await];
@@ -153,6 +208,20 @@ async fn departed_member_stays_charged_until_the_deletion(location: &Location) {
         store.add(by(ada, rooms[0]), bob, &bounds(100)).await.unwrap();
     }
     assert!(!is_full(&store, rooms[1], bob).await);
+}
+
+async fn counts_stay_at_least_zero(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let [first, second] = ["x", "y"].map(|letter| new_message(id, bob, &letter.repeat(1_000)));
+    for new in [&first, &second] {
+        store.append(new).await.unwrap();
+    }
+    forget_counts(location).await;
+    store.edit(by(bob, id), first.id, "x").await.unwrap();
+    assert_eq!((sizes(location, bob).await.0, quotas::sizes(location, id).await.0), (0, 0));
+    store.erase(by(ada, id), second.id).await.unwrap();
+    assert_eq!((sizes(location, bob).await.0, quotas::sizes(location, id).await.0), (0, 0));
 }
 
 /// Two messages in different conversations wait for their author's row, and one of them fits.

@@ -84,13 +84,16 @@ pub(super) async fn insert_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), s
     Ok(())
 }
 
-/// Adds to the bytes of a conversation whose row is locked.
+/// Adds to the bytes of a conversation whose row is locked. The sum is at least 0, as that of a user's bytes.
 pub(super) async fn count_bytes(tx: &mut Tx<'_>, id: ConversationId, bytes: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE conversations SET stored_bytes = stored_bytes + $2 WHERE conversation_id = $1")
-        .bind(id.0)
-        .bind(bytes)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE conversations SET stored_bytes = CASE WHEN stored_bytes + $2 > 0 THEN stored_bytes + $2 ELSE 0 END \
+         WHERE conversation_id = $1",
+    )
+    .bind(id.0)
+    .bind(bytes)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use super::{
     Sql, Tx,
     log::{change_entry, count_bytes, entry, insert_entry, lock, rewrite_entry},
     members::is_blocked,
+    storage::free,
 };
 use crate::{
     domain::{Body, Change, ConversationId, Entry, Message, NewMessage, UserId},
@@ -63,8 +64,10 @@ impl Messages for Sql {
         let more = stored_size(&edited) - stored_size(&stored.body) + stored_size(&body);
         if more > 0 {
             self.require_room(locked.stored_bytes + more)?;
+            self.charge(&mut tx, change.actor, more).await?;
+        } else {
+            free(&mut tx, change.actor, -more).await?;
         }
-        self.charge(&mut tx, change.actor, more).await?;
         count_bytes(&mut tx, change.conversation, more).await?;
         rewrite_entry(&mut tx, &Entry { body: edited, ..stored }).await?;
         insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
@@ -91,9 +94,9 @@ impl Messages for Sql {
         let edits = erase_edits(&mut tx, &change, &current, revision).await?;
         let erased = Message { text: String::new(), delete_time: Some(change.now), revision, ..current };
         let (erased, body) = (Body::Message(erased), Body::Deleted { message, number });
-        let freed = edits + stored_size(&erased) - stored_size(&stored.body);
-        count_bytes(&mut tx, change.conversation, freed + stored_size(&body)).await?;
-        self.charge(&mut tx, author, freed).await?;
+        let freed = stored_size(&stored.body) - stored_size(&erased) + edits;
+        count_bytes(&mut tx, change.conversation, stored_size(&body) - freed).await?;
+        free(&mut tx, author, freed).await?;
         rewrite_entry(&mut tx, &Entry { body: erased, ..stored }).await?;
         insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
         tx.commit().await?;
@@ -131,11 +134,11 @@ async fn read(tx: &mut Tx<'_>, change: &Change, message: Uuid) -> Result<(Entry,
 }
 
 /// Erases the texts of the entries that edited the message: replaces all of them with the same edit to an empty text,
-/// in one statement. Returns the change in bytes, which is negative.
+/// in one statement. Returns the bytes that this frees, a negative number if the empty edits are longer.
 async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i64) -> Result<i64, ChangeError> {
     let erased = body::encode(&Body::Edited { message: of.id, number: of.number, text: String::new(), revision });
     let row = sqlx::query(
-        "SELECT CAST(coalesce(sum($3 - length(body)), 0) AS BIGINT) AS more FROM entries \
+        "SELECT CAST(coalesce(sum(length(body) - $3), 0) AS BIGINT) AS freed FROM entries \
          WHERE conversation_id = $1 AND target_no = $2",
     )
     .bind(change.conversation.0)
@@ -149,7 +152,7 @@ async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i
         .bind(erased)
         .execute(&mut **tx)
         .await?;
-    Ok(row.try_get("more")?)
+    Ok(row.try_get("freed")?)
 }
 
 /// The log entry of a new message.

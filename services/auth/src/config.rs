@@ -153,11 +153,15 @@ impl Config {
 mod tests {
     use super::*;
 
+    /// The timeout of the SDK: the longest time for which a client waits for a lost response.
+    const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
+
     /// Regression: with 10 s a lost response ended the session of a client that waits for 20 s.
     #[test]
     fn default_grace_is_longer_than_the_timeout_of_every_client() {
         let default = Config::default();
         default.check().unwrap();
+        assert!(default.refresh_grace.0 > CLIENT_TIMEOUT);
         assert_eq!(default.refresh_grace, Span(Duration::from_secs(120)), "as docs/configuration.md states");
     }
 }

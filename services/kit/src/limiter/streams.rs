@@ -121,7 +121,9 @@ impl Streams {
     pub(super) fn unsent(&self) -> Vec<(BucketKey, OpenStreams)> {
         let keys: Vec<BucketKey> = self.unsent.lock().iter().copied().collect();
         let number = |key| {
-            let open = self.open.lock(std::iter::once(key)).get(&key).cloned();
+            // Held until the key is removed: a change meanwhile would be lost.
+            let all = self.open.lock(std::iter::once(key));
+            let open = all.get(&key).cloned();
             if open.is_none() {
                 // A full shard has dropped it.
                 self.unsent.lock().remove(&key);

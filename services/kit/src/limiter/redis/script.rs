@@ -63,6 +63,12 @@ impl ScriptCall {
         Self { names: vec![name], member: Some(member.to_owned()), numbers: numbers.to_vec() }
     }
 
+    /// The first number.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> i64 {
+        self.numbers[0]
+    }
+
     /// The cost that returns to a bucket at `then`; `None` if nothing remains to return.
     pub(super) fn give_back(name: String, quota: &Quota, unused: &Unused, then: i64) -> Option<Self> {
         let numbers = match quota.kind() {

@@ -9,14 +9,17 @@ use std::{
 
 use deadpool_redis::redis::Value;
 use futures_util::future::join_all;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
 
 use super::{
     super::{
         BucketKey, FailureMode,
         streams::{Hold, OpenStreams, StreamAsk, Streams, TooMany},
     },
-    link::LimiterLink,
+    link::{Failed, LimiterLink},
     script::{self, LuaScript, ScriptCall},
 };
 
@@ -28,25 +31,46 @@ const RENEWAL: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 /// The same for a process that stops.
 const CLOSE_RETRY: Duration = Duration::from_millis(50);
-/// How long a process that stops may wait for Redis.
+/// How long a process that stops may wait for Redis while there is a connection.
 const CLOSE: Duration = Duration::from_secs(2);
 /// The maximum number of commands sent together.
 const AT_ONCE: usize = 256;
 
 static COUNT: LazyLock<LuaScript> = LazyLock::new(|| LuaScript::new(include_str!("streams.lua")));
 
+/// Runs scripts in Redis.
+pub(super) trait RunScript: Send + Sync {
+    /// Whether there is a connection.
+    fn is_up(&self) -> bool;
+
+    /// Runs a script within the budget.
+    fn run(&self, script: &LuaScript, call: &ScriptCall) -> impl Future<Output = Result<Value, Failed>> + Send;
+}
+
+impl RunScript for LimiterLink {
+    fn is_up(&self) -> bool {
+        Self::is_up(self)
+    }
+
+    async fn run(&self, script: &LuaScript, call: &ScriptCall) -> Result<Value, Failed> {
+        Self::run(self, script, call).await
+    }
+}
+
 /// Counts open streams through Redis.
-pub(super) struct SharedStreams {
-    link: Arc<LimiterLink>,
+pub(super) struct SharedStreams<L = LimiterLink> {
+    link: Arc<L>,
     streams: Arc<Streams>,
+    /// Held from reading numbers until Redis has responded, so that an older number never replaces a newer one.
+    sending: Mutex<()>,
     /// Identifies this process; new at each start.
     me: String,
     share: f64,
 }
 
-impl SharedStreams {
-    pub(super) fn new(link: Arc<LimiterLink>, me: String, share: f64) -> Arc<Self> {
-        Arc::new(Self { link, streams: Arc::default(), me, share })
+impl<L: RunScript> SharedStreams<L> {
+    pub(super) fn new(link: Arc<L>, me: String, share: f64) -> Arc<Self> {
+        Arc::new(Self { link, streams: Arc::default(), sending: Mutex::default(), me, share })
     }
 
     pub(super) async fn open(&self, ask: &StreamAsk<'_>) -> Result<Hold, TooMany> {
@@ -75,36 +99,39 @@ impl SharedStreams {
             tokio::select! {
                 () = self.streams.changed() => {}
                 () = sleep(RETRY), if self.streams.has_unsent() => {}
-                _ = ticks.tick() => self.send(&self.streams.all()).await,
+                _ = ticks.tick() => self.send(Streams::all).await,
             }
-            self.send_unsent().await;
+            self.send(Streams::unsent).await;
         }
     }
 
-    /// Closes all streams, and waits for Redis to store that, but at most [`CLOSE`].
+    /// Closes all streams, and waits for Redis to store that, but at most [`CLOSE`], and only while there is a connection.
     pub(super) async fn close(&self) {
         self.streams.close_all();
         let sending = async {
-            while self.streams.has_unsent() {
-                self.send_unsent().await;
+            while self.streams.has_unsent() && self.link.is_up() {
+                self.send(Streams::unsent).await;
                 if self.streams.has_unsent() {
                     sleep(CLOSE_RETRY).await;
                 }
             }
         };
+        // The loss of the connection is logged when it happens.
         if timeout(CLOSE, sending).await.is_err() {
             tracing::warn!("Redis has not stored that this process has no streams; they count until their lease ends");
         }
     }
 
-    async fn send_unsent(&self) {
+    /// Sends the numbers that `read` returns, after the numbers that are being sent.
+    async fn send(&self, read: impl FnOnce(&Streams) -> Vec<(BucketKey, OpenStreams)> + Send) {
+        let _sending = self.sending.lock().await;
         // Without a connection nothing can be acknowledged, and there may be many changes.
         if self.link.is_up() {
-            self.send(&self.streams.unsent()).await;
+            self.send_all(&read(&self.streams)).await;
         }
     }
 
-    async fn send(&self, numbers: &[(BucketKey, OpenStreams)]) {
+    async fn send_all(&self, numbers: &[(BucketKey, OpenStreams)]) {
         for some in numbers.chunks(AT_ONCE) {
             let sending = some.iter().map(async |(key, open)| {
                 let record = self.record(&open.name, open.count, 0);
@@ -117,3 +144,7 @@ impl SharedStreams {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;

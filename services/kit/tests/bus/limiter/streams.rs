@@ -94,13 +94,16 @@ async fn streams_of_a_stopped_process_are_free_after_a_slow_redis() {
     // Time to send the change in vain.
     sleep(Duration::from_millis(100)).await;
     redis.signal("CONT");
-    // The process stops: one stream has ended, and the other one is cut off.
-    stopping.close().await;
-    drop((stopping, held));
+    until_shared(&*stopping, true).await;
     until_shared(&*other, true).await;
-    let open_now = async { [until_open(&*other, 2).await, until_open(&*other, 2).await] };
-    timeout(Duration::from_secs(10), open_now).await.expect("the streams are free long before their lease ends");
-    drop(other);
+    // Long before the lease ends.
+    let soon = Duration::from_secs(10);
+    let first = timeout(soon, until_open(&*other, 2)).await.expect("the ended stream is free");
+    assert_eq!(open(&*other, 2).await.err(), Some(TooMany::Open), "the other stream is open");
+    // The process stops and cuts it off.
+    stopping.close().await;
+    let second = timeout(soon, until_open(&*other, 2)).await.expect("the cut stream is free");
+    drop((stopping, held, first, second));
 }
 
 #[tokio::test(flavor = "multi_thread")]

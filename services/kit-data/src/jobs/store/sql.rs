@@ -131,10 +131,9 @@ impl Database for Db {
 
     fn list<'a>(connection: &'a mut Connection, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(async move {
-            let rows = sqlx::query(
-                "SELECT job_id, kind, version, payload, schedule, state, create_time, due_time, attempts, failure \
-                 FROM jobs WHERE ($1 = '' OR state = $1) AND ($2 = '' OR kind = $2) ORDER BY create_time, job_id LIMIT $3",
-            )
+            let rows = sqlx::query(AssertSqlSafe(format!(
+                "{LISTED} WHERE ($1 = '' OR state = $1) AND ($2 = '' OR kind = $2) ORDER BY create_time, job_id LIMIT $3"
+            )))
             .bind(filter.state.map_or("", State::as_str))
             .bind(filter.kind.as_deref().unwrap_or_default())
             .bind(i64::from(filter.limit))
@@ -146,59 +145,43 @@ impl Database for Db {
 
     fn find(connection: &mut Connection, id: Uuid) -> BoxFuture<'_, Result<Option<Listed>, Error>> {
         Box::pin(async move {
-            let found = sqlx::query(
-                "SELECT job_id, kind, version, payload, schedule, state, create_time, due_time, attempts, failure \
-                 FROM jobs WHERE job_id = $1",
-            )
-            .bind(id)
-            .fetch_optional(connection)
-            .await?;
+            let find = AssertSqlSafe(format!("{LISTED} WHERE job_id = $1"));
+            let found = sqlx::query(find).bind(id).fetch_optional(connection).await?;
             found.as_ref().map(listed).transpose()
         })
     }
 
     fn retry(connection: &mut Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
-        Box::pin(async move {
-            let retried = sqlx::query(
-                "UPDATE jobs SET state = 'waiting', attempts = 0, claims = claims + 1, update_time = $2, due_time = $2 \
-                 WHERE job_id = $1 AND (state <> 'running' OR due_time < $2)",
-            )
-            .bind(id)
-            .bind(DbTimestamp(now))
-            .execute(connection)
-            .await?;
-            Ok(retried.rows_affected() > 0)
-        })
+        Box::pin(change(connection, format!("{MAKE_DUE} AND {UNCLAIMED}"), id, now))
     }
 
     fn take_back(connection: &mut Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
-        Box::pin(async move {
-            // The next number of a claim ends the claim that is in force.
-            let taken = sqlx::query(
-                "UPDATE jobs SET state = 'waiting', attempts = 0, claims = claims + 1, update_time = $2, due_time = $2 \
-                 WHERE job_id = $1",
-            )
-            .bind(id)
-            .bind(DbTimestamp(now))
-            .execute(connection)
-            .await?;
-            Ok(taken.rows_affected() > 0)
-        })
+        Box::pin(change(connection, MAKE_DUE.to_owned(), id, now))
     }
 
     fn delete(connection: &mut Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
-        Box::pin(async move {
-            // A recurring job is a schedule of the program: without its row it would not run until the next start.
-            let deleted = sqlx::query(
-                "DELETE FROM jobs WHERE job_id = $1 AND schedule IS NULL AND (state <> 'running' OR due_time < $2)",
-            )
-            .bind(id)
-            .bind(DbTimestamp(now))
-            .execute(connection)
-            .await?;
-            Ok(deleted.rows_affected() > 0)
-        })
+        // A recurring job is a schedule of the program: without its row it would not run until the next start.
+        let delete = format!("DELETE FROM jobs WHERE job_id = $1 AND schedule IS NULL AND {UNCLAIMED}");
+        Box::pin(change(connection, delete, id, now))
     }
+}
+
+/// Reads jobs for the operator.
+const LISTED: &str =
+    "SELECT job_id, kind, version, payload, schedule, state, create_time, due_time, attempts, failure FROM jobs";
+
+/// Makes the job $1 due at $2. It ends a claim that is in force: each change of an attempt requires the state running and
+/// the number of its own claim, and the next claim has a new number.
+const MAKE_DUE: &str =
+    "UPDATE jobs SET state = 'waiting', attempts = 0, update_time = $2, due_time = $2 WHERE job_id = $1";
+
+/// No claim is in force at $2.
+const UNCLAIMED: &str = "(state <> 'running' OR due_time < $2)";
+
+/// Changes one job for the operator. Returns whether it did. `statement` consists of constants only.
+async fn change(connection: &mut Connection, statement: String, id: Uuid, now: Timestamp) -> Result<bool, Error> {
+    let change = sqlx::query(AssertSqlSafe(statement)).bind(id).bind(DbTimestamp(now));
+    Ok(change.execute(connection).await?.rows_affected() > 0)
 }
 
 /// Moves jobs to the state running. A lease has expired if the job is running already.

@@ -85,22 +85,36 @@ async fn job_of_a_killed_process_can_be_taken_back(location: &Location) {
     running.stop(LIMIT).await;
 }
 
-/// The process of the earlier attempt has not ended. It has one place only, so that it does not claim the job again.
+/// The process of the earlier attempt has not ended. It has one place, so that its next claim shows that the earlier attempt
+/// has ended and stored its result.
 async fn taken_back_job_ignores_the_earlier_attempt(location: &Location) {
+    let one_place = JobsConfig { concurrency: 1, ..quick() };
     let clock = TestClock::new();
     let process = Process::start(location, &clock).await;
     process.enqueue(&letter("ada")).await;
-    let (other, held) = elsewhere(location, &clock, JobsConfig { concurrency: 1, ..quick() }).await;
+    let (other, held) = elsewhere(location, &clock, one_place.clone()).await;
     let (id, mut operator) = (process.list().await[0].id, process.operator().await);
+
+    // The attempt ends while the job waits.
+    assert!(operator.take_back(id, clock.now()).await.unwrap());
+    held.add_permits(1);
+    process.until("the next claim", |jobs| jobs.iter().any(|job| job.id == id && job.state == State::Running)).await;
+
+    // The attempt ends while another process runs the job.
     assert!(operator.take_back(id, clock.now()).await.unwrap());
     let (permits, (reports, mut reported)) = (Arc::new(Semaphore::new(0)), mpsc::unbounded_channel());
-    let running = run(process.worker(quick()).on(waiting(&reports, &permits)));
+    let running = run(process.worker(one_place).on(waiting(&reports, &permits)));
     assert_eq!(next(&mut reported).await, "ada");
+    process.enqueue(&letter("bob")).await;
     held.add_permits(1);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let [job] = &process.list().await[..] else { panic!("the job is not deleted") };
+    let claimed = |jobs: &[Listed]| jobs.iter().any(|job| job.id != id && job.state == State::Running);
+    let jobs = process.until("a claim of the free process", claimed).await;
+    let job = jobs.iter().find(|job| job.id == id).expect("the job is not deleted");
     assert_eq!((job.state, job.attempts), (State::Running, 1), "the second claim is in force");
-    permits.add_permits(1);
+
+    for attempts in [held, permits] {
+        attempts.add_permits(1);
+    }
     process.until_empty().await;
     running.stop(LIMIT).await;
     other.shutdown_background();

@@ -112,7 +112,7 @@ async fn change(config: &Config, change: Change, ids: &[Uuid]) -> Result<String,
     }
     let changed = ids.len() - left.len();
     let Some(first) = left.first() else { return Ok(changed_jobs(changed, change)) };
-    let why = unchanged(find(config, *first).await?);
+    let why = unchanged(change, find(config, *first).await?.as_ref());
     Err(match (changed, left.len()) {
         (0, 1) => format!("job {first} was not changed: {why}"),
         (0, others) => format!("none of the {others} jobs was changed; job {first}: {why}"),
@@ -125,16 +125,17 @@ fn changed_jobs(count: usize, change: Change) -> String {
 }
 
 /// Why a job was not changed, and what the operator can do.
-fn unchanged(job: Option<Listed>) -> String {
-    match job {
-        None => "there is no job with this id; `trellis jobs list` prints the ids".to_owned(),
-        Some(job) if job.state == State::Running => format!(
-            "a process runs it, and its lease ends at {} unless that process renews it; if that process has ended, wait \
-             until then, or use trellis jobs retry --force",
-            time(job.due_time)
-        ),
-        Some(job) if job.is_recurring => "it is recurring and cannot be deleted".to_owned(),
-        Some(_) => "it has changed in the meantime; try again".to_owned(),
+fn unchanged(change: Change, job: Option<&Listed>) -> String {
+    let Some(job) = job else { return "there is no job with this id; `trellis jobs list` prints the ids".to_owned() };
+    let lease =
+        || format!("a process runs it, and its lease ends at {} unless that process renews it", time(job.due_time));
+    match (change, job.state) {
+        (Change::Delete, _) if job.is_recurring => "it is recurring and cannot be deleted".to_owned(),
+        (Change::Delete, State::Running) => format!("{}; delete it when no process runs it", lease()),
+        (Change::Retry, State::Running) => {
+            format!("{}; if that process has ended, wait until then, or use trellis jobs retry --force", lease())
+        }
+        _ => "it has changed in the meantime; try again".to_owned(),
     }
 }
 
@@ -178,5 +179,47 @@ impl From<cli::JobState> for State {
             cli::JobState::Running => Self::Running,
             cli::JobState::Dead => Self::Dead,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(state: State, is_recurring: bool) -> Listed {
+        Listed {
+            id: Uuid::nil(),
+            kind: "account.deleted".to_owned(),
+            version: 1,
+            payload: String::new(),
+            is_recurring,
+            state,
+            create_time: Timestamp::from_micros(0),
+            due_time: Timestamp::from_micros(30_000_000),
+            attempts: 1,
+            failure: String::new(),
+        }
+    }
+
+    #[test]
+    fn advice_fits_the_change_and_the_job() {
+        let lease = "a process runs it, and its lease ends at 1970-01-01T00:00:30Z unless that process renews it";
+        let recurring = "it is recurring and cannot be deleted".to_owned();
+        let changed = "it has changed in the meantime; try again".to_owned();
+        let force = format!("{lease}; if that process has ended, wait until then, or use trellis jobs retry --force");
+        let delete = format!("{lease}; delete it when no process runs it");
+        for (change, state, is_recurring, expected) in [
+            (Change::Delete, State::Running, false, &delete),
+            (Change::Delete, State::Running, true, &recurring),
+            (Change::Delete, State::Waiting, true, &recurring),
+            (Change::Delete, State::Dead, false, &changed),
+            (Change::Retry, State::Running, false, &force),
+            (Change::Retry, State::Running, true, &force),
+            (Change::Retry, State::Waiting, true, &changed),
+            (Change::TakeBack, State::Running, true, &changed),
+        ] {
+            assert_eq!(&unchanged(change, Some(&job(state, is_recurring))), expected, "{state:?} {is_recurring}");
+        }
+        assert_eq!(unchanged(Change::Delete, None), "there is no such job");
     }
 }

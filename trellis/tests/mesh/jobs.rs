@@ -140,11 +140,12 @@ async fn job_of_a_killed_process_is_retried_by_force() {
 
     let id = running.split(' ').next().unwrap();
     let lease = running.trim_end().rsplit_once("due=").unwrap().1;
-    for command in ["retry", "delete"] {
+    for (command, advice) in [("retry", "trellis jobs retry --force"), ("delete", "delete it when no process runs it")]
+    {
         let refused = trellis(&operator, &["jobs", command, id]);
         let error = String::from_utf8(refused.stderr).unwrap();
         assert!(!refused.status.success() && error.contains(&format!("its lease ends at {lease}")), "{error}");
-        assert!(error.contains("trellis jobs retry --force"), "{error}");
+        assert!(error.contains(advice), "{error}");
     }
     let forced = trellis(&operator, &["jobs", "retry", "--force", id]);
     assert!(forced.status.success(), "{forced:?}");

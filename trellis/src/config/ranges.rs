@@ -15,6 +15,8 @@ pub(super) struct Range {
     pub(super) unit: Unit,
     /// What the value 0 means. `None`: nothing but the number, so that 0 is accepted only within the range.
     pub(super) zero: Option<&'static str>,
+    /// What to set instead of a value below the range.
+    hint: Option<&'static str>,
 }
 
 /// How a value is written.
@@ -29,20 +31,25 @@ pub(super) enum Unit {
 }
 
 const fn count(key: &'static str, least: u64, most: u64) -> Range {
-    Range { key, least, most, unit: Unit::Count, zero: None }
+    Range { key, least, most, unit: Unit::Count, zero: None, hint: None }
 }
 
 const fn share(key: &'static str) -> Range {
-    Range { key, least: 0, most: 1, unit: Unit::Share, zero: None }
+    Range { key, least: 0, most: 1, unit: Unit::Share, zero: None, hint: None }
 }
 
 const fn time(key: &'static str, least: u64, most: u64) -> Range {
-    Range { key, least, most, unit: Unit::Time, zero: None }
+    Range { key, least, most, unit: Unit::Time, zero: None, hint: None }
 }
 
 impl Range {
     const fn zero(mut self, meaning: &'static str) -> Self {
         self.zero = Some(meaning);
+        self
+    }
+
+    const fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
         self
     }
 
@@ -137,7 +144,7 @@ pub(super) const RANGES: &[Range] = &[
     time("jobs.most_backoff", 10, 30 * DAY),
     count("users.pool_size", 1, 10_000),
     time("users.handle_cooling", SECOND, CENTURY).zero("a former handle is free at once"),
-    count("users.cooling_handles", 1, 1_000),
+    count("users.cooling_handles", 1, 1_000).hint("to reserve none, set users.handle_cooling = \"0s\""),
     time("users.messaging_timeout", 1, HOUR),
     count("auth.pool_size", 1, 10_000),
     time("auth.access_lifetime", SECOND, HOUR),
@@ -232,7 +239,8 @@ impl Range {
             _ if number < *least => {
                 let least = self.written(*least);
                 let zero = self.zero.map(|meaning| format!(", and 0 means: {meaning}")).unwrap_or_default();
-                Err(format!("{key}: {written} is below the minimum of {least}{zero}"))
+                let hint = self.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                Err(format!("{key}: {written} is below the minimum of {least}{zero}{hint}"))
             }
             _ if number > *most => Err(format!("{key}: {written} is above the maximum of {}", self.written(*most))),
             _ => Ok(()),

@@ -91,6 +91,25 @@ fn bounds_of_each_range_are_enforced() {
     }
 }
 
+/// The timeout of the SDK is 20 s. Regression: with 10 s a lost response ended the session of a client that waited for it.
+#[test]
+fn least_refresh_grace_is_longer_than_a_client_waits() {
+    let error = load("auth.refresh_grace", "29s").unwrap_err();
+    assert_eq!(error, "configuration: auth.refresh_grace: 29s is below the minimum of 30s");
+    load("auth.refresh_grace", "30s").unwrap();
+}
+
+#[test]
+fn zero_names_the_key_that_turns_the_feature_off() {
+    let error = load("users.cooling_handles", "0").unwrap_err();
+    assert!(
+        error.ends_with("0 is below the minimum of 1; to reserve none, set users.handle_cooling = \"0s\""),
+        "{error}"
+    );
+    let error = load("users.cooling_handles", "1001").unwrap_err();
+    assert!(error.ends_with("is above the maximum of 1000"), "{error}");
+}
+
 /// Pairs of keys whose values must be in order. One is set beyond the default of the other.
 #[test]
 fn settings_that_contradict_each_other_are_refused() {

@@ -194,6 +194,7 @@ async fn no_read_fails_when_one_of_two_is_killed_under_load() {
         until("both endpoints serve", both_serve).await;
         for _ in 0..KILLS {
             users.kill();
+            until("the gateway notices the kill", async || !both_serve().await).await;
             load.more(AFTER).await;
             users.launch();
             until("both endpoints serve again", both_serve).await;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use uuid::Uuid;
 
-use crate::services::Service;
+use crate::{part::Part, services::Service};
 
 /// Users, sign-in and messaging as gRPC services, and the gateway that browsers call them through.
 ///
@@ -38,8 +38,15 @@ pub(crate) enum Command {
         /// The services whose databases to migrate [default: all]
         services: Vec<Service>,
     },
-    /// Print the effective configuration, with secrets masked
-    Config,
+    /// Print the effective configuration, with secrets masked, or check it
+    Config {
+        /// Check the settings instead, as the start of PART does [default: of all parts in one process]
+        ///
+        /// It reads the files that the settings name, so run it where the process runs. It opens no port, no database
+        /// and no private key.
+        #[arg(long, value_name = "PART", num_args = 0..=1, value_parser = Part::named)]
+        check: Option<Option<Part>>,
+    },
     /// Print the policy of every method, and the source of each value
     Policy,
     /// Create, rotate, replace and list keys

@@ -220,6 +220,6 @@ mod tests {
         ] {
             assert_eq!(&unchanged(change, Some(&job(state, is_recurring))), expected, "{state:?} {is_recurring}");
         }
-        assert_eq!(unchanged(Change::Delete, None), "there is no such job");
+        assert_eq!(unchanged(Change::Delete, None), "there is no job with this id; `trellis jobs list` prints the ids");
     }
 }

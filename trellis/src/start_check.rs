@@ -1,7 +1,7 @@
-//! The checks of a start that open no port, no connection and no key of a part. `trellis config` makes the same checks, so
-//! that both refuse the same settings with the same error.
+//! The checks of a start that open no port, no database and no private key. `trellis config --check` makes the same checks
+//! of the same parts, so that it refuses exactly what that start would refuse, with the same error.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use kit::{
     balance,
@@ -12,35 +12,24 @@ use kit::{
 
 use crate::{cleartext, config::Config, part::Part, services::Service};
 
-/// The parts of the process that reads the configuration.
+/// The parts of the process that starts.
 #[derive(Clone, Copy)]
-pub(crate) enum Scope<'a> {
-    /// One process of these parts, which starts.
-    Process(&'a [Part]),
-    /// Any process that may read the configuration, for `trellis config`.
-    Any,
-}
+pub(crate) struct Scope<'a>(pub(crate) &'a [Part]);
 
 impl Scope<'_> {
     /// Whether the part runs in the process.
     pub(crate) fn runs(self, part: Part) -> bool {
-        match self {
-            Self::Process(parts) => parts.contains(&part),
-            Self::Any => true,
-        }
+        self.0.contains(&part)
     }
 
     /// Whether the process calls the service at the addresses in `peers`.
     pub(crate) fn calls(self, service: Service) -> bool {
-        match self {
-            Self::Process(parts) => !parts.contains(&Part::Service(service)),
-            Self::Any => true,
-        }
+        !self.runs(Part::Service(service))
     }
 
     /// Whether all parts run in one process, which generates its identities and uses no TLS of its own.
-    fn is_whole(self) -> bool {
-        matches!(self, Self::Process(parts) if parts.len() > 1)
+    pub(crate) fn is_whole(self) -> bool {
+        self.0.len() > 1
     }
 }
 
@@ -67,12 +56,25 @@ fn listeners(config: &Config, scope: Scope<'_>) -> Result<(), String> {
     address("admin.listen", &config.admin.listen)
 }
 
-/// Checks the form of a listening address. Its host may be a name, which only the start resolves.
+/// Checks the form of a listening address.
 fn address(key: &str, text: &str) -> Result<(), String> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
-        _ => Err(format!("{key}: {text:?} is not a valid host:port, such as 127.0.0.1:8080")),
+    if is_address(text) {
+        return Ok(());
     }
+    Err(format!("{key}: {text:?} is not a valid host:port, such as 127.0.0.1:8080 or [::1]:8080"))
+}
+
+/// Whether the text is an IP address or a name, and a port. Only the start resolves a name. An IPv6 address without brackets
+/// is ambiguous.
+fn is_address(text: &str) -> bool {
+    if text.parse::<SocketAddr>().is_ok() {
+        return true;
+    }
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    // A name has a letter: 127.0.0.999 is a wrong IPv4 address.
+    !host.is_empty() && is_name && host.bytes().any(|byte| byte.is_ascii_alphabetic()) && is_port
 }
 
 fn gateway(config: &Config, scope: Scope<'_>) -> Result<(), String> {
@@ -115,4 +117,37 @@ fn identity(config: &Config, scope: Scope<'_>) -> Result<(), String> {
     found
         .try_for_each(|(name, public)| check_public(name, public))
         .map_err(|why| format!("identity.trusted_dir: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listening_address_is_a_host_and_a_port() {
+        for valid in ["127.0.0.1:80", "[::1]:7001", "[::]:0", "localhost:8443", "my_host-1.example.:65535"] {
+            assert!(is_address(valid), "{valid}");
+        }
+        let invalid = [
+            "",
+            ":80",
+            "localhost",
+            "localhost:",
+            "localhost:65536",
+            "localhost:+80",
+            "localhost:http",
+            "::1:7001",
+            "[::1]",
+            "[localhost]:80",
+            "127.0.0.1 :80",
+            " localhost:80",
+            "127.0.0.1: 80",
+            "127.0.0.999:80",
+            "http://localhost:80",
+            "localhost:80/",
+        ];
+        for invalid in invalid {
+            assert!(!is_address(invalid), "{invalid}");
+        }
+    }
 }

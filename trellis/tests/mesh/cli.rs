@@ -105,12 +105,12 @@ fn configuration_errors_name_the_key() {
     assert!(line.contains("identity.key_file"), "{line}");
 }
 
-/// Asserts that `trellis config` and the start of a part refuse the same arguments, with the same line. `mesh`: a start of
-/// all parts in one process.
+/// Asserts that `trellis config --check` and the start of a part refuse the same arguments, with the same line. `mesh`: a
+/// start of all parts in one process.
 fn is_refused(mesh: &Mesh, part: &str, arguments: &[&str], expected: &str) {
-    let line = error_line(&run(mesh, &[arguments, &["config"]].concat()));
-    assert!(line.contains(expected) && !line.contains("hunter2"), "{arguments:?}: {line}");
     let start: &[&str] = if part == "mesh" { &[] } else { &[part] };
+    let line = error_line(&run(mesh, &[arguments, &["config", "--check"], start].concat()));
+    assert!(line.contains(expected) && !line.contains("hunter2"), "{arguments:?}: {line}");
     assert_eq!(error_line(&run(mesh, &[arguments, start].concat())), line, "{arguments:?}");
 }
 
@@ -167,10 +167,58 @@ fn config_checks_what_the_start_checks() {
         ("mesh", "redis.url=redis://cache", "redis.url (cache): use rediss://"),
         ("users", "identity.trusted.auth=hunter2", "identity.trusted.auth: the public key of auth is not"),
         ("users", &format!("identity.trusted_dir={none}"), "identity.trusted_dir: "),
+        ("users", "users.listen=::1:7001", "users.listen: \"::1:7001\" is not a valid host:port"),
+        ("users", "users.listen=127.0.0.1 :80", "users.listen: \"127.0.0.1 :80\" is not a valid host:port"),
+        ("mesh", &format!("tls.certificate={none}"), "tls.certificate: all parts run in this process"),
     ];
     for (part, setting, expected) in cases {
         is_refused(&mesh, part, &["--set", setting], expected);
     }
+}
+
+/// A process ignores the settings of other processes, which may share its file.
+#[test]
+fn config_accepts_what_the_start_of_the_part_accepts() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let cases = [
+        ("mesh", "identity.trusted.auth=hunter2"),
+        ("mesh", "identity.trusted_dir=/none"),
+        ("gateway", "users.listen=localhost"),
+        ("users", "peers.users=users:7001"),
+        ("users", "gateway.trusted_proxies=10.0.0"),
+    ];
+    for (part, setting) in cases {
+        let start: &[&str] = if part == "mesh" { &[] } else { &[part] };
+        let checked = run(&mesh, &[&["--set", setting, "config", "--check"], start].concat());
+        let text = String::from_utf8(checked.stdout).unwrap();
+        assert!(checked.status.success() && text.ends_with(" were not checked\n"), "{setting}: {text}");
+        if part != "mesh" {
+            // The start goes on to the private key, which is missing.
+            let error = String::from_utf8(run(&mesh, &["--set", setting, part]).stderr).unwrap();
+            let line = error.lines().last().unwrap();
+            assert!(line.starts_with("trellis: identity.key_file is not set"), "{setting}: {error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_start_ignores_the_keys_of_other_services() {
+    let mut mesh = Mesh::new(&["--set", "identity.trusted.auth=hunter2"], Ports::free());
+    mesh.launch();
+    mesh.ready(mesh.ports.gateway).await;
+    assert_eq!(mesh.terminate().code(), Some(0), "{}", mesh.log());
+}
+
+/// The files of a pod are not on the machine of the operator.
+#[test]
+fn config_prints_although_files_are_missing() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/base/config.toml");
+    let printed = run(&mesh, &["--config", base, "config"]);
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.status.success() && text.contains("trusted_dir = \"/run/trellis/trusted\""), "{text}");
+    let line = error_line(&run(&mesh, &["--config", base, "config", "--check", "users"]));
+    assert!(line.contains("identity.trusted_dir: "), "{line}");
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Lease {
                 self.report(outcome);
                 // An overloaded server is not tried again.
                 let never = outcome == EndpointOutcome::Busy;
-                Attempt::Unavailable(if never { Pushback::Never } else { Pushback::None })
+                Attempt::Broken(if never { Pushback::Never } else { Pushback::None })
             }
             Failure::Refused(_) => {
                 self.report(EndpointOutcome::Failed);

@@ -124,7 +124,9 @@ async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> AttemptOutc
             match failed {
                 // The endpoint is not there, or is draining.
                 Attempt::Unsent => endpoint.unreachable(),
-                Attempt::Refused | Attempt::Unavailable(_) => endpoint.report(EndpointOutcome::Failed),
+                Attempt::Refused | Attempt::Broken(_) | Attempt::Unavailable(_) => {
+                    endpoint.report(EndpointOutcome::Failed)
+                }
             }
             tracing::debug!(error = %chain(&failure), endpoint = %endpoint.location(), "a call to another service failed");
             AttemptOutcome { result: Err(error::unavailable("the service")), failed: Some(failed) }

@@ -68,5 +68,5 @@ pub fn attempt_of(error: &(dyn Error + 'static)) -> Attempt {
         }
         next = error.source();
     }
-    Attempt::Unavailable(Pushback::None)
+    Attempt::Broken(Pushback::None)
 }

@@ -42,7 +42,7 @@ impl Retries {
     /// Records that a call is about to be sent for the first time.
     pub fn begin(&self, is_idempotent: bool, deadline: Option<Instant>) -> RetryState {
         self.budget.pay_in();
-        RetryState::new(is_idempotent, deadline)
+        RetryState::new(is_idempotent, deadline, Instant::now())
     }
 
     /// Returns the pause before the next attempt, or why there is none. `rewind` restarts the request body and returns

@@ -16,7 +16,9 @@ pub enum Attempt {
     Unsent,
     /// The server refused to process the request.
     Refused,
-    /// The request may have been processed: the connection broke, or the status was UNAVAILABLE.
+    /// The connection or the stream broke. The request may have been processed.
+    Broken(Pushback),
+    /// The server responded with UNAVAILABLE. The request may have been processed.
     Unavailable(Pushback),
 }
 
@@ -65,7 +67,7 @@ pub enum NotRetried {
     Budget,
     /// The server forbids a retry.
     Pushback,
-    /// The deadline would pass before the retry.
+    /// The deadline would pass before the retry, or before it has taken as long as the failed attempt.
     Deadline,
     /// More of the request was sent than is buffered.
     Buffer,
@@ -94,6 +96,8 @@ pub struct RetryState {
     attempts: u32,
     /// The number of attempts that no server processed.
     unsent: u32,
+    /// When the current attempt starts or started.
+    started: Instant,
 }
 
 /// The maximum number of unprocessed attempts. Each costs a choice of endpoint or a connection attempt.
@@ -101,8 +105,8 @@ const MOST_UNSENT: u32 = 10;
 
 impl RetryState {
     /// A call that is about to be sent.
-    pub fn new(is_idempotent: bool, deadline: Option<Instant>) -> Self {
-        Self { is_idempotent, deadline, attempts: 1, unsent: 0 }
+    pub fn new(is_idempotent: bool, deadline: Option<Instant>, now: Instant) -> Self {
+        Self { is_idempotent, deadline, attempts: 1, unsent: 0, started: now }
     }
 
     /// The number of previous attempts.
@@ -120,31 +124,45 @@ impl RetryState {
         now: Instant,
     ) -> Result<Duration, NotRetried> {
         if attempt == Attempt::Unsent {
-            return self.unsent();
+            return self.unsent(now);
         }
         if self.attempts >= config.attempts {
             return Err(NotRetried::Attempts);
         }
         let pause = match attempt {
             Attempt::Unsent | Attempt::Refused => self.backoff(config, roll),
-            Attempt::Unavailable(_) if !self.is_idempotent => return Err(NotRetried::Unsafe),
-            Attempt::Unavailable(Pushback::Never) => return Err(NotRetried::Pushback),
-            Attempt::Unavailable(Pushback::After(time)) => time,
-            Attempt::Unavailable(Pushback::None) => self.backoff(config, roll),
+            Attempt::Broken(_) | Attempt::Unavailable(_) if !self.is_idempotent => return Err(NotRetried::Unsafe),
+            Attempt::Broken(pushback) | Attempt::Unavailable(pushback) => match pushback {
+                Pushback::Never => return Err(NotRetried::Pushback),
+                Pushback::After(time) => time,
+                Pushback::None => self.backoff(config, roll),
+            },
         };
-        if self.deadline.is_some_and(|deadline| now + pause >= deadline) {
+        if self.deadline.is_some_and(|deadline| now + pause + self.expected(attempt, now) >= deadline) {
             return Err(NotRetried::Deadline);
         }
         if !budget.take(now) {
             return Err(NotRetried::Budget);
         }
         self.attempts += 1;
+        self.started = now + pause;
         Ok(pause)
     }
 
+    /// How long the next attempt is expected to take. A server that waited in vain (for a lock, for its database) would
+    /// wait as long again: if the deadline ended that wait, the caller would get DEADLINE_EXCEEDED instead of the
+    /// server's reason. A broken attempt predicts nothing.
+    fn expected(&self, attempt: Attempt, now: Instant) -> Duration {
+        match attempt {
+            Attempt::Unavailable(_) => now.saturating_duration_since(self.started),
+            Attempt::Unsent | Attempt::Refused | Attempt::Broken(_) => Duration::ZERO,
+        }
+    }
+
     /// An unprocessed attempt caused no load, so the call is sent elsewhere at once.
-    fn unsent(&mut self) -> Result<Duration, NotRetried> {
+    fn unsent(&mut self, now: Instant) -> Result<Duration, NotRetried> {
         self.unsent += 1;
+        self.started = now;
         if self.unsent > MOST_UNSENT { Err(NotRetried::Attempts) } else { Ok(Duration::ZERO) }
     }
 
@@ -169,9 +187,11 @@ mod tests {
     #[test]
     fn processed_call_is_retried_only_if_idempotent() {
         let (now, config) = (Instant::now(), RetryConfig::default());
-        let again = |safe, attempt| RetryState::new(safe, None).again(attempt, &config, &ample(), 0.5, now);
+        let again = |safe, attempt| RetryState::new(safe, None, now).again(attempt, &config, &ample(), 0.5, now);
         assert_eq!(again(false, UNAVAILABLE), Err(NotRetried::Unsafe));
+        assert_eq!(again(false, Attempt::Broken(Pushback::None)), Err(NotRetried::Unsafe));
         assert!(again(true, UNAVAILABLE).is_ok());
+        assert!(again(true, Attempt::Broken(Pushback::None)).is_ok());
         assert_eq!(again(false, Attempt::Unsent), Ok(Duration::ZERO));
         assert!(again(false, Attempt::Refused).is_ok());
     }
@@ -179,7 +199,7 @@ mod tests {
     #[test]
     fn server_pushback_is_obeyed() {
         let (now, config) = (Instant::now(), RetryConfig::default());
-        let again = |p| RetryState::new(true, None).again(Attempt::Unavailable(p), &config, &ample(), 0.0, now);
+        let again = |p| RetryState::new(true, None, now).again(Attempt::Unavailable(p), &config, &ample(), 0.0, now);
         assert_eq!(again(Pushback::Never), Err(NotRetried::Pushback));
         assert_eq!(again(Pushback::After(Duration::from_secs(7))), Ok(Duration::from_secs(7)));
         let read =
@@ -190,9 +210,29 @@ mod tests {
     }
 
     #[test]
+    fn no_attempt_without_the_time_of_the_failed_one() {
+        let (start, config) = (Instant::now(), RetryConfig::default());
+        let at = |millis| start + Duration::from_millis(millis);
+        let locked = Attempt::Unavailable(Pushback::After(Duration::from_secs(1)));
+        // Each attempt waits 1 s, and then the server asks for a pause of 1 s.
+        let mut trial = RetryState::new(true, Some(at(5_000)), start);
+        let mut again = |attempt, now| trial.again(attempt, &config, &ample(), 0.0, now);
+        assert_eq!(again(locked, at(1_010)), Ok(Duration::from_secs(1)));
+        assert_eq!(again(locked, at(3_020)), Err(NotRetried::Deadline));
+        // The time counts from the start of the last attempt, after the pause and after unprocessed attempts.
+        assert_eq!(again(Attempt::Unsent, at(3_500)), Ok(Duration::ZERO));
+        assert_eq!(again(locked, at(3_600)), Ok(Duration::from_secs(1)));
+        // A broken attempt says nothing about the time that the next one takes.
+        let broken =
+            |attempt| RetryState::new(true, Some(at(5_000)), start).again(attempt, &config, &ample(), 0.0, at(4_900));
+        assert_eq!(broken(UNAVAILABLE), Err(NotRetried::Deadline));
+        assert_eq!([broken(Attempt::Broken(Pushback::None)), broken(Attempt::Refused)], [Ok(Duration::ZERO); 2]);
+    }
+
+    #[test]
     fn unprocessed_call_needs_no_budget() {
         let (now, config, empty) = (Instant::now(), RetryConfig::default(), RetryBudget::new(0, 0, Instant::now()));
-        let again = |attempt| RetryState::new(true, None).again(attempt, &config, &empty, 0.5, now);
+        let again = |attempt| RetryState::new(true, None, now).again(attempt, &config, &empty, 0.5, now);
         assert_eq!(again(Attempt::Unsent), Ok(Duration::ZERO));
         assert_eq!([again(UNAVAILABLE), again(Attempt::Refused)], [Err(NotRetried::Budget); 2]);
     }
@@ -205,7 +245,7 @@ mod tests {
             let config = RetryConfig { attempts: 1 + chance.below(6) as u32, ..RetryConfig::default() };
             let (budget, mut now) = (ample(), Instant::now());
             let deadline = (chance.below(2) == 0).then(|| now + Duration::from_millis(chance.next() % 500));
-            let mut trial = RetryState::new(true, deadline);
+            let mut trial = RetryState::new(true, deadline, now);
             let (mut sent, mut unsent) = (1, 0);
             loop {
                 let attempt = [Attempt::Unsent, Attempt::Refused, UNAVAILABLE][chance.below(3)];

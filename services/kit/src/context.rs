@@ -13,6 +13,22 @@ use crate::{
     trace::TraceContext,
 };
 
+tokio::task_local! {
+    /// The deadline of the call that a task works for.
+    static DEADLINE: Option<Instant>;
+}
+
+/// Runs `work` for a call with the deadline, so that [`deadline`] returns it.
+pub async fn with_deadline<F: Future>(deadline: Option<Instant>, work: F) -> F::Output {
+    DEADLINE.scope(deadline, work).await
+}
+
+/// The deadline of the unary call that the current task works for. After it the caller has been told that the call
+/// failed, so nothing may be stored any more. A task that a handler spawns has none.
+pub fn deadline() -> Option<Instant> {
+    DEADLINE.try_with(|deadline| *deadline).ok().flatten()
+}
+
 /// The verified caller of a call.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {

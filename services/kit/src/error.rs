@@ -11,6 +11,8 @@ use crate::{grpc::PUSHBACK, rng::Rng};
 /// The domain of all `ErrorInfo`s of this project.
 pub const DOMAIN: &str = "trellis";
 
+/// The reason of [`locked`].
+const LOCKED: &str = "LOCKED";
 /// The approximate retry delay of a call that found no capacity.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -68,6 +70,16 @@ pub fn later(reason: &str, message: &str, retry_after: Duration) -> Status {
     let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
     status.metadata_mut().insert(PUSHBACK, MetadataValue::from(millis));
     status
+}
+
+/// UNAVAILABLE, because a change waited too long for others. Nothing is stored.
+pub fn locked(retry_after: Duration) -> Status {
+    later(LOCKED, "other changes of the same resource took too long; try again", retry_after)
+}
+
+/// Whether the status is that of [`locked`].
+pub fn is_locked(status: &Status) -> bool {
+    status.code() == Code::Unavailable && reason(status).as_deref() == Some(LOCKED)
 }
 
 /// The bland INTERNAL status of an unexpected error. The error is logged once, here.

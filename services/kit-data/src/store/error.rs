@@ -51,9 +51,9 @@ impl From<Error> for tonic::Status {
             }
             Error::Locked(_) => {
                 tracing::warn!(error = %kit::error::chain(&error), "the database stopped a statement");
-                locked()
+                kit::error::locked(RETRY)
             }
-            Error::Refused(Refused::Elapsed) => locked(),
+            Error::Refused(Refused::Elapsed) => kit::error::locked(RETRY),
             Error::Refused(Refused::Full) => kit::error::exhausted(
                 "TOO_MANY_CHANGES",
                 "too many changes of the same resource at once; try again later",
@@ -62,10 +62,6 @@ impl From<Error> for tonic::Status {
             Error::Failed(_) | Error::Corrupt(_) => kit::error::internal(&error),
         }
     }
-}
-
-fn locked() -> tonic::Status {
-    kit::error::later("LOCKED", "other changes of the same resource took too long; try again", RETRY)
 }
 
 /// The class of a database error.
@@ -80,7 +76,7 @@ enum Meaning {
 
 fn meaning(error: &sqlx::Error) -> Meaning {
     match error {
-        // The writer of SQLite was not free in time.
+        // The writer of SQLite was not free in time, or the deadline of the call has passed.
         sqlx::Error::Io(error) if error.kind() == io::ErrorKind::ResourceBusy => Meaning::Locked,
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)

@@ -3,6 +3,9 @@
 //! It wraps sqlx's pool in this order: the bulkhead of the row that a transaction changes, the circuit breaker, and the
 //! queue for a connection. sqlx closes a connection whose checkout is cancelled, and returns one to the pool without a
 //! time limit. So both happen in a task that callers cannot cancel.
+//!
+//! After the deadline of a call the pool starts no statement for it, and commits nothing: its caller has been told that
+//! the call failed. A change that is its only statement begins a transaction too where BEGIN waits for the lock (SQLite).
 
 use std::{
     fmt, io,
@@ -17,11 +20,13 @@ use sqlx_core::transaction::TransactionManager as _;
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
 };
 use uuid::Uuid;
 
 use super::{Config, Error, outage::Outage};
 use crate::bulkhead::{Bulkhead, Place};
+use kit::context;
 
 /// How long the return of a connection to the pool may take: an interrupted statement must end first. Beyond it the
 /// connection is closed, and PostgreSQL stops the statement (`database.client_check`).
@@ -37,7 +42,7 @@ struct Inner<D: Database> {
     waits: Waits,
     outage: Arc<Outage>,
     writers: Bulkhead<Uuid>,
-    /// The statement that begins a transaction.
+    /// The statement that begins a transaction, if it takes the lock of all writers.
     begin: Option<&'static str>,
 }
 
@@ -89,13 +94,13 @@ impl<D: Database> Pool<D> {
     /// Begins a transaction that locks several rows. Waits in the queue of each, in total no longer than for one. All
     /// callers must use the same order of rows.
     pub async fn begin_on_all(&self, rows: impl IntoIterator<Item = Uuid>) -> Result<Transaction<'_, D>, Error> {
-        let places = self.0.writers.enter_all(rows).await?;
+        let places = before(context::deadline(), self.0.writers.enter_all(rows)).await??;
         self.begin_in(places).await
     }
 
     /// Waits for the turn of one statement that locks the row. Hold the result until the statement has ended.
     pub async fn turn(&self, row: Uuid) -> Result<Place<Uuid>, Error> {
-        Ok(self.0.writers.enter(row).await?)
+        Ok(before(context::deadline(), self.0.writers.enter(row)).await??)
     }
 
     async fn begin_in(&self, places: Vec<Place<Uuid>>) -> Result<Transaction<'_, D>, Error> {
@@ -103,9 +108,10 @@ impl<D: Database> Pool<D> {
         Ok(Transaction { lease, _places: places, _pool: self, wakes: Vec::new() })
     }
 
-    /// A connection for one statement.
+    /// A connection for one statement. It waits for the lock of all writers in BEGIN, not in the statement: only the
+    /// former can be undone after the deadline.
     async fn checkout(&self) -> sqlx::Result<Lease<D>> {
-        self.lease(false).await
+        self.lease(self.0.begin.is_some()).await
     }
 
     /// A cancellation ends only the wait for a place. The checkout and BEGIN finish in a task, and the connection then
@@ -116,19 +122,22 @@ impl<D: Database> Pool<D> {
         if outage.is_open() {
             return Err(away("the last probe of the database failed"));
         }
-        let place = tokio::time::timeout(waits.connection, Arc::clone(places).acquire_owned()).await;
+        let deadline = context::deadline();
+        let place = before(deadline, timeout(waits.connection, Arc::clone(places).acquire_owned())).await?;
         // The semaphore is never closed.
         let place = place.map_err(|_| waits.elapsed())?.map_err(|_| sqlx::Error::PoolClosed)?;
         let limit = waits.begin;
         let (checkout, begin) = (connections.acquire(), begin.map(|text| text.into_sql_str()));
         let taking = tokio::spawn(async move {
-            let mut lease = Lease { connection: Some(checkout.await?), place: Some(place), in_transaction: false };
+            let connection = Some(checkout.await?);
+            let mut lease = Lease { connection, place: Some(place), in_transaction: false, deadline };
             if in_transaction {
                 let beginning = D::TransactionManager::begin(&mut lease, begin);
-                let begun = tokio::time::timeout(limit, beginning).await;
+                let begun = timeout(limit, beginning).await;
                 begun.map_err(|_| away("the database did not begin a transaction in time"))??;
                 lease.in_transaction = true;
             }
+            in_time(deadline)?;
             Ok(lease)
         });
         taking.await.unwrap_or_else(|_| Err(away("the checkout of a connection panicked")))
@@ -140,6 +149,23 @@ impl Waits {
     fn elapsed(self) -> sqlx::Error {
         if self.is_lock { sqlx::Error::Io(io::ErrorKind::ResourceBusy.into()) } else { sqlx::Error::PoolTimedOut }
     }
+}
+
+/// Waits no longer than until the deadline of the call.
+async fn before<T>(deadline: Option<Instant>, wait: impl Future<Output = T>) -> sqlx::Result<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, wait).await.map_err(|_| late()),
+        None => Ok(wait.await),
+    }
+}
+
+/// Returns an error after the deadline of the call.
+fn in_time(deadline: Option<Instant>) -> sqlx::Result<()> {
+    if deadline.is_some_and(|deadline| Instant::now() >= deadline) { Err(late()) } else { Ok(()) }
+}
+
+fn late() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::ResourceBusy, "the deadline of the call has passed"))
 }
 
 fn away(why: &'static str) -> sqlx::Error {
@@ -165,6 +191,20 @@ struct Lease<D: Database> {
     place: Option<OwnedSemaphorePermit>,
     /// A transaction is open; drop rolls it back.
     in_transaction: bool,
+    /// The deadline of the call, after which nothing is committed.
+    deadline: Option<Instant>,
+}
+
+impl<D: Database> Lease<D> {
+    /// Commits the open transaction, if there is one.
+    async fn commit(&mut self) -> sqlx::Result<()> {
+        if self.in_transaction {
+            in_time(self.deadline)?;
+            D::TransactionManager::commit(self).await?;
+            self.in_transaction = false;
+        }
+        Ok(())
+    }
 }
 
 impl<D: Database> Deref for Lease<D> {
@@ -193,7 +233,7 @@ impl<D: Database> Drop for Lease<D> {
         let back = connection.return_to_pool();
         runtime.spawn(async move {
             // After a timeout the connection is closed; sqlx makes another one when necessary.
-            if tokio::time::timeout(RETURN_TIMEOUT, back).await.is_err() {
+            if timeout(RETURN_TIMEOUT, back).await.is_err() {
                 metrics::counter!("db_client_connections_abandoned_total").increment(1);
             }
             drop(place);
@@ -212,10 +252,9 @@ pub struct Transaction<'p, D: Database> {
 }
 
 impl<D: Database> Transaction<'_, D> {
-    /// Commits.
+    /// Commits, or rolls back if the deadline of the call has passed.
     pub async fn commit(mut self) -> sqlx::Result<()> {
-        D::TransactionManager::commit(&mut self.lease).await?;
-        self.lease.in_transaction = false;
+        self.lease.commit().await?;
         for wake in &self.wakes {
             wake.notify_one();
         }
@@ -267,7 +306,8 @@ where
             while let Some(row) = rows.try_next().await? {
                 r#yield!(row);
             }
-            Ok(())
+            drop(rows);
+            lease.commit().await
         })
     }
 
@@ -277,7 +317,12 @@ where
         E: 'q + Execute<'q, D>,
     {
         let pool = self.clone();
-        Box::pin(async move { pool.checkout().await?.fetch_optional(query).await })
+        Box::pin(async move {
+            let mut lease = pool.checkout().await?;
+            let row = lease.fetch_optional(query).await?;
+            lease.commit().await?;
+            Ok(row)
+        })
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [D::TypeInfo]) -> BoxFuture<'e, sqlx::Result<D::Statement>>
@@ -285,7 +330,7 @@ where
         'p: 'e,
     {
         let pool = self.clone();
-        Box::pin(async move { pool.checkout().await?.prepare_with(sql, parameters).await })
+        Box::pin(async move { pool.lease(false).await?.prepare_with(sql, parameters).await })
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<D>>>
@@ -293,6 +338,6 @@ where
         'p: 'e,
     {
         let pool = self.clone();
-        Box::pin(async move { pool.checkout().await?.describe(sql).await })
+        Box::pin(async move { pool.lease(false).await?.describe(sql).await })
     }
 }

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::config::{Secret, Span};
+use kit::{
+    config::{Secret, Span},
+    context::with_deadline,
+};
 use kit_data::store::{Config, Error, Location, Pool, Settings, postgres};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Postgres, Row as _, migrate::Migrator};
 use tokio::time::{sleep, timeout};
@@ -71,6 +74,44 @@ fn millis(n: u64) -> Span {
 async fn sessions(other: &mut PgConnection) -> i64 {
     let row = sqlx::query("SELECT sessions FROM pg_stat_database WHERE datname = current_database()");
     row.fetch_one(other).await.unwrap().try_get(0).unwrap()
+}
+
+/// The caller has been told that its change failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn change_is_not_stored_after_its_deadline() {
+    const A_WHILE: Duration = Duration::from_millis(300);
+    // Only the deadline can prevent the change: the waits end after the lock is released.
+    let change =
+        |config: &mut Config| (config.lock_timeout, config.statement_timeout) = (millis(60_000), millis(60_000));
+    let db = TestDatabase::new(change).await;
+    let mut other = db.other().await;
+    other.execute("BEGIN").await.unwrap();
+    other.execute("UPDATE rooms SET n = n WHERE id = 1").await.unwrap();
+    let deadline = tokio::time::Instant::now() + A_WHILE;
+    let in_transaction = async {
+        let mut tx = db.pool.begin_on(Uuid::nil()).await?;
+        tx.execute("UPDATE rooms SET n = n + 1 WHERE id = 1").await?;
+        Ok(tx.commit().await?)
+    };
+    // The only statement of a change is not started after the deadline either.
+    let single = async {
+        tokio::time::sleep_until(deadline + A_WHILE).await;
+        db.change(2).await
+    };
+    let release = async {
+        tokio::time::sleep_until(deadline + A_WHILE).await;
+        other.execute("ROLLBACK").await.unwrap();
+    };
+    let waiting = with_deadline(Some(deadline), in_transaction);
+    let (waited, started_late, ()): (Result<(), Error>, _, _) =
+        tokio::join!(waiting, with_deadline(Some(deadline), single), release);
+    for result in [waited, started_late] {
+        let status = Status::from(result.unwrap_err());
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "LOCKED", "{status:?}");
+    }
+    let sum: i64 = sqlx::query_scalar("SELECT sum(n) FROM rooms").fetch_one(&db.pool).await.unwrap();
+    assert_eq!(sum, 0);
+    db.database.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     access::{self, Proof},
-    context::{Caller, Context},
+    context::{self, Caller, Context},
     error,
     grpc::{self, code_of},
     identity::Identity,
@@ -230,13 +230,14 @@ async fn shed(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
 }
 
 /// Runs the handlers of unary methods in a task, until the method's maximum deadline. The deadline layer enforces a
-/// caller's shorter deadline, which does not cancel the work.
+/// caller's shorter deadline, which does not cancel the work; but the work stores nothing after it ([`context::deadline`]).
 async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let Some(policy) = gate.policy(&request).filter(|policy| !policy.streams) else { return next.run(request).await };
     let end = Instant::now() + policy.deadline.unwrap_or(gate.context.limits.deadline.0);
+    let deadline = request.extensions().get::<Context>().and_then(|context| context.deadline).unwrap_or(end);
     let place = request.extensions_mut().remove::<InFlightPermit>();
     let work = async move {
-        let response = timeout_at(end, next.run(request)).await;
+        let response = timeout_at(end, context::with_deadline(Some(deadline), next.run(request))).await;
         drop(place);
         response
     };

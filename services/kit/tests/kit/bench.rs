@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use kit::{
+    context,
     health::{HealthChecks, Readiness},
     limits::Limits,
     server,
@@ -18,7 +19,12 @@ use proto::users::v1::{
     users_service_client::UsersServiceClient,
     users_service_server::{SERVICE_NAME, UsersService, UsersServiceServer},
 };
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tonic::{Request, Response, Status, async_trait, service::Routes, transport::Channel};
 use uuid::Uuid;
 
@@ -99,8 +105,11 @@ impl UsersService for Handlers {
         Ok(Response::new(CreateUserResponse::default()))
     }
 
+    /// Responds with the time until the deadline of its task, in milliseconds.
     async fn update_user(&self, _: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
-        Err(Status::unimplemented("no test calls this method"))
+        let left = context::deadline().unwrap().saturating_duration_since(Instant::now());
+        let user = User { display_name: left.as_millis().to_string(), ..User::default() };
+        Ok(Response::new(UpdateUserResponse { user: Some(user) }))
     }
 
     async fn delete_user(&self, _: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
@@ -125,7 +134,7 @@ impl Bench {
         let message_bytes = limits.message_bytes;
         let context = mesh.context("users", limits);
         let readiness = server::readiness(&context, HealthChecks::new(), &shutdown);
-        let service = UsersServiceServer::new(handlers.clone())
+        let service = kit::compressing!(UsersServiceServer::new(handlers.clone()))
             .max_decoding_message_size(message_bytes)
             .max_encoding_message_size(message_bytes);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use kit::limits::Limits;
 use prost::Message as _;
-use proto::users::v1::GetUserRequest;
+use proto::users::v1::{GetUserRequest, UpdateUserRequest, User, users_service_client::UsersServiceClient};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
     bench::{Bench, GET_USER},
+    mesh::request,
     wire::{Received, Wire},
 };
 
@@ -44,6 +45,29 @@ async fn deadline_of_the_caller_is_enforced() {
         assert!(started.elapsed() < Duration::from_secs(5));
     }
     bench.handlers.wait_for(0).await;
+}
+
+/// Stores use it: they commit nothing after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn handler_task_has_the_deadline_of_its_call() {
+    let bench = Bench::new(Limits::default()).await;
+    let mut client = UsersServiceClient::new(bench.channel().await);
+    let user = User { user_id: Uuid::nil().to_string(), display_name: "a name".to_owned(), ..User::default() };
+    let mut left = async |timeout: Option<Duration>| {
+        let mut request = request(
+            UpdateUserRequest { user: Some(user.clone()), ..Default::default() },
+            std::slice::from_ref(&bench.token),
+        );
+        timeout.into_iter().for_each(|timeout| request.set_timeout(timeout));
+        let response = client.update_user(request).await.unwrap().into_inner();
+        Duration::from_millis(response.user.unwrap().display_name.parse().unwrap())
+    };
+    let short = Duration::from_secs(3);
+    let of_caller = left(Some(short)).await;
+    assert!(of_caller > Duration::ZERO && of_caller <= short, "{of_caller:?}");
+    // The contract gives UpdateUser 5 s.
+    let of_contract = left(None).await;
+    assert!(of_contract > short && of_contract <= Duration::from_secs(5), "{of_contract:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

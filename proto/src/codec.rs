@@ -1,13 +1,14 @@
 //! The codec of the servers: prost's codec, and the contract's input checks after decoding.
 
-use std::marker::PhantomData;
+use std::{collections::HashMap, marker::PhantomData};
 
 use prost::Message;
 use tonic::{
-    Status,
+    Code, Status,
     codec::{Codec, DecodeBuf, Decoder},
 };
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::validate::{Check, violations};
 
@@ -70,5 +71,7 @@ impl<U: Message + Check + Default> CheckedDecoder<U> {
 
 /// An undecodable message is the client's error, whatever status prost's decoder returns.
 fn malformed() -> Status {
-    Status::invalid_argument("the request is not a valid protobuf message of the method's input type")
+    let details = ErrorDetails::with_error_info("BODY_MALFORMED", "trellis", HashMap::new());
+    let message = "the request is not a valid protobuf message of the method's input type";
+    Status::with_error_details(Code::InvalidArgument, message, details)
 }

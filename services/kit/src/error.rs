@@ -107,6 +107,12 @@ pub fn malformed_timeout() -> Status {
     status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message)
 }
 
+/// INVALID_ARGUMENT because of a request body that is not what gRPC expects.
+pub fn malformed_body() -> Status {
+    let message = "the request has no whole message, or one that is not compressed as declared";
+    status(Code::InvalidArgument, "BODY_MALFORMED", message)
+}
+
 /// UNAVAILABLE at the end of a long stream when its server stops. Another server continues the stream.
 pub fn stopping() -> Status {
     let message = "the server is shutting down; reopen the stream at once and resume from its last position";

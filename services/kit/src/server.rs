@@ -6,6 +6,7 @@ mod connection;
 mod frames;
 mod introspection;
 mod listener;
+mod malformed;
 mod measured;
 mod stack;
 

@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::HeaderValue,
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::Response,
 };
 use futures_util::FutureExt as _;
@@ -20,6 +20,7 @@ use tracing::{Instrument as _, Span};
 use super::{
     ConnectedPeer, ServiceContext,
     introspection::{self, NetworkStreams, PROBE},
+    malformed::blame_client,
     measured::MeasuredBody,
 };
 use crate::{
@@ -68,6 +69,8 @@ pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
         // A unary call finishes after its caller has gone: dropped work costs the database more than finished work. The
         // innermost layer, because refused calls need no task.
         .layer(from_fn_with_state(Arc::clone(&gate), detach))
+        // An unreadable message is the client's error, but tonic calls it INTERNAL. The layers around count the result.
+        .layer(map_response(blame_client))
         // The contract's access rule, on the authenticated identity.
         .layer(from_fn_with_state(Arc::clone(&gate), authorise))
         // Authentication, after load shedding: an overloaded process must not spend time on signatures.

@@ -123,6 +123,27 @@ async fn call_beyond_the_limit_is_refused_until_another_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn unreadable_request_is_the_clients_error() {
+    let bench = Bench::new(Limits::default()).await;
+    let wire = Wire::connect(bench.address).await;
+    let gzip = ("grpc-encoding", "gzip".to_owned());
+    for (what, headers, body) in [
+        ("no message", vec![], b"".as_slice()),
+        ("a part of the length", vec![], b"\0\0\0"),
+        ("a part of the message", vec![], b"\0\0\0\0\x09abc"),
+        ("no gzip", vec![gzip], b"\x01\0\0\0\x03abc"),
+        ("compressed without an encoding", vec![], b"\x01\0\0\0\x03abc"),
+        ("a flag that gRPC does not define", vec![], b"\x02\0\0\0\x03abc"),
+        ("no protobuf", vec![], b"\0\0\0\0\x03\xff\xff\xff"),
+    ] {
+        let headers = [headers, vec![bench.token.clone()]].concat();
+        let (head, _) = wire.head(GET_USER, &headers);
+        let received = Wire::read(wire.send_body(head, body).await).await.unwrap();
+        assert_eq!(received.grpc.as_deref(), Some("3"), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelled_call_finishes_and_counts_until_then() {
     let bench = Bench::new(Limits { calls_in_flight: 1, ..Limits::default() }).await;
     let channel = bench.channel().await;

@@ -54,11 +54,16 @@ impl Wire {
 
     /// Sends a whole call with one message.
     pub(crate) async fn send(&self, head: Request<()>, message: &[u8]) -> ResponseFuture {
-        let mut sender = self.sender.clone().ready().await.unwrap();
-        let (response, mut body) = sender.send_request(head, false).unwrap();
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        self.send_body(head, &[&[0], &length[..], message].concat()).await
+    }
+
+    /// Sends a whole call with a hand-made body.
+    pub(crate) async fn send_body(&self, head: Request<()>, body: &[u8]) -> ResponseFuture {
+        let mut sender = self.sender.clone().ready().await.unwrap();
+        let (response, mut stream) = sender.send_request(head, false).unwrap();
         // The server may already have responded to the headers.
-        body.send_data([&[0], &length[..], message].concat().into(), true).ok();
+        stream.send_data(body.to_vec().into(), true).ok();
         response
     }
 

@@ -8,6 +8,7 @@ mod ranges;
 use std::{
     collections::BTreeMap,
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -234,7 +235,6 @@ pub(crate) fn file(named: Option<&Path>) -> Option<PathBuf> {
     named.map(Path::to_owned).or_else(|| variable(FILE_VARIABLE).map(PathBuf::from))
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is a config module")]
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }

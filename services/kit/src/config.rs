@@ -5,7 +5,7 @@
 
 mod mistakes;
 
-use std::{env, fmt, fs, path::Path, str::FromStr, time::Duration};
+use std::{env, ffi::OsString, fmt, fs, path::Path, str::FromStr, time::Duration};
 
 pub(crate) use mistakes::closest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
@@ -24,16 +24,26 @@ pub fn load<T>(file: Option<&Path>, flags: &[String]) -> Result<T, ConfigError>
 where
     T: Default + Serialize + DeserializeOwned,
 {
-    #[expect(clippy::disallowed_methods, reason = "this is a config module")]
-    let variables = env::vars().filter_map(|(name, value)| {
-        let key = name.strip_prefix(ENV_PREFIX)?;
+    let variables = variables(env::vars_os())?;
+    from_sources(file, variables, flags)
+}
+
+/// The variables that set keys, among all of the environment: `(name, key, value)`. Those of other programs may be any
+/// bytes.
+fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String, String)>, ConfigError> {
+    let mut found = Vec::new();
+    for (name, value) in all {
+        let name = name.to_string_lossy().into_owned();
+        let Some(key) = name.strip_prefix(ENV_PREFIX) else { continue };
         // TRELLIS_CONFIG names the file, and TRELLIS_TEST_… variables belong to the tests.
         if key == "CONFIG" || key.starts_with("TEST_") {
-            return None;
+            continue;
         }
-        Some((name.clone(), key.to_ascii_lowercase().replace("__", "."), value))
-    });
-    from_sources(file, variables.collect(), flags)
+        let value = value.into_string().map_err(|_| ConfigError(format!("{name}: the value is not UTF-8")))?;
+        let key = key.to_ascii_lowercase().replace("__", ".");
+        found.push((name, key, value));
+    }
+    Ok(found)
 }
 
 /// Like [`load`], with the given variables: `(name, key, value)`.

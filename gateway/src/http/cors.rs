@@ -8,9 +8,9 @@ use http::{
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
         ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, SET_COOKIE, VARY,
     },
-    uri::Uri,
 };
 use http_body_util::Full;
+use kit::origin::Origin;
 
 /// The headers of a response that a page may read.
 const EXPOSED: &str =
@@ -27,9 +27,8 @@ impl Origins {
     /// Reads `gateway.cors_origins`.
     pub(crate) fn new(origins: &[String]) -> Result<Self, String> {
         let parse = |origin: &String| {
-            let uri: Option<Uri> = origin.parse().ok();
-            let right = uri.is_some_and(|u| u.scheme().is_some() && u.host().is_some() && !origin.ends_with('/'));
-            HeaderValue::try_from(origin).ok().filter(|_| right).ok_or_else(|| {
+            let normal = Origin::parse(origin).filter(|_| !origin.ends_with('/')).map(as_browsers_send_it);
+            normal.and_then(|normal| HeaderValue::try_from(normal).ok()).ok_or_else(|| {
                 format!("gateway.cors_origins: {origin:?} is not an origin, such as https://app.example.org")
             })
         };
@@ -76,6 +75,22 @@ impl Origins {
 
     fn may_call(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
         self.0.contains(origin) || is_same(origin, headers).unwrap_or(false)
+    }
+}
+
+/// The origin as browsers write it in `origin`, which is compared as text: the host in lower case, and no default port.
+fn as_browsers_send_it(origin: Origin) -> String {
+    let Origin { scheme, authority, port, .. } = origin;
+    let default = match scheme.as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        // An origin of an app, such as `capacitor://localhost`.
+        _ => return format!("{scheme}://{authority}"),
+    };
+    let host = authority.host().to_ascii_lowercase();
+    match port.filter(|port| Some(*port) != default) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
     }
 }
 
@@ -127,6 +142,22 @@ mod tests {
     }
 
     #[test]
+    fn configured_origin_is_normalized() {
+        for (configured, sent) in [
+            ("https://App.Example.ORG", "https://app.example.org"),
+            ("HTTPS://a:443", "https://a"),
+            ("http://a:80", "http://a"),
+            ("http://a:443", "http://a:443"),
+            ("http://[::1]:08080", "http://[::1]:8080"),
+            ("capacitor://localhost", "capacitor://localhost"),
+        ] {
+            let origins = Origins::new(&[configured.to_owned()]).unwrap();
+            let response = origins.preflight(&headers(&[("origin", sent), ("host", "b")]));
+            assert_eq!(response.status(), StatusCode::NO_CONTENT, "{configured}");
+        }
+    }
+
+    #[test]
     fn a_cookie_is_not_used_by_other_pages() {
         let origins = Origins::new(&[]).unwrap();
         assert!(origins.may_use_cookie(&headers(&[("host", "a:1")])));
@@ -137,7 +168,8 @@ mod tests {
 
     #[test]
     fn an_invalid_origin_is_refused() {
-        for bad in ["*", "app.example.org", "https://app.example.org/"] {
+        let bad_ports = ["https://x:", "https://x:0", "https://x:99999", "https://x:abc"];
+        for bad in ["*", "app.example.org", "https://x/", "https://x?", "https://u@x"].into_iter().chain(bad_ports) {
             assert!(Origins::new(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }

@@ -23,6 +23,7 @@ pub mod keys;
 pub mod limiter;
 pub mod limits;
 pub mod machine;
+pub mod origin;
 pub mod overload;
 pub mod page;
 pub mod policy;

@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{
-    HeaderMap, HeaderValue,
-    uri::{Scheme, Uri},
-};
+use http::{HeaderMap, HeaderValue, uri::Scheme};
 use opentelemetry::{
     Context as OtelContext, KeyValue,
     trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _},
@@ -28,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::grpc;
+use crate::{grpc, origin::Origin};
 
 /// The header that carries the context.
 const PARENT: &str = "traceparent";
@@ -66,9 +63,7 @@ impl Default for TraceConfig {
 impl TraceConfig {
     /// Checks the form of the endpoint. The error names the key.
     pub fn check(&self) -> Result<(), String> {
-        let endpoint = self.endpoint.parse::<Uri>().ok();
-        let is_address = endpoint
-            .is_some_and(|uri| uri.scheme() == Some(&Scheme::HTTP) && uri.host().is_some_and(|host| !host.is_empty()));
+        let is_address = Origin::parse(&self.endpoint).is_some_and(|origin| origin.scheme == Scheme::HTTP);
         match self.endpoint.as_str() {
             "" => Ok(()),
             _ if is_address => Ok(()),
@@ -319,6 +314,17 @@ mod tests {
             assert!((200..800).contains(&sampled(flag, Some(config(0.5, Outside::Ratio)))));
             assert_eq!(sampled(flag, Some(config(0.5, Outside::Caller))), expected);
             assert_eq!(sampled(flag, Some(TraceConfig { endpoint: String::new(), ..config(1.0, Outside::Ratio) })), 0);
+        }
+    }
+
+    #[test]
+    fn endpoint_is_an_address_without_tls() {
+        let check = |endpoint: &str| TraceConfig { endpoint: endpoint.to_owned(), ..TraceConfig::default() }.check();
+        for good in ["", "http://collector:4317", "http://[::1]:4317/"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["https://c:4317", "http://c:99999", "http://c:", "http://c:1/v1", "http://c:1?q", "http://u@c:1"] {
+            assert!(check(bad).unwrap_err().starts_with("trace.endpoint: "), "{bad}");
         }
     }
 

@@ -5,6 +5,8 @@ use std::{fmt, net::SocketAddr, ops::Deref};
 use http::uri::{Authority, Scheme, Uri};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::origin::Origin;
+
 /// The port of `http://host`.
 const HTTP: u16 = 80;
 /// The port of `https://host`.
@@ -109,12 +111,12 @@ impl Address {
     /// Parses `http://host:port`. The error is a sentence without the configuration key.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let bad = || format!("{text:?} is not an address such as http://host:port");
-        let uri: Uri = text.parse().map_err(|_| bad())?;
-        let is_secure = uri.scheme() == Some(&Scheme::HTTPS);
-        let plain = (is_secure || uri.scheme() == Some(&Scheme::HTTP)) && uri.path() == "/" && uri.query().is_none();
-        let authority = uri.authority().filter(|a| plain && !a.as_str().contains('@')).ok_or_else(bad)?.clone();
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let port = authority.port_u16().unwrap_or(if is_secure { HTTPS } else { HTTP });
+        let Origin { scheme, authority, host, port } = Origin::parse(text).ok_or_else(bad)?;
+        let is_secure = scheme == Scheme::HTTPS;
+        if !is_secure && scheme != Scheme::HTTP {
+            return Err(bad());
+        }
+        let port = port.unwrap_or(if is_secure { HTTPS } else { HTTP });
         Ok(Self { is_secure, port, host, authority })
     }
 
@@ -197,7 +199,9 @@ mod tests {
         assert_eq!(read("http://[::1]:7001/"), Ok(("::1".to_owned(), 7001)));
         assert_eq!(read("http://users"), Ok(("users".to_owned(), 80)));
         assert_eq!(read("https://users"), Ok(("users".to_owned(), 443)));
-        for bad in ["users:7001", "ftp://users:7001", "http://users:7001/x", "http://", "", "http://a:b@c:1"] {
+        let no_address = ["users:7001", "ftp://users:7001", "http://users:7001/x", "http://", "", "http://a:b@c:1"];
+        let no_port = ["http://users:99999", "http://users:", "https://users:0", "http://[::1]:x"];
+        for bad in no_address.into_iter().chain(no_port) {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use auth::domain::{AccountId, EmailAddress, State};
 use kit::config::Span;
 use proto::auth::v1::SignUpRequest;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tonic::Code;
 use users::domain::UserId;
 
@@ -49,6 +50,18 @@ async fn sign_up_times_out_if_users_does_not_respond() {
     mesh.restart_users().await;
     assert_eq!(mesh.signed_up("ada").await.user_id, half.id.0.to_string());
     mesh.signed_in("ada", PASSWORD).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_up_while_users_is_locked_gets_the_reason() {
+    let mut mesh = Mesh::start().await;
+    let mut other = SqliteConnection::connect(mesh.users_file().to_str().unwrap()).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let refused = mesh.auth.sign_up(sign_up("ada")).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "LOCKED"));
+    assert!(refused.metadata().contains_key("grpc-retry-pushback-ms"));
+    other.execute("ROLLBACK").await.unwrap();
+    mesh.signed_up("ada").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,81 @@
+//! Finds the ends of tokens.
+
+/// How many bytes at the start a JSON string may contain as they are: no quote, no backslash, no control character.
+///
+/// Looks at eight bytes at a time. In each expression the highest bit of a byte is set if the byte matches. A borrow can
+/// set the bit of a later byte by mistake, but the first one that is set is right.
+#[inline]
+pub(crate) fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut at = 0;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+        let is_control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let found = is_zero(word ^ ONES * u64::from(b'"')) | is_zero(word ^ ONES * u64::from(b'\\')) | is_control;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F)).unwrap_or(rest.len())
+}
+
+/// The length of the number at the start, or `None` if there is none: `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]?
+/// [0-9]+)?`.
+#[inline]
+pub(crate) fn number(bytes: &[u8]) -> Option<usize> {
+    let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let mut at = usize::from(bytes.first() == Some(&b'-'));
+    let whole = digits(at);
+    if whole == 0 || (whole > 1 && bytes[at] == b'0') {
+        return None;
+    }
+    at += whole;
+    if bytes.get(at) == Some(&b'.') {
+        let fraction = digits(at + 1);
+        if fraction == 0 {
+            return None;
+        }
+        at += 1 + fraction;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        let exponent = digits(at + 1 + sign);
+        if exponent == 0 {
+            return None;
+        }
+        at += 1 + sign + exponent;
+    }
+    Some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_first_byte_that_needs_an_escape() {
+        for byte in 0..=255_u8 {
+            for before in 0..20 {
+                let mut text = vec![b'a'; before];
+                text.push(byte);
+                text.extend([0xFF; 20]);
+                let needs_escape = byte == b'"' || byte == b'\\' || byte < 0x20;
+                assert_eq!(plain(&text), if needs_escape { before } else { text.len() }, "{byte} after {before}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_follow_the_grammar() {
+        for (text, length) in [("0", 1), ("-0", 2), ("10", 2), ("1.50", 4), ("1e5", 3), ("1E+05,", 5), ("0.1e-7]", 6)] {
+            assert_eq!(number(text.as_bytes()), Some(length), "{text}");
+        }
+        for text in ["", "-", "+1", "01", "-01", ".5", "1.", "1.e5", "1e", "1e+", "NaN", "-Infinity"] {
+            assert_eq!(number(text.as_bytes()), None, "{text}");
+        }
+    }
+}

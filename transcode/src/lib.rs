@@ -1,0 +1,15 @@
+//! Converts JSON text to protobuf bytes and back, directly: no message tree is built in between.
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod field_path;
+mod json;
+mod options;
+mod plan;
+mod registry;
+mod wire;
+
+pub use error::{ErrorKind, TranscodeError};
+pub use field_path::{FieldPath, FieldPathError};
+pub use options::{Limits, ParseOptions, PrintOptions};
+pub use registry::{Plan, Registry};

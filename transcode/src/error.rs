@@ -84,12 +84,6 @@ impl Fault {
         self.steps.push(Step::Key(shorten(key)));
         self
     }
-
-    /// Moves the offset of a part of the input that was parsed by itself to its position in the input.
-    pub(crate) fn moved_to(mut self: Box<Self>, offset: usize) -> Box<Self> {
-        self.offset = offset;
-        self
-    }
 }
 
 impl From<Box<Fault>> for TranscodeError {
@@ -135,4 +129,16 @@ impl fmt::Display for ErrorKind {
             Self::Unrepresentable => "unrepresentable",
         })
     }
+}
+
+/// Runs a conversion, and removes its output if it fails.
+pub(crate) fn restore(
+    out: &mut Vec<u8>,
+    convert: impl FnOnce(&mut Vec<u8>) -> Fallible<()>,
+) -> Result<(), TranscodeError> {
+    let before = out.len();
+    convert(out).map_err(|fault| {
+        out.truncate(before);
+        fault.into()
+    })
 }

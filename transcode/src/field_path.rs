@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    error::shorten,
+    error::{TranscodeError, restore, shorten},
+    options::{Limits, ParseOptions, PrintOptions},
+    parse,
     plan::{FieldPlan, Kind, Label, MessageId, Plans, Shape},
+    print,
 };
 
 /// A path to a field of a message, compiled by [`Plan::field_path`](crate::Plan::field_path).
@@ -67,6 +70,57 @@ impl FieldPath {
     fn last(&self) -> &FieldPlan {
         let (message, index) = self.steps[self.steps.len() - 1];
         &self.plans.message(message).fields[index]
+    }
+
+    /// Appends the field, with the messages around it, from the JSON text of the field's value: `body: "field"`. `null`
+    /// leaves the field unset.
+    ///
+    /// The output is a part of a message: appended to other parts, it is merged with them. On an error the output is as
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is not JSON, is not a form of the field, or exceeds a limit.
+    pub fn to_proto(
+        &self,
+        json: &[u8],
+        options: &ParseOptions,
+        limits: &Limits,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TranscodeError> {
+        restore(out, |out| parse::field(&self.plans, &self.steps, json, options, limits, out))
+    }
+
+    /// Appends the JSON text of the field in an encoded message: `response_body: "field"`. An absent field has its default
+    /// value: zero, `""`, `[]` or `{}`; a message is `null`. On an error the output is as before.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes do not encode the message, if JSON has no form for the value, or if a limit is exceeded.
+    pub fn to_json(
+        &self,
+        proto: &[u8],
+        options: &PrintOptions,
+        limits: &Limits,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TranscodeError> {
+        restore(out, |out| print::field(&self.plans, &self.steps, proto, options, limits, out))
+    }
+
+    /// Appends the field, with the messages around it, from text outside of JSON: a path variable or query parameter.
+    ///
+    /// The text is that of the value's JSON form, without quotes: `true`, `-7`, `1.5e3`, an enum value by name or number,
+    /// `2001-02-03T04:05:06Z`, `1.5s`, `displayName,address.street`, base64. Appended to other parts of a message, a
+    /// singular field replaces an earlier value, even by zero; a list and the paths of a `FieldMask` grow.
+    ///
+    /// On an error the output is as before. Its offset is 0, as each text is short and stands alone.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is not a value of the field, or if the field has no form as text: see
+    /// [`FieldPath::accepts_text`].
+    pub fn append_text(&self, text: &str, out: &mut Vec<u8>) -> Result<(), TranscodeError> {
+        restore(out, |out| parse::append_text(&self.plans, &self.steps, text, out))
     }
 
     /// The names of the path as in the `.proto` file.

@@ -5,17 +5,17 @@ mod skip;
 mod unescape;
 mod write;
 
+pub(crate) use scan::is_number;
 pub(crate) use write::{put_string, quote};
 
 use std::borrow::Cow;
+
+use scan::LONGEST_NUMBER;
 
 use crate::{
     error::{ErrorKind, Fallible, Fault},
     options::Limits,
 };
-
-/// The longest number that is read. A `double` is exact within 767 digits.
-const LONGEST_NUMBER: usize = 1024;
 
 /// Reads JSON text. RFC 8259, without extensions: no comments, no trailing commas, no byte order mark.
 #[derive(Debug)]
@@ -198,15 +198,6 @@ impl<'a> Reader<'a> {
         }
         self.at += literal.len();
         Ok(())
-    }
-
-    /// Takes `null` if it is next.
-    #[inline]
-    pub(crate) fn take_null(&mut self) -> Fallible<bool> {
-        if self.peek() != b'n' {
-            return Ok(false);
-        }
-        self.literal("null").map(|()| true)
     }
 
     /// An error at the next token: it is something else than expected. A value of another type is an error of the value,

@@ -5,8 +5,11 @@ mod error;
 mod field_path;
 mod json;
 mod options;
+mod parse;
 mod plan;
+mod print;
 mod registry;
+mod text;
 mod wire;
 
 pub use error::{ErrorKind, TranscodeError};

@@ -23,7 +23,7 @@ pub(crate) struct Plans {
 }
 
 /// The position of a message in [`Plans`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct MessageId(u32);
 
 /// The position of an enum in [`Plans`].

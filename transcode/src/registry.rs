@@ -5,8 +5,12 @@ use std::sync::Arc;
 use prost_reflect::DescriptorPool;
 
 use crate::{
+    error::{TranscodeError, restore},
     field_path::{FieldPath, FieldPathError},
+    options::{Limits, ParseOptions, PrintOptions},
+    parse,
     plan::{MessageId, Plans},
+    print,
 };
 
 /// The plans of all messages of a descriptor pool.
@@ -44,6 +48,40 @@ impl Plan {
     #[must_use]
     pub fn full_name(&self) -> &str {
         &self.plans.message(self.message).full_name
+    }
+
+    /// Appends the protobuf bytes of a JSON text. The text is one JSON value, with white space around it.
+    ///
+    /// On an error the output is as before.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is not JSON, is not a form of the message, or exceeds a limit.
+    pub fn to_proto(
+        &self,
+        json: &[u8],
+        options: &ParseOptions,
+        limits: &Limits,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TranscodeError> {
+        restore(out, |out| parse::message(&self.plans, self.message, json, options, limits, out))
+    }
+
+    /// Appends the JSON text of protobuf bytes: one line without white space.
+    ///
+    /// On an error the output is as before.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes do not encode the message, if JSON has no form for a value, or if a limit is exceeded.
+    pub fn to_json(
+        &self,
+        proto: &[u8],
+        options: &PrintOptions,
+        limits: &Limits,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TranscodeError> {
+        restore(out, |out| print::message(&self.plans, self.message, proto, options, limits, out))
     }
 
     /// Compiles a path of field names such as `user.address.street`. Names are those of the `.proto` file or of JSON.

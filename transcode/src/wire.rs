@@ -2,7 +2,7 @@
 
 mod lengths;
 
-pub(crate) use lengths::{Lengths, Open};
+pub(crate) use lengths::Lengths;
 
 use crate::error::{ErrorKind, Fallible, Fault};
 

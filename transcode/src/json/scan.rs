@@ -23,6 +23,14 @@ pub(crate) fn plain(bytes: &[u8]) -> usize {
     at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F)).unwrap_or(rest.len())
 }
 
+/// The longest number that is read. A `double` is exact within 767 digits.
+pub(super) const LONGEST_NUMBER: usize = 1024;
+
+/// Whether the whole text is a number.
+pub(crate) fn is_number(text: &str) -> bool {
+    text.len() <= LONGEST_NUMBER && number(text.as_bytes()) == Some(text.len())
+}
+
 /// The length of the number at the start, or `None` if there is none: `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]?
 /// [0-9]+)?`.
 #[inline]

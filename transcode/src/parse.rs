@@ -72,7 +72,15 @@ pub(crate) fn field(
     out: &mut Vec<u8>,
 ) -> Fallible<()> {
     let mut parser = Parser::new(plans, json, options, limits, out)?;
-    parser.path(steps)?;
+    let is_absent = steps.last().is_some_and(|(message, index)| {
+        let field = &plans.message(*message).fields[*index];
+        parser.reader.peek() == b'n' && !parser.accepts_null(field)
+    });
+    if is_absent {
+        parser.reader.literal("null")?;
+    } else {
+        parser.path(steps)?;
+    }
     parser.finish()
 }
 
@@ -118,7 +126,7 @@ impl<'a, 'o> Parser<'a, 'o> {
         self.nested(field, |parser| parser.path(rest)).map_err(named)
     }
 
-    /// Writes the value of a field; false if it is `null`.
+    /// Writes the value of a field; false if it is `null`, or the ignored name of an enum value.
     #[inline]
     fn field(&mut self, field: &'a FieldPlan) -> Fallible<bool> {
         let is_absent = self.reader.peek() == b'n' && !self.accepts_null(field);
@@ -127,7 +135,7 @@ impl<'a, 'o> Parser<'a, 'o> {
             return Ok(false);
         }
         match field.label {
-            Label::Singular => self.singular(field, field.has_presence).map(drop)?,
+            Label::Singular => return self.singular(field, field.has_presence),
             Label::List { is_packed } => self.list(field, is_packed)?,
             Label::Map => self.map(field)?,
         }

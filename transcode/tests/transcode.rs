@@ -13,6 +13,8 @@ mod hostile;
 mod http;
 #[path = "transcode/json.rs"]
 mod json;
+#[path = "transcode/properties.rs"]
+mod properties;
 #[path = "transcode/python.rs"]
 mod python;
 #[path = "transcode/reflect.rs"]

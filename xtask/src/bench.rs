@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: builds the binaries, installs what a benchmark needs, runs it, and stores the report.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     process,
@@ -17,16 +17,18 @@ enum Bench {
     Gateway,
     Limiter,
     Overload,
+    Transcode,
 }
 
 impl Bench {
-    const ALL: [Self; 3] = [Self::Gateway, Self::Limiter, Self::Overload];
+    const ALL: [Self; 4] = [Self::Gateway, Self::Limiter, Self::Overload, Self::Transcode];
 
     fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
             Self::Limiter => "limiter",
             Self::Overload => "overload",
+            Self::Transcode => "transcode",
         }
     }
 
@@ -36,6 +38,7 @@ impl Bench {
             Self::Gateway => "docs/performance.md",
             Self::Limiter => "docs/rate-limiting.md",
             Self::Overload => "docs/resilience.md",
+            Self::Transcode => "transcode/README.md",
         }
     }
 
@@ -88,12 +91,8 @@ pub(crate) fn run(session: &Session, options: &BenchOptions) -> Result<bool, Str
     let name = options.bench.name();
     let report = folder.join(format!("{name}.md"));
     let built = session.target.join("release");
-    let mut bench = session.command(built.join("bench"));
-    bench.arg(name).arg("--report").arg(&report).args(&options.rest);
-    let mut build = session.cargo();
-    // Always builds both: alone, each would rebuild the shared dependencies with other features.
-    build.args(["build", "--release", "--package", "trellis", "--package", "bench"]);
-    session.must("cargo build --release", &mut build)?;
+    let mut bench = program(session, options.bench)?;
+    bench.arg("--report").arg(&report).args(&options.rest);
     // Stopped after the run.
     let mut servers = None;
     match options.bench {
@@ -107,6 +106,7 @@ pub(crate) fn run(session: &Session, options: &BenchOptions) -> Result<bool, Str
             bench.arg("--redis").arg(&redis.url);
             servers = Some((redis, scratch));
         }
+        Bench::Transcode => {}
         Bench::Overload => {
             let kept = if options.write { session.root.join("docs") } else { folder };
             bench.arg("--plot").arg(kept.join("overload.svg")).arg("--trellis").arg(built.join("trellis"));
@@ -130,6 +130,23 @@ pub(crate) fn run(session: &Session, options: &BenchOptions) -> Result<bool, Str
         eprintln!("updated: {place}");
     }
     Ok(true)
+}
+
+/// The command that runs a benchmark, built.
+fn program(session: &Session, bench: Bench) -> Result<Command, String> {
+    if bench == Bench::Transcode {
+        // It measures a library, and stands beside it.
+        let mut command = session.cargo();
+        command.args(["bench", "--package", "trellis-transcode", "--bench", "conversion", "--"]);
+        return Ok(command);
+    }
+    let mut build = session.cargo();
+    // Always builds both: alone, each would rebuild the shared dependencies with other features.
+    build.args(["build", "--release", "--package", "trellis", "--package", "bench"]);
+    session.must("cargo build --release", &mut build)?;
+    let mut command = session.command(session.target.join("release/bench"));
+    command.arg(bench.name());
+    Ok(command)
 }
 
 /// The path of Envoy, installed in a Python environment of the benchmark.

@@ -45,7 +45,7 @@ Commands:
         Create a service: contract, crate, migrations for both databases, tests, manifests and its row in the table of
         the binary. The result stores short texts of users; change it to what you need.
   soak fuzz [SECONDS]
-        Fuzz the gateway's parsers, for 600 seconds by default.
+        Fuzz the gateway's parsers, and the conversion between JSON and protobuf, for 600 seconds by default.
   bench gateway [--quick | --full] [--write] [--only TEXT] [--contenders A,B] [--seconds N] [--rounds N]
         Compare the gateway with Envoy, tonic-web, direct gRPC and a bare forwarder: throughput, latency, CPU time per
         call and memory. Needs two cores and 6 minutes; 90 seconds with --quick. Installs Envoy under target/.
@@ -56,6 +56,9 @@ Commands:
   bench overload [--write]
         Measure how many calls of an overloaded service succeed, with and without load shedding, at up to five times
         its capacity. Takes 2 minutes. --write updates docs/resilience.md.
+  bench transcode [--write]
+        Compare the conversion between JSON and protobuf with prost-reflect, and with serde_json on generated structs.
+        Takes 1 minute. --write updates transcode/README.md.
   help  Print this text.
 
 Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.

@@ -27,38 +27,52 @@ impl SoakOptions {
     }
 }
 
-/// Fuzzes the gateway's parsers. Returns true if no input failed.
+/// A fuzz target, and its corpora in the order of the first byte, which selects one of its properties.
+const TARGETS: [(&str, &[&str]); 2] = [
+    ("parsers", &["framing", "text", "headers", "address", "proxy", "configuration"]),
+    ("transcode", &["json", "protobuf"]),
+];
+
+/// Fuzzes the parsers of the gateway, and the conversion between JSON and protobuf. Each target runs for an equal part of
+/// the time. Returns true if no input failed.
 pub(crate) fn run(session: &Session, options: &SoakOptions) -> Result<bool, String> {
     let tools = session.target.join("tools");
     if !tools.join("bin").join(TOOL).exists() {
         session.must("cargo install cargo-fuzz", session.cargo().args(["install", TOOL, "--root"]).arg(&tools))?;
     }
-    let seeds = session.target.join("fuzz/seeds");
-    seed(&session.root.join("fuzz/corpus"), &seeds)?;
-    let found = session.target.join("fuzz/found");
+    let mut passed = true;
+    for (target, corpora) in TARGETS {
+        passed &= fuzz(session, &tools, target, corpora, options.seconds / TARGETS.len() as u32)?;
+    }
+    Ok(passed)
+}
+
+fn fuzz(session: &Session, tools: &Path, target: &str, corpora: &[&str], seconds: u32) -> Result<bool, String> {
+    let seeds = session.target.join("fuzz/seeds").join(target);
+    seed(&session.root.join("fuzz/corpus"), corpora, &seeds)?;
+    let found = session.target.join("fuzz/found").join(target);
     fs::create_dir_all(&found).map_err(|e| format!("{}: {e}", found.display()))?;
     let mut fuzz = session.command(tools.join("bin").join(TOOL));
     // The stable compiler has no sanitizers. The project has no unsafe code for them to check.
     fuzz.args(["run", "--sanitizer", "none", "--target-dir"]).arg(session.target.join("fuzz/build"));
-    fuzz.arg("parsers").args([&found, &seeds]).arg("--").arg(format!("-max_total_time={}", options.seconds));
-    let output = session.step(&format!("fuzz for {} s", options.seconds), &mut fuzz)?;
+    fuzz.arg(target).args([&found, &seeds]).arg("--").arg(format!("-max_total_time={seconds}"));
+    let output = session.step(&format!("fuzz {target} for {seconds} s"), &mut fuzz)?;
     if !output.success {
         eprintln!(
             "{}",
             output.text.lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
         );
         eprintln!(
-            "The failing input is in fuzz/artifacts. Remove its first byte, which selects the parser, and add it to fuzz/corpus."
+            "The failing input is in fuzz/artifacts. Remove its first byte, which selects the property, and add it to fuzz/corpus."
         );
     }
     Ok(output.success)
 }
 
-/// Copies the corpora into `seeds`, with the first byte that selects the parser in the order of `gateway::fuzz`.
-fn seed(corpora: &Path, seeds: &Path) -> Result<(), String> {
-    const ORDER: [&str; 6] = ["framing", "text", "headers", "address", "proxy", "configuration"];
+/// Copies the corpora `names` into `seeds`, with the first byte that selects the property.
+fn seed(corpora: &Path, names: &[&str], seeds: &Path) -> Result<(), String> {
     fs::create_dir_all(seeds).map_err(|e| format!("{}: {e}", seeds.display()))?;
-    for (choice, name) in (0_u8..).zip(ORDER) {
+    for (choice, name) in (0_u8..).zip(names) {
         let folder = corpora.join(name);
         for file in fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))? {
             let path = file.map_err(|e| e.to_string())?.path();

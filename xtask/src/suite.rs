@@ -16,6 +16,33 @@ use crate::{
     up, upstreams, web,
 };
 
+/// An implementation in Python that a test compares with. Its script writes cases to a file.
+struct Oracle {
+    package: &'static str,
+    test: &'static str,
+    script: &'static str,
+    cases: &'static str,
+    /// The environment variable with the path of the cases.
+    variable: &'static str,
+}
+
+const ORACLES: [Oracle; 2] = [
+    Oracle {
+        package: "proto",
+        test: "oracle",
+        script: "oracle.py",
+        cases: "oracle.jsonl",
+        variable: "TRELLIS_TEST_ORACLE_CASES",
+    },
+    Oracle {
+        package: "trellis-transcode",
+        test: "transcode",
+        script: "transcode_oracle.py",
+        cases: "transcode.jsonl",
+        variable: "TRELLIS_TEST_TRANSCODE_CASES",
+    },
+];
+
 /// The options of the command line.
 #[derive(Debug, Default)]
 pub(crate) struct TestOptions {
@@ -84,14 +111,14 @@ impl TestOptions {
         self.wants(Part::Rust) && self.selects("trellis", "mesh") || self.wants(Part::Python) || self.wants(Part::Web)
     }
 
-    /// Whether a test compares with the oracle: those of `proto` do.
-    fn needs_cases(&self) -> bool {
-        self.wants(Part::Rust) && self.selects("proto", "oracle")
+    /// The oracles that the selected tests compare with.
+    fn oracles(&self) -> impl Iterator<Item = &'static Oracle> {
+        ORACLES.iter().filter(|oracle| self.wants(Part::Rust) && self.selects(oracle.package, oracle.test))
     }
 
     /// Whether Python runs: it makes the oracle's cases and runs tests, and pip may provide Node.
     fn needs_python(&self) -> bool {
-        self.needs_cases() || [Part::Python, Part::Guide, Part::Web].iter().any(|part| self.wants(*part))
+        self.oracles().next().is_some() || [Part::Python, Part::Guide, Part::Web].iter().any(|part| self.wants(*part))
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -168,10 +195,11 @@ fn with_servers(
     scratch: &Scratch,
     environment: &mut Environment,
 ) -> Result<Tally, String> {
-    if let Some(python) = python.filter(|_| options.needs_cases()) {
-        let cases = session.artifacts.join("oracle.jsonl");
-        session.must("oracle", python.script(session, "oracle.py").arg(&cases))?;
-        environment.set_path("TRELLIS_TEST_ORACLE_CASES", &cases);
+    for oracle in options.oracles() {
+        let Some(python) = python else { continue };
+        let cases = session.artifacts.join(oracle.cases);
+        session.must("oracle", python.script(session, oracle.script).arg(&cases))?;
+        environment.set_path(oracle.variable, &cases);
     }
 
     let redis_server = Need::Redis.found()?;
@@ -263,7 +291,7 @@ mod tests {
         let options = parse(&["--", "--test", "messaging"]).unwrap();
         assert!(!options.needs_binary() && !options.needs_python());
         let options = parse(&["--", "--package=trellis"]).unwrap();
-        assert!(options.needs_binary() && !options.needs_cases());
+        assert!(options.needs_binary() && options.oracles().next().is_none());
         assert!(parse(&[]).unwrap().needs_binary());
     }
 

@@ -182,15 +182,17 @@ fn small_numbers(fields: &[FieldPlan]) -> Box<[u32]> {
 }
 
 fn enumeration(of: &EnumDescriptor) -> EnumPlan {
+    // The descriptor's own list has the order of the file.
+    let values = &of.enum_descriptor_proto().value;
     let mut names: Vec<(i32, Box<[u8]>)> =
-        of.values().map(|value| (value.number(), quote(value.name()).into_boxed_slice())).collect();
+        values.iter().map(|value| (value.number(), quote(value.name()).into_boxed_slice())).collect();
     // The sort keeps the order of equal numbers, so that the first name of each stays.
     names.sort_by_key(|(number, _)| *number);
     names.dedup_by_key(|(number, _)| *number);
     EnumPlan {
         is_closed: of.parent_file().syntax() == Syntax::Proto2,
         is_null: of.full_name() == "google.protobuf.NullValue",
-        numbers: NameTable::new(of.values().map(|value| (value.name().to_owned(), value.number()))),
+        numbers: NameTable::new(values.iter().map(|value| (value.name().to_owned(), value.number()))),
         names: names.into_boxed_slice(),
     }
 }

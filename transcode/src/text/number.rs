@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(printed(1.0_f64), "1");
         assert_eq!(printed(-0.0_f64), "-0");
         assert_eq!(printed(0.1_f32), "0.1");
-        assert_eq!(printed(1.5e300_f64), "1.5e300");
+        assert_eq!(printed(1.5e300_f64), "1.5e+300");
         assert_eq!(printed(f64::NAN), "\"NaN\"");
         assert_eq!(printed(f32::NEG_INFINITY), "\"-Infinity\"");
     }

@@ -4,7 +4,7 @@ use prost::Message as _;
 use transcode::{ErrorKind, ParseOptions, PrintOptions};
 
 use crate::support::{
-    OLD, PROTO2, PROTO3, decode, is_equal, text, to_json, to_json_with, to_proto, to_proto_with,
+    OLD, PROTO2, PROTO3, assert_equal, decode, is_equal, text, to_json, to_json_with, to_proto, to_proto_with,
 };
 
 #[track_caller]
@@ -15,7 +15,7 @@ fn printed(message: &str, expected: &str) -> String {
 #[track_caller]
 fn parsed(message: &str, json: &str, expected: &str) {
     let proto = to_proto(message, json).unwrap();
-    assert!(is_equal(&decode(message, &proto), &text(message, expected)), "{:?}", decode(message, &proto));
+    assert_equal(&decode(message, &proto), &text(message, expected), json);
 }
 
 #[track_caller]
@@ -26,8 +26,20 @@ fn refused(message: &str, json: &str, kind: ErrorKind, place: &str, offset: usiz
 
 #[test]
 fn errors_name_the_place_and_the_byte() {
-    refused(PROTO3, r#"{"repeatedNestedMessage":[{},{"a":"x"}]}"#, ErrorKind::Value, "$.repeatedNestedMessage[1].a", 34);
-    refused(PROTO3, r#"{"mapStringNestedEnum":{"a\tb":"X"}}"#, ErrorKind::Unknown, r#"$.mapStringNestedEnum["a\tb"]"#, 31);
+    refused(
+        PROTO3,
+        r#"{"repeatedNestedMessage":[{},{"a":"x"}]}"#,
+        ErrorKind::Value,
+        "$.repeatedNestedMessage[1].a",
+        34,
+    );
+    refused(
+        PROTO3,
+        r#"{"mapStringNestedEnum":{"a\tb":"X"}}"#,
+        ErrorKind::Unknown,
+        r#"$.mapStringNestedEnum["a\tb"]"#,
+        31,
+    );
     refused(PROTO3, r#"{"recursiveMessage":{"nope":1}}"#, ErrorKind::Unknown, "$.recursiveMessage.nope", 21);
     refused(PROTO3, r#"{"optionalInt32":1,"optional_int32":1}"#, ErrorKind::Duplicate, "$.optional_int32", 19);
     refused(PROTO3, r#"{"mapStringString":{"a":"","a":""}}"#, ErrorKind::Duplicate, r#"$.mapStringString["a"]"#, 27);
@@ -85,11 +97,8 @@ fn defaults_are_printed_on_request() {
 #[test]
 fn names_and_numbers_are_printed_on_request() {
     let proto = text(PROTO3, "optional_nested_enum: BAR optional_null_value: NULL_VALUE").encode_to_vec();
-    let options = PrintOptions {
-        preserve_proto_field_names: true,
-        always_print_enums_as_ints: true,
-        ..PrintOptions::default()
-    };
+    let options =
+        PrintOptions { preserve_proto_field_names: true, always_print_enums_as_ints: true, ..PrintOptions::default() };
     assert_eq!(to_json_with(PROTO3, &proto, &options).unwrap(), r#"{"optional_nested_enum":1}"#);
 }
 
@@ -102,7 +111,9 @@ fn unknown_members_are_ignored_on_request() {
     let expected = "packed_nested_enum: [BAR] unpacked_nested_enum: [BAZ]
         map_string_nested_enum: {key: 'b' value: BAR} oneof_bool: true";
     assert!(is_equal(&decode(PROTO3, &proto), &text(PROTO3, expected)));
-    for malformed in [r#"{"x":[1,]}"#, r#"{"x":"\ud800"}"#, r#"{"x":01}"#, r#"{"x":}"#, r#"{"x":{"a" 1}}"#, r#"{"x":[}"#] {
+    for malformed in
+        [r#"{"x":[1,]}"#, r#"{"x":"\ud800"}"#, r#"{"x":01}"#, r#"{"x":}"#, r#"{"x":{"a" 1}}"#, r#"{"x":[}"#]
+    {
         let error = to_proto_with(PROTO3, malformed.as_bytes(), &options).unwrap_err();
         assert_ne!(error.kind, ErrorKind::Unknown, "{malformed}");
     }
@@ -157,7 +168,8 @@ fn map_keys_of_all_types_are_read_and_printed() {
 #[test]
 fn many_keys_of_a_map_are_compared_too() {
     let entries = |last: &str| -> String {
-        let keys: Vec<String> = (0..100).map(|n| format!("\"k{n}\":\"\"")).chain([format!("\"{last}\":\"\"")]).collect();
+        let keys: Vec<String> =
+            (0..100).map(|n| format!("\"k{n}\":\"\"")).chain([format!("\"{last}\":\"\"")]).collect();
         format!("{{\"mapStringString\":{{{}}}}}", keys.join(","))
     };
     to_proto(PROTO3, entries("other")).unwrap();
@@ -229,7 +241,7 @@ fn negative_zero_is_kept() {
 
 #[test]
 fn groups_and_extensions_are_converted() {
-    let message = r#"data {group_int32: 1 inner {needed: 2 data {}}} item {name: "a"} item {} needed: 3
+    let message = r#"Data {group_int32: 1 inner {needed: 2 Data {}}} Item {name: "a"} Item {} needed: 3
         [transcode.test.old.extension_int32]: 4 [transcode.test.old.extension_strings]: "b""#;
     let json = concat!(
         r#"{"data":{"groupInt32":1,"inner":{"data":{},"needed":2}},"item":[{"name":"a"},{}],"needed":3,"#,

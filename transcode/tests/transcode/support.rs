@@ -2,8 +2,7 @@
 
 use std::sync::LazyLock;
 
-use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, ReflectMessage as _, Value};
 use protox::file::{File, FileResolver, GoogleFileResolver};
 use transcode::{Limits, ParseOptions, Plan, PrintOptions, Registry, TranscodeError};
 
@@ -84,5 +83,48 @@ pub(crate) fn text(name: &str, text: &str) -> DynamicMessage {
 
 /// Whether two messages are equal; not a number equals itself.
 pub(crate) fn is_equal(one: &DynamicMessage, other: &DynamicMessage) -> bool {
-    one == other || one.encode_to_vec() == other.encode_to_vec()
+    // The bytes of an `Any` may encode one message in several ways.
+    if let Some((one, other)) = content_of_any(one).zip(content_of_any(other)) {
+        return is_equal(&one, &other);
+    }
+    one.descriptor() == other.descriptor()
+        && one.fields().count() == other.fields().count()
+        && one.fields().all(|(field, value)| other.has_field(&field) && is_same(value, &other.get_field(&field)))
+}
+
+/// The message in an `Any`, if the type is known.
+fn content_of_any(any: &DynamicMessage) -> Option<DynamicMessage> {
+    if any.descriptor().full_name() != "google.protobuf.Any" {
+        return None;
+    }
+    let (url, value) = (any.get_field_by_number(1)?, any.get_field_by_number(2)?);
+    let (_, name) = url.as_str()?.rsplit_once('/')?;
+    let message = any.descriptor().parent_pool().get_message_by_name(name)?;
+    DynamicMessage::decode(message, value.as_bytes()?.clone()).ok()
+}
+
+/// Fails with the first field that differs. `Debug` of a message with a recursive type does not end.
+#[track_caller]
+pub(crate) fn assert_equal(one: &DynamicMessage, other: &DynamicMessage, context: &str) {
+    let differs = |(field, value): &(FieldDescriptor, &Value)| {
+        !other.has_field(field) || !is_same(value, &other.get_field(field))
+    };
+    let first = one.fields().find(differs).map(|(field, _)| field.name().to_owned());
+    assert!(is_equal(one, other), "{first:?} differs: {} {} {context}", one.to_text_format(), other.to_text_format());
+}
+
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::F32(one), Value::F32(other)) => one == other || (one.is_nan() && other.is_nan()),
+        (Value::F64(one), Value::F64(other)) => one == other || (one.is_nan() && other.is_nan()),
+        (Value::Message(one), Value::Message(other)) => is_equal(one, other),
+        (Value::List(one), Value::List(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Map(one), Value::Map(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| is_same(value, other)))
+        }
+        _ => one == other,
+    }
 }

@@ -18,7 +18,10 @@ fn prints(parts: &[&str], json: &str) {
 #[test]
 fn the_last_scalar_counts() {
     prints(&["optional_int32: 1", "optional_int32: 2"], r#"{"optionalInt32":2}"#);
-    prints(&["optional_string: 'a' optional_bool: true", "optional_string: 'b'"], r#"{"optionalBool":true,"optionalString":"b"}"#);
+    prints(
+        &["optional_string: 'a' optional_bool: true", "optional_string: 'b'"],
+        r#"{"optionalBool":true,"optionalString":"b"}"#,
+    );
     let to_zero = [text(PROTO3, "optional_int32: 1").encode_to_vec(), vec![8, 0]].concat();
     assert_eq!(to_json(PROTO3, &to_zero).unwrap(), "{}");
 }
@@ -87,7 +90,10 @@ fn well_known_types_in_pieces_are_merged() {
 #[test]
 fn the_last_member_of_a_oneof_counts() {
     prints(&["oneof_uint32: 1", "oneof_string: 'a'"], r#"{"oneofString":"a"}"#);
-    prints(&["oneof_nested_message {a: 1}", "oneof_nested_message {corecursive {}}"], r#"{"oneofNestedMessage":{"a":1,"corecursive":{}}}"#);
+    prints(
+        &["oneof_nested_message {a: 1}", "oneof_nested_message {corecursive {}}"],
+        r#"{"oneofNestedMessage":{"a":1,"corecursive":{}}}"#,
+    );
     // The number clears the first message.
     prints(
         &["oneof_nested_message {a: 1}", "oneof_uint32: 1", "oneof_nested_message {corecursive {}}"],
@@ -98,7 +104,10 @@ fn the_last_member_of_a_oneof_counts() {
 #[test]
 fn the_last_entry_of_a_key_counts() {
     prints(
-        &["map_string_nested_message {key: 'k' value {a: 1}}", "map_string_nested_message {key: 'k' value {corecursive {}}}"],
+        &[
+            "map_string_nested_message {key: 'k' value {a: 1}}",
+            "map_string_nested_message {key: 'k' value {corecursive {}}}",
+        ],
         r#"{"mapStringNestedMessage":{"k":{"corecursive":{}}}}"#,
     );
     let many: Vec<String> = (0..50).map(|n| format!("map_int32_int32 {{key: {} value: {n}}}", n % 20)).collect();
@@ -182,7 +191,8 @@ fn malformed_bytes_are_refused() {
 
 #[test]
 fn errors_of_values_name_their_place() {
-    let error = to_json(PROTO3, &joined(PROTO3, &["repeated_timestamp {} repeated_timestamp {nanos: -1}"])).unwrap_err();
+    let error =
+        to_json(PROTO3, &joined(PROTO3, &["repeated_timestamp {} repeated_timestamp {nanos: -1}"])).unwrap_err();
     assert_eq!((error.kind, &*error.path), (ErrorKind::Unrepresentable, "$.repeatedTimestamp[1]"));
     let entry = [0xAA, 0x04, 5, 0x0A, 1, b'k', 0x12, 0];
     let in_string = [&entry[..], &[0xAA, 0x04, 6, 0x0A, 1, b'l', 0x12, 1, 0xFF]].concat();

@@ -5,13 +5,14 @@ use super::parts::services;
 use crate::session::Session;
 
 /// Each crate and the workspace crates that it may import.
-const RULES: [(&str, &[&str]); 6] = [
+const RULES: [(&str, &[&str]); 7] = [
     ("proto", &[]),
+    ("trellis-transcode", &[]),
     ("kit", &["proto"]),
     ("kit-data", &["kit"]),
-    ("gateway", &["kit"]),
+    ("gateway", &["kit", "trellis-transcode"]),
     ("xtask", &[]),
-    ("bench", &["kit", "proto"]),
+    ("bench", &["kit", "proto", "trellis-transcode"]),
 ];
 /// The crates that every service may import.
 const OF_SERVICES: &[&str] = &["kit", "kit-data", "proto"];

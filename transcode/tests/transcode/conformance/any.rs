@@ -92,7 +92,11 @@ pub(super) const CASES: &[Case] = &[
         "AnyWktRepresentationWithEmptyTypeAndValue",
         ParseError(r#"{"optionalAny": {"@type": "", "value": ""}}"#),
     ),
-    (Required, "AnyWktRepresentationWithBadType", ParseError(r#"{"optionalAny": {"@type": "not_a_url", "value": ""}}"#)),
+    (
+        Required,
+        "AnyWktRepresentationWithBadType",
+        ParseError(r#"{"optionalAny": {"@type": "not_a_url", "value": ""}}"#),
+    ),
     (Required, "AnyWithNoType", Message(r#"{"optionalAny": {}}"#, "optional_any: {}")),
     (Required, "AnyNull", Message(r#"{"optionalAny": null}"#, "")),
     (

@@ -8,11 +8,7 @@ const ALL_NAMES: &str = "fieldname1: 1 field_name2: 2 _field_name3: 3 field__nam
 const INT32_AND_INT64: &str = "optional_int32: 1 optional_int64: 2";
 
 pub(super) const CASES: &[Case] = &[
-    (
-        Required,
-        "HelloWorld",
-        Message(r#"{"optionalString":"Hello, World!"}"#, "optional_string: 'Hello, World!'"),
-    ),
+    (Required, "HelloWorld", Message(r#"{"optionalString":"Hello, World!"}"#, "optional_string: 'Hello, World!'")),
     (
         Required,
         "FieldNameInSnakeCase",

@@ -1,6 +1,6 @@
 //! Integers and floating point numbers.
 
-use super::{Case, Json, Message, ParseError, Recommended, Required};
+use super::{Case, Json, Message, ParseError, Printed, Recommended, Required};
 
 pub(super) const CASES: &[Case] = &[
     (Required, "Int32FieldMaxValue", Message(r#"{"optionalInt32": 2147483647}"#, "optional_int32: 2147483647")),
@@ -68,11 +68,7 @@ pub(super) const CASES: &[Case] = &[
     (Required, "Uint64FieldEmptyString", ParseError(r#"{"optionalUint64": ""}"#)),
     (Required, "Int32FieldFloatTrailingZero", Message(r#"{"optionalInt32": 100000.000}"#, "optional_int32: 100000")),
     (Required, "Int32FieldExponentialFormat", Message(r#"{"optionalInt32": 1e5}"#, "optional_int32: 100000")),
-    (
-        Required,
-        "Int32FieldMaxFloatValue",
-        Message(r#"{"optionalInt32": 2.147483647e9}"#, "optional_int32: 2147483647"),
-    ),
+    (Required, "Int32FieldMaxFloatValue", Message(r#"{"optionalInt32": 2.147483647e9}"#, "optional_int32: 2147483647")),
     (
         Required,
         "Int32FieldMinFloatValue",
@@ -123,6 +119,26 @@ pub(super) const CASES: &[Case] = &[
     (Required, "FloatFieldNan", Message(r#"{"optionalFloat": "NaN"}"#, "optional_float: nan")),
     (Required, "FloatFieldInfinity", Message(r#"{"optionalFloat": "Infinity"}"#, "optional_float: inf")),
     (Required, "FloatFieldNegativeInfinity", Message(r#"{"optionalFloat": "-Infinity"}"#, "optional_float: -inf")),
+    (
+        Required,
+        "FloatFieldNormalizeQuietNan.JsonOutput",
+        Printed(&[0x5D, 0x45, 0x23, 0xA1, 0x7F], r#"{"optionalFloat":"NaN"}"#),
+    ),
+    (
+        Required,
+        "FloatFieldNormalizeSignalingNan.JsonOutput",
+        Printed(&[0x5D, 0x21, 0x43, 0xB5, 0xFF], r#"{"optionalFloat":"NaN"}"#),
+    ),
+    (
+        Required,
+        "DoubleFieldNormalizeQuietNan.JsonOutput",
+        Printed(&[0x61, 0xBC, 0x9A, 0x78, 0x56, 0x34, 0x12, 0xFA, 0x7F], r#"{"optionalDouble":"NaN"}"#),
+    ),
+    (
+        Required,
+        "DoubleFieldNormalizeSignalingNan.JsonOutput",
+        Printed(&[0x61, 0x21, 0x43, 0x65, 0x87, 0xA9, 0xCB, 0xFB, 0xFF], r#"{"optionalDouble":"NaN"}"#),
+    ),
     (Recommended, "FloatFieldNanNotQuoted", ParseError(r#"{"optionalFloat": NaN}"#)),
     (Recommended, "FloatFieldInfinityNotQuoted", ParseError(r#"{"optionalFloat": Infinity}"#)),
     (Recommended, "FloatFieldNegativeInfinityNotQuoted", ParseError(r#"{"optionalFloat": -Infinity}"#)),

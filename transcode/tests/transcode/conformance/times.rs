@@ -170,11 +170,7 @@ pub(super) const TIMESTAMPS: &[Case] = &[
     (Required, "TimestampJsonInputMissingT", ParseError(r#"{"optionalTimestamp": "0001-01-01 00:00:00Z"}"#)),
     (Required, "TimestampJsonInputLowercaseZ", ParseError(r#"{"optionalTimestamp": "0001-01-01T00:00:00z"}"#)),
     (Required, "TimestampJsonInputLowercaseT", ParseError(r#"{"optionalTimestamp": "0001-01-01t00:00:00Z"}"#)),
-    (
-        Required,
-        "TimestampWithMissingColonInOffset",
-        ParseError(r#"{"optionalTimestamp": "1970-01-01T08:00:01+0800"}"#),
-    ),
+    (Required, "TimestampWithMissingColonInOffset", ParseError(r#"{"optionalTimestamp": "1970-01-01T08:00:01+0800"}"#)),
     (Required, "TimestampProtoInputTooSmall.JsonOutput", NoJson("optional_timestamp: {seconds: -62135596801}")),
     (Required, "TimestampProtoInputTooLarge.JsonOutput", NoJson("optional_timestamp: {seconds: 253402300800}")),
     (Required, "TimestampProtoNegativeNanos.JsonOutput", NoJson("optional_timestamp: {seconds: 5000 nanos: -1}")),

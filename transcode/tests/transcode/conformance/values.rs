@@ -114,11 +114,7 @@ pub(super) const CASES: &[Case] = &[
         "BoolMapEscapedKey",
         Message(r#"{"mapBoolBool": {"tr\u0075e": true}}"#, "map_bool_bool: {key: true value: true}"),
     ),
-    (
-        Required,
-        "PrimitiveRepeatedField",
-        Message(r#"{"repeatedInt32": [1, 2, 3, 4]}"#, "repeated_int32: [1, 2, 3, 4]"),
-    ),
+    (Required, "PrimitiveRepeatedField", Message(r#"{"repeatedInt32": [1, 2, 3, 4]}"#, "repeated_int32: [1, 2, 3, 4]")),
     (
         Required,
         "EnumRepeatedField",
@@ -189,11 +185,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     (Recommended, "RepeatedFieldTrailingComma", ParseError(r#"{"repeatedInt32": [1, 2, 3, 4,]}"#)),
     (Recommended, "RepeatedFieldTrailingCommaWithSpace", ParseError(r#"{"repeatedInt32": [1, 2, 3, 4 ,]}"#)),
-    (
-        Recommended,
-        "RepeatedFieldTrailingCommaWithSpaceCommaSpace",
-        ParseError(r#"{"repeatedInt32": [1, 2, 3, 4 , ]}"#),
-    ),
+    (Recommended, "RepeatedFieldTrailingCommaWithSpaceCommaSpace", ParseError(r#"{"repeatedInt32": [1, 2, 3, 4 , ]}"#)),
     (
         Recommended,
         "RepeatedFieldTrailingCommaWithNewlines",

@@ -3,7 +3,7 @@
 use super::{Crate, Layer};
 
 /// Every crate with layers.
-pub(super) const CRATES: &[Crate<'static>] = &[GATEWAY, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
+pub(super) const CRATES: &[Crate<'static>] = &[GATEWAY, TRANSCODE, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
 
 const fn layer(modules: &'static [&'static str], reason: &'static str) -> Layer {
     Layer { modules, reason }
@@ -24,6 +24,18 @@ const GATEWAY: Crate<'static> = Crate {
         layer(&["protocol"], "one file for each client protocol; it needs no connection"),
         layer(&["http", "tls"], "headers, CORS, client addresses, the console, certificates"),
         layer(&["config", "io"], "the keys of the configuration; bodies and connections as bytes"),
+    ],
+};
+
+const TRANSCODE: Crate<'static> = Crate {
+    folder: "transcode",
+    layers: &[
+        layer(&["registry"], "the entry points"),
+        layer(&["field_path"], "a field by its path, in both directions"),
+        layer(&["parse", "print"], "the two directions; they share no code"),
+        layer(&["plan"], "compiled descriptors; keys of members are JSON text"),
+        layer(&["json", "text", "wire"], "the formats, without descriptors"),
+        layer(&["error", "options"], "errors and limits, which all parts need"),
     ],
 };
 

@@ -188,6 +188,24 @@ impl<'a> Reader<'a> {
         Ok(&self.text[start..self.at])
     }
 
+    /// A short integer, in quotes or not: its sign and magnitude. `None` for everything else; the reader then stands where
+    /// it was.
+    #[inline]
+    pub(crate) fn short_integer(&mut self) -> Option<(bool, u64)> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let quote = usize::from(rest.first() == Some(&b'"'));
+        let sign = usize::from(rest.get(quote) == Some(&b'-'));
+        let (value, digits) = scan::short_integer(&rest[quote + sign..])?;
+        let end = quote + sign + digits;
+        let behind = rest.get(end);
+        let ends = if quote == 1 { behind == Some(&b'"') } else { !matches!(behind, Some(b'.' | b'e' | b'E')) };
+        if !ends {
+            return None;
+        }
+        self.at += end + quote;
+        Some((sign == 1, value))
+    }
+
     /// Takes `true`, `false` or `null`.
     pub(crate) fn literal(&mut self, literal: &str) -> Fallible<()> {
         self.peek();

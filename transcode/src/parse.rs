@@ -18,7 +18,7 @@ use crate::{
     error::{ErrorKind, Fallible, Fault},
     json::Reader,
     options::{Limits, ParseOptions},
-    plan::{FieldPlan, Kind, Label, MessageId, Plans, Shape},
+    plan::{FieldPlan, Kind, Label, MessageId, MoreBits, Plans, Shape},
     wire::{Lengths, Tag, WireType},
 };
 
@@ -28,8 +28,8 @@ struct Parser<'a, 'o> {
     ignore_unknown: bool,
     out: &'o mut Vec<u8>,
     lengths: Lengths,
-    /// The bits of the fields and oneofs that occurred, for each message on the way to the current one.
-    seen: Vec<u64>,
+    /// The bits of the fields and oneofs that occurred.
+    seen: MoreBits,
     /// The keys of the maps on the way to the current value.
     keys: Vec<map::Key>,
     /// How many messages may still be nested.
@@ -94,13 +94,15 @@ impl<'a, 'o> Parser<'a, 'o> {
     ) -> Fallible<Self> {
         let reader = Reader::new(json, limits)?;
         let longest = out.len().saturating_add(limits.output);
+        // Most messages are a little shorter than their JSON.
+        out.reserve(json.len().min(limits.output));
         Ok(Self {
             plans,
             reader,
             ignore_unknown: options.ignore_unknown_fields,
             out,
             lengths: Lengths::default(),
-            seen: Vec::new(),
+            seen: MoreBits::new(),
             keys: Vec::new(),
             depth: limits.usable_depth(),
             longest,

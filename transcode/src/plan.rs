@@ -5,9 +5,11 @@
 
 mod build;
 mod names;
+mod seen;
 mod shape;
 
 pub(crate) use names::NameTable;
+pub(crate) use seen::{Bits, MoreBits};
 
 use std::collections::HashMap;
 
@@ -171,6 +173,22 @@ impl Kind {
             Self::Message(id) | Self::Group(id) => Some(id),
             _ => None,
         }
+    }
+
+    pub(crate) fn is_integer(self) -> bool {
+        matches!(
+            self,
+            Self::Int32
+                | Self::Int64
+                | Self::Uint32
+                | Self::Uint64
+                | Self::Sint32
+                | Self::Sint64
+                | Self::Fixed32
+                | Self::Fixed64
+                | Self::Sfixed32
+                | Self::Sfixed64
+        )
     }
 
     /// Whether lists of the type may be packed.

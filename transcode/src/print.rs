@@ -21,7 +21,7 @@ use records::Record;
 use crate::{
     error::{ErrorKind, Fallible, Fault},
     options::{Limits, PrintOptions},
-    plan::{FieldPlan, Kind, Label, MessageId, Plans, Shape},
+    plan::{FieldPlan, Kind, Label, MessageId, MoreBits, Plans, Shape},
     wire::{Fields, Span},
 };
 
@@ -31,7 +31,7 @@ struct Printer<'a, 'o> {
     options: PrintOptions,
     out: &'o mut Vec<u8>,
     /// The bits of the fields and oneofs that occurred, while the order of a message is checked.
-    seen: Vec<u64>,
+    seen: MoreBits,
     /// The records of the messages on the way to the current one.
     records: Vec<Record>,
     /// The entries of the maps on the way to the current value.
@@ -104,13 +104,16 @@ impl<'a, 'o> Printer<'a, 'o> {
             let longest = limits.usable_input();
             return Err(Fault::new(ErrorKind::Limit, longest, format!("the message is longer than {longest} bytes")));
         };
+        let longest = out.len().saturating_add(limits.output);
+        // Most JSON texts are about twice as long as their message.
+        out.reserve(proto.len().saturating_mul(2).min(limits.output));
         let printer = Self {
             plans,
             input: proto,
             options: *options,
-            longest: out.len().saturating_add(limits.output),
+            longest,
             out,
-            seen: Vec::new(),
+            seen: MoreBits::new(),
             records: Vec::new(),
             entries: Vec::new(),
             depth: limits.usable_depth(),

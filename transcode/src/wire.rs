@@ -203,6 +203,9 @@ fn span(start: usize, end: usize) -> Span {
 /// The varint at the start of `bytes`, and its length.
 #[inline]
 pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    if let Some(byte) = bytes.first().filter(|byte| **byte < 0x80) {
+        return Some((u64::from(*byte), 1));
+    }
     let mut value = 0;
     for (at, byte) in bytes.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7F) << (7 * at);

@@ -3,7 +3,7 @@
 use super::Parser;
 use crate::{
     error::{ErrorKind, Fallible, Fault},
-    plan::MessagePlan,
+    plan::{Bits, MessagePlan},
 };
 
 impl<'a> Parser<'a, '_> {
@@ -20,8 +20,7 @@ impl<'a> Parser<'a, '_> {
         mut is_first: bool,
         mut types: Option<usize>,
     ) -> Fallible<()> {
-        let base = self.seen.len();
-        self.seen.resize(base + plan.seen_words, 0);
+        let mut seen = Bits::start(plan.seen_words, &mut self.seen);
         // Most texts list the fields in the order of their numbers.
         let mut guess = 0;
         while self.reader.next_member(is_first)? {
@@ -40,29 +39,20 @@ impl<'a> Parser<'a, '_> {
             };
             guess = index + 1;
             let field = &plan.fields[index];
-            if !self.mark(base, index) {
+            if !seen.mark(index, &mut self.seen) {
                 let message = "the field occurs twice: send it once";
                 return Err(Fault::new(ErrorKind::Duplicate, start, message).in_field(&key));
             }
             let is_set = self.field(field).map_err(|fault| fault.in_field(&key))?;
             if let Some(bit) = field.oneof.filter(|_| is_set)
-                && !self.mark(base, bit as usize)
+                && !seen.mark(bit as usize, &mut self.seen)
             {
                 let message = "another field of the same oneof is set: send one of them";
                 return Err(Fault::new(ErrorKind::Duplicate, start, message).in_field(&key));
             }
         }
-        self.seen.truncate(base);
+        seen.end(&mut self.seen);
         Ok(())
-    }
-
-    /// Sets a bit; false if it was set.
-    #[inline]
-    fn mark(&mut self, base: usize, bit: usize) -> bool {
-        let word = &mut self.seen[base + bit / 64];
-        let was_set = *word >> (bit % 64) & 1 == 1;
-        *word |= 1 << (bit % 64);
-        !was_set
     }
 
     /// Reads over the type of an `Any`, which is known already.

@@ -56,6 +56,13 @@ impl Parser<'_, '_> {
         }
         let first = self.reader.peek();
         let position = self.reader.position();
+        if kind.is_integer()
+            && let Some((is_negative, size)) = self.reader.short_integer()
+        {
+            let scalar = sized(kind, is_negative, size, position)?;
+            self.put_scalar(scalar, tag, keeps_zero);
+            return Ok(true);
+        }
         let decoded: Cow<'_, str>;
         let token = match first {
             b'-' | b'0'..=b'9' => Token::Number(self.reader.number()?),
@@ -74,13 +81,18 @@ impl Parser<'_, '_> {
         let Some(scalar) = from_token(self.plans, kind, token, position, self.ignore_unknown)? else {
             return Ok(false);
         };
+        self.put_scalar(scalar, tag, keeps_zero);
+        Ok(true)
+    }
+
+    #[inline]
+    fn put_scalar(&mut self, scalar: Scalar, tag: Option<&Tag>, keeps_zero: bool) {
         if keeps_zero || !scalar.is_zero() {
             if let Some(tag) = tag {
                 self.put_tag(tag);
             }
             scalar.put(self.out);
         }
-        Ok(true)
     }
 
     fn string(&mut self, tag: Option<&Tag>, keeps_zero: bool) -> Fallible<()> {
@@ -197,14 +209,26 @@ pub(super) fn integer_from_text(kind: Kind, text: &str, position: usize) -> Fall
 
 #[inline]
 fn integer(kind: Kind, text: &str, position: usize) -> Fallible<Scalar> {
-    let problem = |message| Fault::new(ErrorKind::Value, position, format!("expected {}{message}", expected(kind)));
-    let (is_negative, size) = number::integer(text).map_err(|problem_of| {
-        problem(match problem_of {
-            NumberProblem::Fraction => ": the number has a fraction",
-            NumberProblem::OutOfRange => ": the number is out of range",
-        })
-    })?;
-    let out_of_range = || problem(": the number is out of range");
+    match number::integer(text) {
+        Ok((is_negative, size)) => sized(kind, is_negative, size, position),
+        Err(NumberProblem::OutOfRange) => Err(out_of_range(kind, position)),
+        Err(NumberProblem::Fraction) => {
+            let message = format!("expected {}: the number has a fraction", expected(kind));
+            Err(Fault::new(ErrorKind::Value, position, message))
+        }
+    }
+}
+
+#[cold]
+fn out_of_range(kind: Kind, position: usize) -> Box<Fault> {
+    let message = format!("expected {}: the number is out of range", expected(kind));
+    Fault::new(ErrorKind::Value, position, message)
+}
+
+/// An integer of a kind from its sign and magnitude.
+#[inline]
+fn sized(kind: Kind, is_negative: bool, size: u64, position: usize) -> Fallible<Scalar> {
+    let out_of_range = || out_of_range(kind, position);
     let signed = || signed(is_negative, size).ok_or_else(out_of_range);
     let signed_32 = || signed().and_then(|value| i32::try_from(value).map_err(|_| out_of_range()));
     let unsigned = || if is_negative && size != 0 { Err(out_of_range()) } else { Ok(size) };
@@ -247,10 +271,7 @@ fn float(kind: Kind, text: &str, position: usize) -> Fallible<Scalar> {
         Kind::Float => text.parse().ok().filter(|value: &f32| value.is_finite()).map(|v| Scalar::Fixed32(v.to_bits())),
         _ => text.parse().ok().filter(|value: &f64| value.is_finite()).map(|v| Scalar::Fixed64(v.to_bits())),
     };
-    scalar.ok_or_else(|| {
-        let message = format!("expected {}: the number is out of range", expected(kind));
-        Fault::new(ErrorKind::Value, position, message)
-    })
+    scalar.ok_or_else(|| out_of_range(kind, position))
 }
 
 /// What a value of a kind is, for an error.

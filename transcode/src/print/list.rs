@@ -64,33 +64,48 @@ impl<'a> Printer<'a, '_> {
     }
 
     fn packed(&mut self, kind: Kind, value: Span, array: &mut Array) -> Fallible<()> {
-        let mut at = value.start;
-        while at < value.end {
-            let rest = Span { start: at, end: value.end };
-            let end = at + self.packed_length(kind, rest)?;
-            let element = Span { start: at, end };
-            at = end;
-            if self.is_open(kind, element) {
-                self.next_element(array, element)?;
-                self.scalar(kind, element.of(self.input), element).map_err(|fault| fault.at_index(array.length - 1))?;
+        let bytes = value.of(self.input);
+        match kind.wire_type() {
+            WireType::Fixed32 => {
+                let (elements, rest) = bytes.as_chunks();
+                for element in elements {
+                    self.next_element(array, value)?;
+                    self.number_of_bits_32(kind, u32::from_le_bytes(*element));
+                }
+                self.check_packed(rest, value)
             }
+            WireType::Fixed64 => {
+                let (elements, rest) = bytes.as_chunks();
+                for element in elements {
+                    self.next_element(array, value)?;
+                    self.number_of_bits_64(kind, u64::from_le_bytes(*element));
+                }
+                self.check_packed(rest, value)
+            }
+            _ => self.packed_varints(kind, value, array),
         }
-        self.check_output(value)
     }
 
-    /// The bytes of the first packed element.
-    #[inline]
-    fn packed_length(&self, kind: Kind, rest: Span) -> Fallible<u32> {
-        let bytes = rest.of(self.input);
-        let length = match kind.wire_type() {
-            WireType::Fixed32 => Some(4),
-            WireType::Fixed64 => Some(8),
-            _ => varint(bytes).map(|(_, length)| length),
-        };
-        match length.filter(|length| *length <= bytes.len()) {
-            Some(length) => Ok(length as u32),
-            None => Err(Fault::new(ErrorKind::Wire, rest.start as usize, "a packed element is truncated or too long")),
+    fn packed_varints(&mut self, kind: Kind, value: Span, array: &mut Array) -> Fallible<()> {
+        let mut rest = value.of(self.input);
+        while !rest.is_empty() {
+            let Some((raw, length)) = varint(rest) else { break };
+            rest = &rest[length..];
+            if self.has_name(kind, raw) {
+                self.next_element(array, value)?;
+                self.number_of_varint(kind, raw);
+            }
         }
+        self.check_packed(rest, value)
+    }
+
+    /// Fails if bytes are left behind the last element.
+    fn check_packed(&self, rest: &[u8], value: Span) -> Fallible<()> {
+        if !rest.is_empty() {
+            let offset = value.end as usize - rest.len();
+            return Err(Fault::new(ErrorKind::Wire, offset, "a packed element is truncated or too long"));
+        }
+        self.check_output(value)
     }
 
     #[inline]

@@ -1,17 +1,16 @@
 //! Decides whether a message can be printed as it stands.
 
-use super::Printer;
+use super::{Printer, scalar::varint};
 use crate::{
     error::Fallible,
-    plan::{FieldPlan, Kind, Label, MessagePlan},
+    plan::{Bits, FieldPlan, Kind, Label, MessagePlan},
     wire::{RawField, Span, WireType},
 };
 
 impl Printer<'_, '_> {
     /// Whether each known field stands in one piece, each singular field once, and at most one field of each oneof.
     pub(super) fn is_ordered(&mut self, plan: &MessagePlan, span: Span) -> Fallible<bool> {
-        let base = self.seen.len();
-        self.seen.resize(base + plan.seen_words, 0);
+        let mut seen = Bits::start(plan.seen_words, &mut self.seen);
         let mut fields = self.fields(span);
         let mut last = None;
         let mut is_ordered = true;
@@ -26,20 +25,12 @@ impl Printer<'_, '_> {
                 continue;
             }
             last = Some(index);
-            let is_first = self.mark(base, index);
-            let is_only = field.oneof.is_none_or(|bit| self.mark(base, bit as usize));
+            let is_first = seen.mark(index, &mut self.seen);
+            let is_only = field.oneof.is_none_or(|bit| seen.mark(bit as usize, &mut self.seen));
             is_ordered &= is_first && is_only;
         }
-        self.seen.truncate(base);
+        seen.end(&mut self.seen);
         Ok(is_ordered)
-    }
-
-    /// Sets a bit; false if it was set.
-    fn mark(&mut self, base: usize, bit: usize) -> bool {
-        let word = &mut self.seen[base + bit / 64];
-        let was_set = *word >> (bit % 64) & 1 == 1;
-        *word |= 1 << (bit % 64);
-        !was_set
     }
 
     /// Whether the field on the wire is a value of the field: its wire type fits, and it is no number that a closed enum
@@ -56,8 +47,14 @@ impl Printer<'_, '_> {
     /// Whether the value is none that a closed enum lacks.
     #[inline]
     pub(super) fn is_open(&self, kind: Kind, value: Span) -> bool {
+        !matches!(kind, Kind::Enum(_)) || self.has_name(kind, varint(value.of(self.input)))
+    }
+
+    /// Whether the number of an enum value has a name, or needs none.
+    #[inline]
+    pub(super) fn has_name(&self, kind: Kind, raw: u64) -> bool {
         let Kind::Enum(id) = kind else { return true };
         let plan = self.plans.enumeration(id);
-        !plan.is_closed || plan.quoted_name(super::scalar::varint(value.of(self.input)) as i32).is_some()
+        !plan.is_closed || plan.quoted_name(raw as i32).is_some()
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     json::put_string,
     plan::{EnumId, Kind},
     text::{base64, number},
-    wire::{self, Span, unzigzag},
+    wire::{self, Span, WireType, unzigzag},
 };
 
 impl<'a> Printer<'a, '_> {
@@ -14,20 +14,6 @@ impl<'a> Printer<'a, '_> {
     #[inline]
     pub(super) fn scalar(&mut self, kind: Kind, bytes: &[u8], span: Span) -> Fallible<()> {
         match kind {
-            Kind::Int32 => self.integer(varint(bytes) as i32),
-            Kind::Sint32 => self.integer(unzigzag(varint(bytes) & 0xFFFF_FFFF) as i32),
-            Kind::Sfixed32 => self.integer(fixed32(bytes) as i32),
-            Kind::Uint32 => self.integer(varint(bytes) as u32),
-            Kind::Fixed32 => self.integer(fixed32(bytes)),
-            Kind::Int64 => self.quoted_integer(varint(bytes) as i64),
-            Kind::Sint64 => self.quoted_integer(unzigzag(varint(bytes))),
-            Kind::Sfixed64 => self.quoted_integer(fixed64(bytes) as i64),
-            Kind::Uint64 => self.quoted_integer(varint(bytes)),
-            Kind::Fixed64 => self.quoted_integer(fixed64(bytes)),
-            Kind::Float => number::put_float(self.out, f32::from_bits(fixed32(bytes))),
-            Kind::Double => number::put_float(self.out, f64::from_bits(fixed64(bytes))),
-            Kind::Bool => self.out.extend_from_slice(if varint(bytes) == 0 { b"false" } else { b"true" }),
-            Kind::Enum(id) => self.enum_value(id, varint(bytes) as i32),
             Kind::String => {
                 let text = self.utf8(span)?;
                 put_string(self.out, text);
@@ -37,10 +23,50 @@ impl<'a> Printer<'a, '_> {
                 base64::encode(bytes, self.out);
                 self.out.push(b'"');
             }
-            // The caller prints messages itself.
-            Kind::Message(_) | Kind::Group(_) => {}
+            _ => match kind.wire_type() {
+                WireType::Varint => self.number_of_varint(kind, varint(bytes)),
+                WireType::Fixed32 => self.number_of_bits_32(kind, fixed32(bytes)),
+                WireType::Fixed64 => self.number_of_bits_64(kind, fixed64(bytes)),
+                // The caller prints messages itself.
+                _ => {}
+            },
         }
         Ok(())
+    }
+
+    /// Prints a value that the wire has as a varint.
+    #[inline]
+    pub(super) fn number_of_varint(&mut self, kind: Kind, raw: u64) {
+        match kind {
+            Kind::Int32 => self.integer(raw as i32),
+            Kind::Sint32 => self.integer(unzigzag(raw & 0xFFFF_FFFF) as i32),
+            Kind::Uint32 => self.integer(raw as u32),
+            Kind::Int64 => self.quoted_integer(raw as i64),
+            Kind::Sint64 => self.quoted_integer(unzigzag(raw)),
+            Kind::Bool => self.out.extend_from_slice(if raw == 0 { b"false" } else { b"true" }),
+            Kind::Enum(id) => self.enum_value(id, raw as i32),
+            _ => self.quoted_integer(raw),
+        }
+    }
+
+    /// Prints a value that the wire has in four bytes.
+    #[inline]
+    pub(super) fn number_of_bits_32(&mut self, kind: Kind, bits: u32) {
+        match kind {
+            Kind::Float => number::put_float(self.out, f32::from_bits(bits)),
+            Kind::Sfixed32 => self.integer(bits as i32),
+            _ => self.integer(bits),
+        }
+    }
+
+    /// Prints a value that the wire has in eight bytes.
+    #[inline]
+    pub(super) fn number_of_bits_64(&mut self, kind: Kind, bits: u64) {
+        match kind {
+            Kind::Double => number::put_float(self.out, f64::from_bits(bits)),
+            Kind::Sfixed64 => self.quoted_integer(bits as i64),
+            _ => self.quoted_integer(bits),
+        }
     }
 
     fn integer(&mut self, value: impl itoa::Integer) {

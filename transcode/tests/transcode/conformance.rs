@@ -8,10 +8,14 @@ mod any;
 mod names;
 #[path = "conformance/numbers.rs"]
 mod numbers;
+#[path = "conformance/strings.rs"]
+mod strings;
 #[path = "conformance/times.rs"]
 mod times;
 #[path = "conformance/values.rs"]
 mod values;
+#[path = "conformance/well_known.rs"]
+mod well_known;
 
 use prost::Message as _;
 use transcode::ParseOptions;
@@ -86,9 +90,9 @@ fn valid(message: &str, json: &str, expected: &str, ignore_unknown_fields: bool)
 }
 
 /// Cases for both versions of the language, and cases for proto3 only.
-const BOTH: [&[Case]; 4] = [names::CASES, numbers::CASES, values::CASES, values::STRINGS];
+const BOTH: [&[Case]; 4] = [names::CASES, numbers::CASES, values::CASES, strings::CASES];
 const PROTO3_ONLY: [&[Case]; 5] =
-    [any::CASES, times::TIMESTAMPS, times::DURATIONS, values::PROTO3_CASES, values::WELL_KNOWN];
+    [any::CASES, times::TIMESTAMPS, times::DURATIONS, values::PROTO3_CASES, well_known::CASES];
 /// Cases for proto2 only: of the message with all types, and of the one with extensions.
 const PROTO2_ONLY: [(&str, Case); 2] = [
     (PROTO2, (Required, "StoresDefaultPrimitive.Validator", Json(r#"{"FieldName13": 0}"#, r#"{"FieldName13":0}"#))),

@@ -53,10 +53,8 @@ impl Random {
         match self.below(3) {
             0 => VALUES[self.below(VALUES.len())],
             1 => self.next() as i32 as f64 / 1000.0,
-            _ => {
-                let value = f64::from_bits(self.next());
-                if value.is_nan() { 0.5 } else { value }
-            }
+            // Few digits and a small exponent: serde_json does not read all others exactly.
+            _ => f64::from(self.next() as u32) * 10_f64.powi(self.below(20) as i32),
         }
     }
 
@@ -86,6 +84,9 @@ pub(crate) fn message(random: &mut Random, of: &MessageDescriptor, depth: usize,
             let list = (0..random.below(4)).map(|_| Value::String(paths[random.below(paths.len())].to_owned()));
             message.set_field_by_number(1, Value::List(list.collect()));
         }
+        // prost-reflect prints an infinity in a wrapper as `null`.
+        "google.protobuf.DoubleValue" => message.set_field_by_number(1, Value::F64(random.finite())),
+        "google.protobuf.FloatValue" => message.set_field_by_number(1, Value::F32(random.finite() as f32)),
         "google.protobuf.Value" => value(random, &mut message, depth),
         _ => {
             for field in of.fields() {

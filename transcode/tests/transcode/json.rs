@@ -3,6 +3,7 @@
 use prost::Message as _;
 use transcode::{ErrorKind, ParseOptions, PrintOptions};
 
+use crate::generate::Random;
 use crate::support::{
     OLD, PROTO2, PROTO3, assert_equal, decode, is_equal, text, to_json, to_json_with, to_proto, to_proto_with,
 };
@@ -231,6 +232,23 @@ fn values_without_content_are_null() {
     assert_eq!(printed(PROTO3, "optional_struct: {}"), r#"{"optionalStruct":{}}"#);
     assert_eq!(printed(PROTO3, "repeated_list_value: [{}]"), r#"{"repeatedListValue":[[]]}"#);
     parsed(PROTO3, r#"{"repeatedValue":[null]}"#, "repeated_value: {null_value: NULL_VALUE}");
+}
+
+#[test]
+fn all_floating_point_numbers_survive() {
+    let mut random = Random::new(3);
+    for _ in 0..20_000 {
+        let bits = random.next();
+        if !f64::from_bits(bits).is_nan() && bits << 1 != 0 {
+            let proto = [&[0x61], &bits.to_le_bytes()[..]].concat();
+            assert_eq!(to_proto(PROTO3, to_json(PROTO3, &proto).unwrap()).unwrap(), proto);
+        }
+        let bits = bits as u32;
+        if !f32::from_bits(bits).is_nan() && bits << 1 != 0 {
+            let proto = [&[0x5D], &bits.to_le_bytes()[..]].concat();
+            assert_eq!(to_proto(PROTO3, to_json(PROTO3, &proto).unwrap()).unwrap(), proto);
+        }
+    }
 }
 
 #[test]

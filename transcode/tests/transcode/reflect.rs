@@ -3,6 +3,7 @@
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use serde_json::Value;
+use transcode::ErrorKind;
 
 use crate::{
     generate::{Random, message},
@@ -84,6 +85,7 @@ fn fields(mut proto: &[u8]) -> Vec<&[u8]> {
 #[test]
 fn shuffled_and_merged_fields_convert_as_with_prost_reflect() {
     let mut random = Random::new(SEED + 2);
+    let mut compared = 0;
     for round in 0..MESSAGES {
         let pieces: Vec<Vec<u8>> =
             (0..3).map(|_| message(&mut random, &descriptor(PROTO3), 3, 12).encode_to_vec()).collect();
@@ -92,9 +94,15 @@ fn shuffled_and_merged_fields_convert_as_with_prost_reflect() {
             all.swap(at, random.below(at + 1));
         }
         let proto = all.concat();
-        // A message in pieces may merge to values without a JSON form: two halves of a timestamp, or two `Any`.
+        // Pieces may merge to a value without a JSON form: an `Any` with another type, or a duration with two signs, which
+        // prost-reflect prints.
         let Ok(theirs) = serde_json::to_string(&decode(PROTO3, &proto)) else { continue };
-        let ours = to_json(PROTO3, &proto).unwrap_or_else(|e| panic!("round {round}: {e}: {theirs}"));
+        let ours = match to_json(PROTO3, &proto) {
+            Err(error) if error.kind == ErrorKind::Unrepresentable => continue,
+            ours => ours.unwrap_or_else(|e| panic!("round {round}: {e}: {theirs}")),
+        };
+        compared += 1;
         assert_eq!(json_value(&ours), json_value(&theirs), "round {round}");
     }
+    assert!(compared > MESSAGES / 2, "{compared}");
 }

@@ -1,7 +1,7 @@
 //! Compares the conversions with prost-reflect and with serde_json on generated structs. `cargo xtask bench transcode` runs
-//! it; without `--report FILE` it only prints.
+//! it. `--report FILE` writes the report. `--here MESSAGE DIRECTION` repeats one conversion of this crate, for a profiler.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at an error")]
-#![allow(clippy::print_stdout, clippy::allow_attributes, reason = "the report is the result")]
+#![expect(clippy::print_stdout, reason = "the report is the result")]
 
 #[path = "conversion/structs.rs"]
 mod structs;
@@ -138,8 +138,35 @@ fn measure<T: Message + Default + Serialize + DeserializeOwned>(
     row(report, name, "protobuf to JSON", proto.len(), &to_json::<T>(&plan, &descriptor, &proto));
 }
 
+/// Converts for ten seconds.
+fn repeat(pool: &DescriptorPool, name: &str, direction: &str) {
+    let plan = Registry::new(pool).message(&format!("transcode.bench.{name}")).unwrap();
+    let proto = match name {
+        "Request" => structs::request().encode_to_vec(),
+        "Page" => structs::page().encode_to_vec(),
+        "Numbers" => structs::numbers().encode_to_vec(),
+        _ => structs::blob().encode_to_vec(),
+    };
+    let mut json = Vec::new();
+    plan.to_json(&proto, &PrintOptions::default(), &Limits::default(), &mut json).unwrap();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(10) {
+        let mut out = Vec::new();
+        if direction == "to_proto" {
+            plan.to_proto(black_box(&json), &ParseOptions::default(), &Limits::default(), &mut out).unwrap();
+        } else {
+            plan.to_json(black_box(&proto), &PrintOptions::default(), &Limits::default(), &mut out).unwrap();
+        }
+        black_box(out);
+    }
+}
+
 fn main() {
     let pool = pool();
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "--here") {
+        return repeat(&pool, &args[at + 1], &args[at + 2]);
+    }
     let mut report = String::from(
         "| message | bytes of input | here, µs | prost-reflect, µs | prost and serde_json, µs | times prost-reflect | times structs |\n\
          |---|---|---|---|---|---|---|\n",
@@ -149,7 +176,6 @@ fn main() {
     measure(&mut report, &pool, "Numbers", &structs::numbers());
     measure(&mut report, &pool, "Blob", &structs::blob());
     print!("{report}");
-    let args: Vec<String> = std::env::args().collect();
     if let Some(at) = args.iter().position(|arg| arg == "--report") {
         fs::write(&args[at + 1], report).unwrap();
     }

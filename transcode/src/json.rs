@@ -206,6 +206,14 @@ impl<'a> Reader<'a> {
         Some((sign == 1, value))
     }
 
+    /// A short decimal. `None` for everything else; the reader then stands where it was.
+    #[inline]
+    pub(crate) fn short_decimal(&mut self) -> Option<f64> {
+        let (value, length) = scan::short_decimal(&self.text.as_bytes()[self.at..])?;
+        self.at += length;
+        Some(value)
+    }
+
     /// Takes `true`, `false` or `null`.
     pub(crate) fn literal(&mut self, literal: &str) -> Fallible<()> {
         self.peek();

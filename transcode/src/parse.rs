@@ -19,7 +19,7 @@ use crate::{
     json::Reader,
     options::{Limits, ParseOptions},
     plan::{FieldPlan, Kind, Label, MessageId, MoreBits, Plans, Shape},
-    wire::{Lengths, Tag, WireType},
+    wire::{Lengths, Tag},
 };
 
 struct Parser<'a, 'o> {
@@ -171,7 +171,7 @@ impl<'a, 'o> Parser<'a, 'o> {
         self.put_tag(&field.tag);
         if let Kind::Group(_) = field.kind {
             content(self)?;
-            self.put_tag(&Tag::new(field.number, WireType::EndGroup));
+            self.put_tag(&field.end_tag);
         } else {
             let open = self.lengths.open(self.out);
             content(self)?;
@@ -187,9 +187,9 @@ impl<'a, 'o> Parser<'a, 'o> {
         match plan.shape {
             Shape::Object => self.object(plan)?,
             Shape::Any => self.any(plan)?,
-            Shape::Timestamp => self.timestamp()?,
-            Shape::Duration => self.duration()?,
-            Shape::FieldMask => self.field_mask()?,
+            Shape::Timestamp => self.timestamp(plan)?,
+            Shape::Duration => self.duration(plan)?,
+            Shape::FieldMask => self.field_mask(plan)?,
             Shape::Struct => self.map(plan.fixed(1))?,
             Shape::Value => self.value(plan)?,
             Shape::ListValue => self.list(plan.fixed(1), false)?,

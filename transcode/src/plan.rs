@@ -75,6 +75,8 @@ pub(crate) struct FieldPlan {
     pub(crate) tag: Tag,
     /// The tag of a packed list.
     pub(crate) packed_tag: Tag,
+    /// The end of a group.
+    pub(crate) end_tag: Tag,
     /// The name in the `.proto` file.
     pub(crate) name: Box<str>,
     pub(crate) json_name: Box<str>,

@@ -25,7 +25,7 @@ pub(crate) struct Tag {
 
 impl Tag {
     pub(crate) fn new(number: u32, wire_type: WireType) -> Self {
-        let mut bytes = Vec::with_capacity(5);
+        let mut bytes = Vec::new();
         put_varint(&mut bytes, u64::from(number) << 3 | wire_type as u64);
         let mut tag = Self { bytes: [0; 5], length: 0 };
         for (slot, byte) in tag.bytes.iter_mut().zip(bytes) {
@@ -104,6 +104,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// Fails if the bytes do not encode a field, or if groups are nested too deeply.
+    #[inline]
     pub(crate) fn next(&mut self) -> Fallible<Option<RawField>> {
         if self.at == self.end {
             return Ok(None);
@@ -117,6 +118,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field if its number is `number`.
+    #[inline]
     pub(crate) fn next_with(&mut self, number: u32) -> Fallible<Option<RawField>> {
         let before = *self;
         let next = self.next()?.filter(|field| field.number == number);
@@ -126,6 +128,7 @@ impl<'a> Fields<'a> {
         Ok(next)
     }
 
+    #[inline]
     fn tag(&mut self) -> Fallible<(u32, WireType)> {
         let start = self.at;
         let tag = self.varint()?;
@@ -144,6 +147,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn varint(&mut self) -> Fallible<u64> {
         let bytes = &self.input[self.at..self.end];
         let (value, length) = varint(bytes).ok_or_else(|| malformed(self.at, "a number is truncated or too long"))?;
@@ -152,6 +156,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads over a value and returns where it stands.
+    #[inline]
     fn value(&mut self, number: u32, wire_type: WireType, depth: usize) -> Fallible<Span> {
         if wire_type == WireType::StartGroup {
             return self.group(number, depth);
@@ -216,6 +221,7 @@ pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
     None
 }
 
+#[cold]
 fn malformed(offset: usize, message: &str) -> Box<Fault> {
     Fault::new(ErrorKind::Wire, offset, message)
 }

@@ -11,6 +11,8 @@ const BLOCK: usize = 32;
 pub(crate) fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
+    const QUOTES: u64 = ONES * b'"' as u64;
+    const BACKSLASHES: u64 = ONES * b'\\' as u64;
     // Long strings: the compiler tests the bytes of a block at once.
     let (blocks, _) = bytes.as_chunks::<BLOCK>();
     let is_plain = |block: &&[u8; BLOCK]| {
@@ -22,7 +24,7 @@ pub(crate) fn plain(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(*word);
         let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
         let is_control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let found = is_zero(word ^ ONES * u64::from(b'"')) | is_zero(word ^ ONES * u64::from(b'\\')) | is_control;
+        let found = is_zero(word ^ QUOTES) | is_zero(word ^ BACKSLASHES) | is_control;
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
@@ -53,6 +55,38 @@ pub(super) fn short_integer(bytes: &[u8]) -> Option<(u64, usize)> {
     }
     let is_valid = digits > 0 && (digits == 1 || bytes[0] != b'0');
     is_valid.then_some((value, digits))
+}
+
+/// The value and length of the number at the start if it has at most 15 digits and no exponent.
+///
+/// The digits and the power of ten are then exact as doubles, so that their quotient is rounded once, and right.
+#[inline]
+pub(super) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let sign = usize::from(bytes.first() == Some(&b'-'));
+    let (mut value, whole) = short_integer(&bytes[sign..])?;
+    let mut at = sign + whole;
+    let mut fraction = 0;
+    if bytes.get(at) == Some(&b'.') {
+        at += 1;
+        while let Some(digit) = bytes.get(at + fraction).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+        {
+            if fraction + whole == 15 {
+                return None;
+            }
+            value = value * 10 + u64::from(digit);
+            fraction += 1;
+        }
+        if fraction == 0 {
+            return None;
+        }
+        at += fraction;
+    }
+    if whole > 15 || matches!(bytes.get(at), Some(b'e' | b'E')) {
+        return None;
+    }
+    let value = value as f64 / POWERS[fraction];
+    Some((if sign == 1 { -value } else { value }, at))
 }
 
 /// The length of the number at the start, or `None` if there is none: `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]?
@@ -98,6 +132,18 @@ mod tests {
                 let needs_escape = byte == b'"' || byte == b'\\' || byte < 0x20;
                 assert_eq!(plain(&text), if needs_escape { before } else { text.len() }, "{byte} after {before}");
             }
+        }
+    }
+
+    #[test]
+    fn short_decimals_are_exact() {
+        for text in ["0", "-0", "0.1", "-1.5", "123456789012.345", "0.30000000000004", "999999999999999", "10", "-0.0"]
+        {
+            let (value, length) = short_decimal(text.as_bytes()).unwrap();
+            assert_eq!((value.to_bits(), length), (text.parse::<f64>().unwrap().to_bits(), text.len()), "{text}");
+        }
+        for other in ["", "-", "01", "1.", "1e5", "1.5E1", "1234567890123456", "1.234567890123456", ".5", "+1", "NaN"] {
+            assert_eq!(short_decimal(other.as_bytes()), None, "{other}");
         }
     }
 

@@ -63,6 +63,12 @@ impl Parser<'_, '_> {
             self.put_scalar(scalar, tag, keeps_zero);
             return Ok(true);
         }
+        if kind == Kind::Double
+            && let Some(value) = self.reader.short_decimal()
+        {
+            self.put_scalar(Scalar::Fixed64(value.to_bits()), tag, keeps_zero);
+            return Ok(true);
+        }
         let decoded: Cow<'_, str>;
         let token = match first {
             b'-' | b'0'..=b'9' => Token::Number(self.reader.number()?),

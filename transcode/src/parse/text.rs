@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     error::{ErrorKind, Fallible, Fault},
-    plan::{FieldPlan, Kind, MessageId, Plans, Shape},
+    plan::{FieldPlan, Kind, MessageId, MessagePlan, Plans, Shape},
     text::{base64, time},
-    wire::{Tag, WireType, put_varint},
+    wire::put_varint,
 };
 
 /// Appends a field from text. Zero is written too, as the bytes in front may hold another value.
@@ -39,7 +39,7 @@ fn wrap(field: &FieldPlan, content: &[u8]) -> Vec<u8> {
     let mut wrapped = field.tag.bytes().to_vec();
     if let Kind::Group(_) = field.kind {
         wrapped.extend_from_slice(content);
-        wrapped.extend_from_slice(Tag::new(field.number, WireType::EndGroup).bytes());
+        wrapped.extend_from_slice(field.end_tag.bytes());
     } else {
         put_varint(&mut wrapped, content.len() as u64);
         wrapped.extend_from_slice(content);
@@ -53,9 +53,9 @@ fn put_field(plans: &Plans, field: &FieldPlan, text: &str, out: &mut Vec<u8>) ->
     let plan = plans.message(id);
     match plan.shape {
         Shape::Wrapper => put_value(plans, plan.fixed(1), text, &mut content)?,
-        Shape::Timestamp => put_time_text(time::parse_timestamp(text), TIMESTAMP, &mut content)?,
-        Shape::Duration => put_time_text(time::parse_duration(text), DURATION, &mut content)?,
-        Shape::FieldMask if put_field_mask(&mut content, text) => {}
+        Shape::Timestamp => put_time_text(plan, time::parse_timestamp(text), TIMESTAMP, &mut content)?,
+        Shape::Duration => put_time_text(plan, time::parse_duration(text), DURATION, &mut content)?,
+        Shape::FieldMask if put_field_mask(&mut content, plan, text) => {}
         Shape::FieldMask => return Err(problem(FIELD_MASK)),
         _ => return Err(no_text()),
     }
@@ -63,9 +63,8 @@ fn put_field(plans: &Plans, field: &FieldPlan, text: &str, out: &mut Vec<u8>) ->
     Ok(())
 }
 
-fn put_time_text(time: Option<(i64, i32)>, expected: &str, out: &mut Vec<u8>) -> Fallible<()> {
-    let (seconds, nanos) = time.ok_or_else(|| problem(expected))?;
-    put_time(out, seconds, nanos, true);
+fn put_time_text(plan: &MessagePlan, time: Option<(i64, i32)>, expected: &str, out: &mut Vec<u8>) -> Fallible<()> {
+    put_time(out, plan, time.ok_or_else(|| problem(expected))?, true);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::{
     error::{ErrorKind, Fallible, Fault},
     plan::MessagePlan,
     text::{field_mask, time},
-    wire::{Tag, WireType, put_varint},
+    wire::put_varint,
 };
 
 /// The problem of a timestamp, for an error.
@@ -16,23 +16,23 @@ pub(super) const DURATION: &str = "expected a duration of at most 315576000000 s
 pub(super) const FIELD_MASK: &str = "expected field names in lowerCamelCase such as \"displayName,address.street\"";
 
 impl<'a> Parser<'a, '_> {
-    pub(super) fn timestamp(&mut self) -> Fallible<()> {
+    pub(super) fn timestamp(&mut self, plan: &MessagePlan) -> Fallible<()> {
         let (position, text) = self.text()?;
         let Some((seconds, nanos)) = time::parse_timestamp(&text) else { return Err(value(position, TIMESTAMP)) };
-        put_time(self.out, seconds, nanos, false);
+        put_time(self.out, plan, (seconds, nanos), false);
         Ok(())
     }
 
-    pub(super) fn duration(&mut self) -> Fallible<()> {
+    pub(super) fn duration(&mut self, plan: &MessagePlan) -> Fallible<()> {
         let (position, text) = self.text()?;
         let Some((seconds, nanos)) = time::parse_duration(&text) else { return Err(value(position, DURATION)) };
-        put_time(self.out, seconds, nanos, false);
+        put_time(self.out, plan, (seconds, nanos), false);
         Ok(())
     }
 
-    pub(super) fn field_mask(&mut self) -> Fallible<()> {
+    pub(super) fn field_mask(&mut self, plan: &MessagePlan) -> Fallible<()> {
         let (position, text) = self.text()?;
-        if put_field_mask(self.out, &text) { Ok(()) } else { Err(value(position, FIELD_MASK)) }
+        if put_field_mask(self.out, plan, &text) { Ok(()) } else { Err(value(position, FIELD_MASK)) }
     }
 
     /// A string and its position.
@@ -56,24 +56,24 @@ impl<'a> Parser<'a, '_> {
 }
 
 /// Writes the fields of a timestamp or duration.
-pub(super) fn put_time(out: &mut Vec<u8>, seconds: i64, nanos: i32, keeps_zero: bool) {
+pub(super) fn put_time(out: &mut Vec<u8>, plan: &MessagePlan, (seconds, nanos): (i64, i32), keeps_zero: bool) {
     for (number, value) in [(1, seconds), (2, i64::from(nanos))] {
         if keeps_zero || value != 0 {
-            out.extend_from_slice(Tag::new(number, WireType::Varint).bytes());
+            out.extend_from_slice(plan.fixed(number).tag.bytes());
             put_varint(out, value as u64);
         }
     }
 }
 
 /// Writes the paths of a field mask; false if one is malformed.
-pub(super) fn put_field_mask(out: &mut Vec<u8>, text: &str) -> bool {
+pub(super) fn put_field_mask(out: &mut Vec<u8>, plan: &MessagePlan, text: &str) -> bool {
     let paths = text.split(',').filter(|_| !text.is_empty());
     for path in paths {
         let mut snake_case = Vec::with_capacity(path.len() + 8);
         if !field_mask::put_snake_case(&mut snake_case, path) {
             return false;
         }
-        out.extend_from_slice(Tag::new(1, WireType::Length).bytes());
+        out.extend_from_slice(plan.fixed(1).tag.bytes());
         put_varint(out, snake_case.len() as u64);
         out.extend(snake_case);
     }

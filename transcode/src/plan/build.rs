@@ -136,6 +136,7 @@ impl Ids {
             oneof,
             tag: Tag::new(field.number, kind.wire_type()),
             packed_tag: Tag::new(field.number, WireType::Length),
+            end_tag: Tag::new(field.number, WireType::EndGroup),
             json_key: key(&field.json_name),
             proto_key: key(&field.name),
             name: field.name.into(),

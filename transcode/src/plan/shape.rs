@@ -5,10 +5,13 @@ use prost_reflect::{Kind as Type, MessageDescriptor};
 
 use super::Shape;
 
+/// A field that a well-known type has: its number, whether it is a list or map, and whether a type is the right one.
+type Expected = (u32, bool, fn(&Type) -> bool);
+
 /// The shape of a message.
 pub(super) fn of(message: &MessageDescriptor) -> Shape {
     let Some(name) = message.full_name().strip_prefix("google.protobuf.") else { return Shape::Object };
-    let (shape, fields): (_, &[(u32, bool, fn(&Type) -> bool)]) = match name {
+    let (shape, fields): (_, &[Expected]) = match name {
         "Any" => (Shape::Any, &[(1, false, is_string), (2, false, is_bytes)]),
         "Timestamp" => (Shape::Timestamp, &[(1, false, is_int64), (2, false, is_int32)]),
         "Duration" => (Shape::Duration, &[(1, false, is_int64), (2, false, is_int32)]),
@@ -37,7 +40,7 @@ pub(super) fn of(message: &MessageDescriptor) -> Shape {
         "BytesValue" => (Shape::Wrapper, &[(1, false, is_bytes)]),
         _ => return Shape::Object,
     };
-    let has = |(number, is_repeated, is_kind): &(u32, bool, fn(&Type) -> bool)| {
+    let has = |(number, is_repeated, is_kind): &Expected| {
         message
             .get_field(*number)
             .is_some_and(|field| (field.is_list() || field.is_map()) == *is_repeated && is_kind(&field.kind()))

@@ -96,8 +96,8 @@ fn fraction(text: &[u8]) -> Option<(i32, &[u8])> {
 fn put_fraction(out: &mut Vec<u8>, nanos: u32) {
     let digits = match nanos {
         0 => return,
-        _ if nanos % 1_000_000 == 0 => 3,
-        _ if nanos % 1_000 == 0 => 6,
+        _ if nanos.is_multiple_of(1_000_000) => 3,
+        _ if nanos.is_multiple_of(1_000) => 6,
         _ => 9,
     };
     out.push(b'.');

@@ -136,7 +136,7 @@ fn elements_are_counted() {
             assert_eq!(printed.is_ok(), is_ok, "{list} {count}");
         }
     }
-    let entries = vec![0xC2, 0x03, 0x00].repeat(1001);
+    let entries = [0xC2, 0x03, 0x00].repeat(1001);
     let error = plan(PROTO3).to_json(&entries, &PrintOptions::default(), &limits, &mut Vec::new()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Limit);
 }
@@ -157,7 +157,7 @@ fn input_and_output_are_bounded() {
     // Two bytes for each message, and more than a thousand of defaults.
     let defaults = PrintOptions { always_print_fields_with_no_presence: true, ..PrintOptions::default() };
     let empty = [0xDA, 0x01, 0x00].repeat(100);
-    let list = [vec![0x82, 0x03, 0x02, 0x12, 0x00].repeat(1000), empty].concat();
+    let list = [[0x82, 0x03, 0x02, 0x12, 0x00].repeat(1000), empty].concat();
     let mut out = b"before".to_vec();
     let error = plan(PROTO3).to_json(&list, &defaults, &limits, &mut out).unwrap_err();
     assert_eq!((error.kind, out.capacity() < 40_000, &out[..]), (ErrorKind::Limit, true, &b"before"[..]));

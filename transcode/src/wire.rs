@@ -87,8 +87,8 @@ pub(crate) struct RawField {
 /// Reads the fields of an encoded message. Positions are those of the whole input.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a> {
-    input: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    /// The position behind the message.
     end: usize,
     /// How many groups may be nested.
     depth: usize,
@@ -96,7 +96,7 @@ pub(crate) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(input: &'a [u8], span: Span, depth: usize) -> Self {
-        Self { input, at: span.start as usize, end: span.end as usize, depth }
+        Self { rest: span.of(input), end: span.end as usize, depth }
     }
 
     /// The next field.
@@ -106,14 +106,19 @@ impl<'a> Fields<'a> {
     /// Fails if the bytes do not encode a field, or if groups are nested too deeply.
     #[inline]
     pub(crate) fn next(&mut self) -> Fallible<Option<RawField>> {
-        if self.at == self.end {
+        if self.rest.is_empty() {
             return Ok(None);
         }
         let (number, wire_type) = self.tag()?;
-        if wire_type == WireType::EndGroup {
-            return Err(malformed(self.at, "a group ends that has not started"));
-        }
-        let value = self.value(number, wire_type, self.depth)?;
+        let value = match wire_type {
+            WireType::Length => self.length_delimited()?,
+            WireType::Varint => {
+                let start = self.at();
+                self.varint()?;
+                span(start, self.at())
+            }
+            _ => self.value(number, wire_type, self.depth)?,
+        };
         Ok(Some(RawField { number, wire_type, value }))
     }
 
@@ -128,9 +133,13 @@ impl<'a> Fields<'a> {
         Ok(next)
     }
 
+    fn at(&self) -> usize {
+        self.end - self.rest.len()
+    }
+
     #[inline]
     fn tag(&mut self) -> Fallible<(u32, WireType)> {
-        let start = self.at;
+        let start = self.at();
         let tag = self.varint()?;
         let wire_type = match tag & 7 {
             0 => WireType::Varint,
@@ -149,45 +158,56 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn varint(&mut self) -> Fallible<u64> {
-        let bytes = &self.input[self.at..self.end];
-        let (value, length) = varint(bytes).ok_or_else(|| malformed(self.at, "a number is truncated or too long"))?;
-        self.at += length;
-        Ok(value)
+        match varint(self.rest) {
+            Some((value, length)) => {
+                self.rest = &self.rest[length..];
+                Ok(value)
+            }
+            None => Err(malformed(self.at(), "a number is truncated or too long")),
+        }
+    }
+
+    #[inline]
+    fn length_delimited(&mut self) -> Fallible<Span> {
+        let length = self.varint()?;
+        self.take(usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Fallible<Span> {
+        let start = self.at();
+        match self.rest.get(length..) {
+            Some(rest) => self.rest = rest,
+            None => return Err(malformed(start, "the message is truncated: a field is longer than its message")),
+        }
+        Ok(span(start, self.at()))
     }
 
     /// Reads over a value and returns where it stands.
-    #[inline]
     fn value(&mut self, number: u32, wire_type: WireType, depth: usize) -> Fallible<Span> {
-        if wire_type == WireType::StartGroup {
-            return self.group(number, depth);
-        }
-        let length = match wire_type {
+        match wire_type {
             WireType::Varint => {
-                let start = self.at;
+                let start = self.at();
                 self.varint()?;
-                return Ok(span(start, self.at));
+                Ok(span(start, self.at()))
             }
-            WireType::Fixed64 => 8,
-            WireType::Length => self.varint()?,
-            _ => 4,
-        };
-        let start = self.at;
-        match usize::try_from(length).ok().filter(|length| *length <= self.end - start) {
-            Some(length) => self.at += length,
-            None => return Err(malformed(start, "the message is truncated: a field is longer than its message")),
+            WireType::Length => self.length_delimited(),
+            WireType::Fixed32 => self.take(4),
+            WireType::Fixed64 => self.take(8),
+            WireType::StartGroup => self.group(number, depth),
+            WireType::EndGroup => Err(malformed(self.at(), "a group ends that has not started")),
         }
-        Ok(span(start, self.at))
     }
 
     /// Reads a group up to its end tag.
     fn group(&mut self, number: u32, depth: usize) -> Fallible<Span> {
+        let start = self.at();
         let Some(depth) = depth.checked_sub(1) else {
-            return Err(Fault::new(ErrorKind::Limit, self.at, "groups are nested too deeply"));
+            return Err(Fault::new(ErrorKind::Limit, start, "groups are nested too deeply"));
         };
-        let start = self.at;
         loop {
-            let end = self.at;
-            if end == self.end {
+            let end = self.at();
+            if self.rest.is_empty() {
                 return Err(malformed(start, "a group has no end"));
             }
             let (inner, wire_type) = self.tag()?;

@@ -1,25 +1,38 @@
 //! Finds the ends of tokens.
 
-/// The bytes that are tested at once.
+/// The bytes of a long string that are tested at once.
 const BLOCK: usize = 32;
 
 /// How many bytes at the start a JSON string may contain as they are: no quote, no backslash, no control character.
 ///
-/// Looks at 32 bytes at a time, and then at eight. In each expression the highest bit of a byte is set if the byte matches. A borrow can
-/// set the bit of a later byte by mistake, but the first one that is set is right.
+/// Most strings are short: the first block is tested in words of eight bytes. Of a long string the compiler tests the bytes
+/// of a block at once.
 #[inline]
 pub(crate) fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const QUOTES: u64 = ONES * b'"' as u64;
-    const BACKSLASHES: u64 = ONES * b'\\' as u64;
-    // Long strings: the compiler tests the bytes of a block at once.
+    let head = &bytes[..bytes.len().min(BLOCK)];
+    let found = plain_words(head);
+    if found < BLOCK { found } else { BLOCK + plain_blocks(&bytes[BLOCK..]) }
+}
+
+fn plain_blocks(bytes: &[u8]) -> usize {
     let (blocks, _) = bytes.as_chunks::<BLOCK>();
     let is_plain = |block: &&[u8; BLOCK]| {
         !block.iter().fold(false, |found, byte| found | (*byte == b'"') | (*byte == b'\\') | (*byte < 0x20))
     };
-    let mut at = blocks.iter().take_while(is_plain).count() * BLOCK;
-    let (words, rest) = bytes[at..].as_chunks::<8>();
+    let at = blocks.iter().take_while(is_plain).count() * BLOCK;
+    at + plain_words(&bytes[at..])
+}
+
+/// Looks at eight bytes at a time. In each expression the highest bit of a byte is set if the byte matches. A borrow can
+/// set the bit of a later byte by mistake, but the first one that is set is right.
+#[inline]
+fn plain_words(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const QUOTES: u64 = ONES * b'"' as u64;
+    const BACKSLASHES: u64 = ONES * b'\\' as u64;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut at = 0;
     for word in words {
         let word = u64::from_le_bytes(*word);
         let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;

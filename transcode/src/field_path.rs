@@ -163,4 +163,14 @@ impl FieldPath {
             _ => false,
         }
     }
+
+    /// Whether the field is a message that is neither repeated nor without fields of its own in JSON.
+    pub(crate) fn is_singular_message(&self) -> bool {
+        Self::inner(&self.plans, self.last()).is_some()
+    }
+
+    /// The position of each field on the way in its message, and the number of its oneof.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = (usize, Option<u32>)> {
+        self.steps.iter().map(|(message, index)| (*index, self.plans.message(*message).fields[*index].oneof))
+    }
 }

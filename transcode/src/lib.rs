@@ -3,6 +3,7 @@
 
 mod error;
 mod field_path;
+pub mod http_rule;
 mod json;
 mod options;
 mod parse;

@@ -10,6 +10,7 @@ mod parse;
 mod plan;
 mod print;
 mod registry;
+mod status;
 mod text;
 mod wire;
 
@@ -17,3 +18,4 @@ pub use error::{ErrorKind, TranscodeError};
 pub use field_path::{FieldPath, FieldPathError};
 pub use options::{Limits, ParseOptions, PrintOptions};
 pub use registry::{Plan, Registry};
+pub use status::{PROBLEM_JSON, Status, code_name, http_status};

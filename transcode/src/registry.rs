@@ -9,7 +9,7 @@ use crate::{
     field_path::{FieldPath, FieldPathError},
     options::{Limits, ParseOptions, PrintOptions},
     parse,
-    plan::{MessageId, Plans},
+    plan::{MessageId, Plans, Shape},
     print,
 };
 
@@ -91,5 +91,10 @@ impl Plan {
     /// Fails if a name is unknown, or if a name other than the last one is not a singular message.
     pub fn field_path(&self, path: &str) -> Result<FieldPath, FieldPathError> {
         FieldPath::resolve(&self.plans, self.message, path)
+    }
+
+    /// Whether the JSON form is an object of the message's fields, as for all messages but some well-known types.
+    pub(crate) fn is_object(&self) -> bool {
+        self.plans.message(self.message).shape == Shape::Object
     }
 }

@@ -30,7 +30,7 @@ const GATEWAY: Crate<'static> = Crate {
 const TRANSCODE: Crate<'static> = Crate {
     folder: "transcode",
     layers: &[
-        layer(&["http_rule"], "requests of the HTTP forms"),
+        layer(&["http_rule", "status"], "requests and errors of the HTTP forms"),
         layer(&["registry"], "the entry points"),
         layer(&["field_path"], "a field by its path, in both directions"),
         layer(&["parse", "print"], "the two directions; they share no code"),

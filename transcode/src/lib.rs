@@ -5,6 +5,7 @@ mod error;
 mod field_path;
 pub mod http_rule;
 mod json;
+pub mod openapi;
 mod options;
 mod parse;
 mod plan;

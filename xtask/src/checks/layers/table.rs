@@ -30,6 +30,7 @@ const GATEWAY: Crate<'static> = Crate {
 const TRANSCODE: Crate<'static> = Crate {
     folder: "transcode",
     layers: &[
+        layer(&["openapi"], "it describes the HTTP forms"),
         layer(&["http_rule", "status"], "requests and errors of the HTTP forms"),
         layer(&["registry"], "the entry points"),
         layer(&["field_path"], "a field by its path, in both directions"),

@@ -1,0 +1,162 @@
+//! The schemas of messages and enums.
+
+use std::collections::BTreeMap;
+
+use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
+use serde_json::{Map, Value, json};
+
+use super::{comments::Comments, rules, well_known};
+
+/// The schemas that the document refers to.
+pub(super) struct Schemas<'a> {
+    comments: &'a Comments,
+    /// By full name. `None` while the schema is made: a recursive message refers to itself.
+    all: BTreeMap<String, Option<Value>>,
+}
+
+impl<'a> Schemas<'a> {
+    pub(super) fn new(comments: &'a Comments) -> Self {
+        Self { comments, all: BTreeMap::new() }
+    }
+
+    pub(super) fn into_value(self) -> Value {
+        self.all.into_iter().filter_map(|(name, schema)| Some((name, schema?))).collect::<Map<_, _>>().into()
+    }
+
+    /// The schema of a message: a reference, or that of a well-known type.
+    pub(super) fn message(&mut self, message: &MessageDescriptor) -> Value {
+        well_known::schema(message).unwrap_or_else(|| {
+            let name = message.full_name().to_owned();
+            if !self.all.contains_key(&name) {
+                self.all.insert(name.clone(), None);
+                let schema = self.object(message, &[]);
+                self.all.insert(name, Some(schema));
+            }
+            reference(message.full_name())
+        })
+    }
+
+    /// The schema of a request without the fields that the path holds.
+    pub(super) fn without(&mut self, message: &MessageDescriptor, held: &[String]) -> Value {
+        let has_held = message.fields().any(|field| held.iter().any(|name| name == field.name()));
+        if has_held { self.object(message, held) } else { self.message(message) }
+    }
+
+    fn object(&mut self, message: &MessageDescriptor, held: &[String]) -> Value {
+        let fields = message.fields().filter(|field| held.iter().all(|name| name != field.name()));
+        let (mut properties, mut required) = (Map::new(), Vec::new());
+        for field in fields {
+            let mut schema = self.field(&field);
+            if let (Some(members), Some(comment)) = (schema.as_object_mut(), self.comment_of(&field)) {
+                // In OpenAPI 3.1 a description may stand beside a reference.
+                members.insert("description".into(), comment.into());
+            }
+            properties.insert(field.json_name().to_owned(), schema);
+            if rules::is_required(&field) {
+                required.push(field.json_name().to_owned());
+            }
+        }
+        let mut schema = Map::new();
+        schema.insert("type".into(), "object".into());
+        if let Some(comment) = self.comments.get(message.parent_file().name(), message.path()) {
+            schema.insert("description".into(), comment.into());
+        }
+        schema.insert("properties".into(), properties.into());
+        if !required.is_empty() {
+            schema.insert("required".into(), required.into());
+        }
+        schema.into()
+    }
+
+    /// The schema of a field in JSON.
+    pub(super) fn field(&mut self, field: &FieldDescriptor) -> Value {
+        if let (true, Kind::Message(entry)) = (field.is_map(), field.kind()) {
+            let value = entry.get_field(2).map(|value| self.value(&value.kind(), false));
+            return json!({"type": "object", "additionalProperties": value});
+        }
+        self.list_or_value(field, false)
+    }
+
+    /// The schema of a field as a parameter, where 64-bit integers are numbers.
+    pub(super) fn parameter(&mut self, field: &FieldDescriptor) -> Value {
+        self.list_or_value(field, true)
+    }
+
+    fn list_or_value(&mut self, field: &FieldDescriptor, is_parameter: bool) -> Value {
+        let rules = rules::of(field);
+        let value = self.value(&field.kind(), is_parameter);
+        let apply = |rules, value| match rules {
+            Some(rules) => rules::apply(&rules, value),
+            None => value,
+        };
+        if !field.is_list() {
+            return apply(rules, value);
+        }
+        let mut list = Map::new();
+        list.insert("type".into(), "array".into());
+        list.insert("items".into(), apply(rules.as_ref().and_then(rules::of_items), value));
+        if let Some(rules) = &rules {
+            rules::apply_to_list(rules, &mut list);
+        }
+        list.into()
+    }
+
+    fn value(&mut self, kind: &Kind, is_parameter: bool) -> Value {
+        match kind {
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => json!({"type": "integer", "format": "int32"}),
+            Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "format": "uint32", "minimum": 0}),
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 if is_parameter => {
+                json!({"type": "integer", "format": "int64"})
+            }
+            Kind::Uint64 | Kind::Fixed64 if is_parameter => {
+                json!({"type": "integer", "format": "uint64", "minimum": 0})
+            }
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => json!({"type": "string", "format": "int64"}),
+            Kind::Uint64 | Kind::Fixed64 => json!({"type": "string", "format": "uint64"}),
+            Kind::Float => json!({"type": "number", "format": "float"}),
+            Kind::Double => json!({"type": "number", "format": "double"}),
+            Kind::Bool => json!({"type": "boolean"}),
+            Kind::String => json!({"type": "string"}),
+            Kind::Bytes => json!({"type": "string", "contentEncoding": "base64"}),
+            Kind::Enum(of) => self.enumeration(of),
+            Kind::Message(message) => self.message(message),
+        }
+    }
+
+    fn enumeration(&mut self, of: &EnumDescriptor) -> Value {
+        if of.full_name() == "google.protobuf.NullValue" {
+            return json!({"type": "null"});
+        }
+        if !self.all.contains_key(of.full_name()) {
+            let file = of.parent_file();
+            let names: Vec<_> = of.values().map(|value| value.name().to_owned()).collect();
+            let text = self.comments.get(file.name(), of.path()).map(str::to_owned);
+            let values = of.values().filter_map(|value| {
+                let comment = self.comments.get(file.name(), value.path())?;
+                Some(format!("- `{}`: {comment}", value.name()))
+            });
+            let values = values.collect::<Vec<_>>().join("\n");
+            let description: Vec<_> = text.into_iter().chain((!values.is_empty()).then_some(values)).collect();
+            let mut schema = json!({"type": "string", "enum": names});
+            if !description.is_empty() {
+                schema["description"] = description.join("\n\n").into();
+            }
+            self.all.insert(of.full_name().to_owned(), Some(schema));
+        }
+        reference(of.full_name())
+    }
+
+    /// The comment of a field, with the other members of its oneof.
+    pub(super) fn comment_of(&self, field: &FieldDescriptor) -> Option<String> {
+        let message = field.parent_message();
+        let comment = self.comments.get(message.parent_file().name(), field.path()).map(str::to_owned);
+        let Some(oneof) = field.containing_oneof().filter(|oneof| !oneof.is_synthetic()) else { return comment };
+        let names: Vec<_> = oneof.fields().map(|member| format!("`{}`", member.json_name())).collect();
+        let note = format!("At most one of {} is set.", names.join(", "));
+        Some(comment.map_or(note.clone(), |comment| format!("{comment} {note}")))
+    }
+}
+
+fn reference(full_name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{full_name}")})
+}

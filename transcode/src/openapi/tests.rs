@@ -1,0 +1,163 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// The project's contracts, with comments.
+fn contracts() -> DescriptorPool {
+    let mut compiler = protox::Compiler::new(["../proto", "../proto/third_party"]).unwrap();
+    compiler.include_imports(true).include_source_info(true);
+    let names = ["auth", "messaging", "users"];
+    compiler.open_files(names.map(|name| format!("trellis/{name}/v1/{name}.proto"))).unwrap();
+    DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
+}
+
+const SERVICES: [&str; 3] =
+    ["trellis.auth.v1.AuthService", "trellis.messaging.v1.MessagingService", "trellis.users.v1.UsersService"];
+
+fn of_contracts() -> Value {
+    let options =
+        Options { title: "Trellis".into(), servers: vec!["https://example.com".into()], ..Options::default() };
+    document(&contracts(), &SERVICES, &options).unwrap()
+}
+
+/// The values of all members with a name, anywhere in a document.
+fn members<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(object) => object.iter().for_each(|(key, value)| {
+            if key == name {
+                found.push(value);
+            }
+            members(value, name, found);
+        }),
+        Value::Array(array) => array.iter().for_each(|value| members(value, name, found)),
+        _ => {}
+    }
+}
+
+fn all<'a>(document: &'a Value, name: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    members(document, name, &mut found);
+    found.into_iter().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn head_names_the_api() {
+    let document = of_contracts();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["info"], json!({"title": "Trellis", "version": "1"}));
+    assert_eq!(document["servers"], json!([{"url": "https://example.com"}]));
+    assert_eq!(document["tags"][2]["name"], "trellis.users.v1.UsersService");
+    assert!(
+        document["tags"][2]["description"].as_str().unwrap().starts_with("Manages public profiles: what other users")
+    );
+}
+
+#[test]
+fn references_and_ids_are_consistent() {
+    let document = of_contracts();
+    let references = all(&document, "$ref");
+    assert!(references.len() > 50);
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    let ids = all(&document, "operationId");
+    assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
+    assert_eq!(ids.len(), 37);
+}
+
+#[test]
+fn path_parameters_are_those_of_the_path() {
+    let document = of_contracts();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path");
+            let names: BTreeSet<_> = in_path.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect();
+            let parts = path.split('{').skip(1).map(|part| part.split('}').next().unwrap().to_owned());
+            assert_eq!(names, parts.collect(), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn operation_of_a_query_is_complete() {
+    let document = of_contracts();
+    let operation = &document["paths"]["/v1/users"]["get"];
+    assert_eq!(operation["operationId"], "UsersService_ListUsers");
+    assert_eq!(operation["tags"], json!(["trellis.users.v1.UsersService"]));
+    assert_eq!(operation["summary"], "Lists or searches the directory");
+    assert!(operation["description"].as_str().unwrap().starts_with("The operator configures whom it shows"));
+    assert_eq!(operation["security"], json!([{"bearer": []}]));
+    assert_eq!(operation["x-rate-limit"], json!([{"requests": 300, "periodSeconds": 60}]));
+    let parameter = &operation["parameters"][0];
+    assert_eq!((&parameter["name"], &parameter["in"]), (&json!("pageSize"), &json!("query")));
+    assert_eq!(parameter["schema"], json!({"type": "integer", "format": "int32", "minimum": 0, "maximum": 100}));
+    assert_eq!(operation["parameters"][2]["schema"], json!({"type": "string", "maxLength": 64}));
+    assert_eq!(operation["requestBody"], Value::Null);
+    let ok = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(*ok, json!({"$ref": "#/components/schemas/trellis.users.v1.ListUsersResponse"}));
+    assert_eq!(operation["responses"]["default"], json!({"$ref": "#/components/responses/Error"}));
+}
+
+#[test]
+fn public_method_needs_no_credential() {
+    let document = of_contracts();
+    let operation = &document["paths"]["/v1/auth/jwks"]["get"];
+    assert_eq!(operation["security"], json!([]));
+    assert_eq!(operation["x-rate-limit"][0]["key"], "RATE_LIMIT_KEY_ADDRESS");
+}
+
+#[test]
+fn path_variables_leave_the_body() {
+    let document = of_contracts();
+    let send = &document["paths"]["/v1/conversations/{conversation_id}/messages"]["post"];
+    assert_eq!(send["parameters"][0]["schema"], json!({"type": "string", "format": "uuid"}));
+    let body = &send["requestBody"]["content"]["application/json"]["schema"];
+    assert!(body["properties"]["text"].is_object());
+    assert!(body["properties"]["conversationId"].is_null());
+    let update = &document["paths"]["/v1/users/{user.user_id}"];
+    assert_eq!(update, &Value::Null, "one path has one list of names");
+    let update = &document["paths"]["/v1/users/{user_id}"]["patch"];
+    assert_eq!(update["parameters"][0]["name"], "user_id");
+    assert_eq!(update["parameters"][1]["name"], "updateMask");
+    let body = &update["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(*body, json!({"$ref": "#/components/schemas/trellis.users.v1.User"}));
+}
+
+#[test]
+fn rules_and_comments_become_schemas() {
+    let document = of_contracts();
+    let user = &document["components"]["schemas"]["trellis.users.v1.User"];
+    assert_eq!(user["description"], "The public profile of a user.");
+    assert_eq!(
+        user["properties"]["handle"],
+        json!({
+            "anyOf": [{"type": "string", "pattern": "^[a-z][a-z0-9_]{2,29}$"}, {"const": ""}],
+            "description": "The unique public name.",
+        })
+    );
+    assert_eq!(user["properties"]["createTime"]["format"], "date-time");
+    assert_eq!(user["required"], json!(["userId"]));
+    let batch = &document["paths"]["/v1/users:batchGet"]["get"]["parameters"][0];
+    assert_eq!(batch["required"], true);
+    assert_eq!(
+        batch["schema"],
+        json!({"type": "array", "items": {"type": "string", "format": "uuid"}, "minItems": 1, "maxItems": 100})
+    );
+}
+
+#[test]
+fn streams_have_their_content_type() {
+    let document = of_contracts();
+    let content = &document["paths"]["/v1/conversations:subscribe"]["post"]["responses"]["200"]["content"];
+    assert!(content["application/x-ndjson"].is_object());
+}
+
+#[test]
+fn descriptors_without_comments_suffice() {
+    let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
+    let document = document(&pool, &SERVICES, &Options::default()).unwrap();
+    assert_eq!(all(&document, "operationId").len(), 37);
+    assert!(document["paths"]["/v1/users"]["get"]["summary"].is_null());
+}

@@ -7,7 +7,8 @@ use crate::http_rule::template::{Segment, Template};
 
 /// Bounds on the automaton. Templates with many `*` before different literals could need exponentially many states.
 const MAX_STATES: usize = 16_384;
-const MAX_TRANSITIONS: usize = 262_144;
+/// The nodes that are visited to make all states.
+const MAX_WORK: usize = 1 << 22;
 
 /// Why routes form no router.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,19 +123,19 @@ impl Builder<'_> {
         let mut open = vec![self.tree.with_empty_rest([0].into_iter())];
         self.ids.insert(open[0].clone(), 0);
         let mut states = Vec::new();
-        let mut transitions = 0;
+        let mut work = 0_usize;
         while let Some(nodes) = open.get(states.len()).cloned() {
             let texts: BTreeSet<_> = nodes.iter().flat_map(|&node| self.tree.nodes[node].literals.keys()).collect();
-            transitions += texts.len();
+            work = work.saturating_add(nodes.len().saturating_mul(texts.len() + 1));
+            if open.len() > MAX_STATES || work > MAX_WORK {
+                return Err(Refused::TooComplex);
+            }
             let after: Vec<_> =
                 texts.into_iter().map(|text| (text.as_str().into(), self.tree.after(&nodes, Some(text)))).collect();
             let literals = after.into_iter().map(|(text, next)| (text, self.id(next, &mut open))).collect();
             let other = self.tree.after(&nodes, None);
             let other = (!other.is_empty()).then(|| self.id(other, &mut open));
             states.push(State { literals, other, ends: self.ends(&nodes) });
-            if open.len() > MAX_STATES || transitions > MAX_TRANSITIONS {
-                return Err(Refused::TooComplex);
-            }
         }
         Ok(states)
     }

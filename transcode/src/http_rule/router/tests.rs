@@ -205,11 +205,31 @@ fn routes_with_the_same_shape_conflict() {
     Routes::new(&["GET /v1/{a}", "PUT /v1/{a}", "* /v1/{a}", "GET /v1/{a}:v", "GET /v1/a", "GET /v1/{a=**}"]);
 }
 
+fn build(texts: &[String]) -> Result<Router, Refused> {
+    let templates: Vec<_> = texts.iter().map(|text| Template::parse(text).unwrap()).collect();
+    Router::build(&templates.iter().map(|template| ("GET", template)).collect::<Vec<_>>())
+}
+
+#[test]
+fn large_tables_are_made() {
+    let paths = |at: usize| {
+        let base = format!("/v1/res{at}");
+        [base.clone(), format!("{base}/{{id}}"), format!("{base}/{{id}}:run{at}"), format!("{base}/{{id=**}}")]
+    };
+    let texts: Vec<_> = (0..3000).flat_map(paths).chain(["/{rest=**}".into(), "/v1/{a}/{b}".into()]).collect();
+    let router = build(&texts).unwrap();
+    for at in [0, 1, 1234, 2999] {
+        for (offset, path) in ["", "/x", "/x:run", "/x/y"].into_iter().enumerate() {
+            let tail = if offset == 2 { at.to_string() } else { String::new() };
+            let found = router.find("GET", &format!("/v1/res{at}{path}{tail}"));
+            assert!(matches!(&found, Lookup::Found(found) if found.route == at * 4 + offset), "{at} {path}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn overlapping_templates_are_bounded() {
     // After n segments that are all `x`, a state needs to know at which of them another template goes on.
     let texts: Vec<_> = (0..24).map(|at| format!("/{}x/{}end", "*/".repeat(at), "*/".repeat(40 - at))).collect();
-    let templates: Vec<_> = texts.iter().map(|text| Template::parse(text).unwrap()).collect();
-    let routes: Vec<_> = templates.iter().map(|template| ("GET", template)).collect();
-    assert_eq!(Router::build(&routes).map(|_| ()), Err(Refused::TooComplex));
+    assert_eq!(build(&texts).map(|_| ()), Err(Refused::TooComplex));
 }

@@ -12,6 +12,8 @@ mod plan;
 mod print;
 mod registry;
 mod status;
+#[cfg(test)]
+mod test_contracts;
 mod text;
 mod wire;
 

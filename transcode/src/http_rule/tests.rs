@@ -8,13 +8,9 @@ mod requests;
 mod round_trips;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
-use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
 
 use super::*;
-use crate::Registry;
-
-const HTTP_BODY: &str = r#"syntax = "proto3"; package google.api; import "google/protobuf/any.proto";
-    message HttpBody { string content_type = 1; bytes data = 2; repeated google.protobuf.Any extensions = 3; }"#;
+use crate::{Registry, test_contracts};
 
 /// Compiles a contract. `source` begins after the syntax, package and imports.
 fn compile(source: &str) -> DescriptorPool {
@@ -23,25 +19,7 @@ fn compile(source: &str) -> DescriptorPool {
         import "google/protobuf/duration.proto"; import "google/protobuf/field_mask.proto";
         import "google/protobuf/struct.proto"; import "google/protobuf/timestamp.proto";
         import "google/protobuf/wrappers.proto";"#;
-    let mut files = ChainFileResolver::new();
-    files.add(Source(format!("{start}\n{source}")));
-    files.add(IncludeFileResolver::new("../proto/third_party".into()));
-    files.add(GoogleFileResolver::new());
-    let mut compiler = protox::Compiler::with_file_resolver(files);
-    compiler.include_imports(true).open_file("t.proto").unwrap_or_else(|e| panic!("{e:?}"));
-    DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
-}
-
-struct Source(String);
-
-impl FileResolver for Source {
-    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        match name {
-            "t.proto" => File::from_source(name, &self.0),
-            "google/api/httpbody.proto" => File::from_source(name, HTTP_BODY),
-            _ => Err(protox::Error::file_not_found(name)),
-        }
-    }
+    test_contracts::compile(&format!("{start}\n{source}"))
 }
 
 fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {

@@ -95,7 +95,7 @@ impl<'a> Operations<'a> {
     }
 }
 
-/// The body: the whole request without the fields of the path, or one field.
+/// The body: the whole request or one field, without the fields of the path.
 fn request_body(binding: &Binding, held: &Held, schemas: &mut Schemas<'_>) -> Option<Value> {
     let input = binding.method().input();
     let name = binding.body()?;
@@ -103,7 +103,12 @@ fn request_body(binding: &Binding, held: &Held, schemas: &mut Schemas<'_>) -> Op
         return Some(json!({"content": {"*/*": {}}}));
     }
     let schema = match input.get_field_by_name(name) {
-        Some(field) => schemas.field(&field),
+        Some(field) => match field.kind() {
+            Kind::Message(message) if !field.is_list() && !field.is_map() => {
+                schemas.without(&message, &held.within(field.name()))
+            }
+            _ => schemas.field(&field),
+        },
         None => schemas.without(&input, &held.path),
     };
     Some(json!({"content": {"application/json": {"schema": schema}}}))

@@ -22,6 +22,12 @@ impl Held {
         Self { path, body: binding.body().map(str::to_owned) }
     }
 
+    /// The names of the path's fields in the message field `name`.
+    pub(super) fn within(&self, name: &str) -> Vec<String> {
+        let inner = |field: &String| Some(field.strip_prefix(name)?.strip_prefix('.')?.to_owned());
+        self.path.iter().filter_map(inner).collect()
+    }
+
     fn has(&self, name: &str) -> bool {
         self.body.as_deref() == Some(name) || self.path.iter().any(|field| field == name)
     }

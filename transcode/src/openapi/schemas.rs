@@ -36,7 +36,7 @@ impl<'a> Schemas<'a> {
         })
     }
 
-    /// The schema of a request without the fields that the path holds.
+    /// The schema of a message without the fields that the path holds.
     pub(super) fn without(&mut self, message: &MessageDescriptor, held: &[String]) -> Value {
         let has_held = message.fields().any(|field| held.iter().any(|name| name == field.name()));
         if has_held { self.object(message, held) } else { self.message(message) }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::test_contracts::compile;
 
 /// The project's contracts, with comments.
 fn contracts() -> DescriptorPool {
@@ -122,7 +123,10 @@ fn path_variables_leave_the_body() {
     assert_eq!(update["parameters"][0]["name"], "user_id");
     assert_eq!(update["parameters"][1]["name"], "updateMask");
     let body = &update["requestBody"]["content"]["application/json"]["schema"];
-    assert_eq!(*body, json!({"$ref": "#/components/schemas/trellis.users.v1.User"}));
+    assert!(body["properties"]["displayName"].is_object());
+    assert!(body["properties"]["userId"].is_null() && body["required"].is_null());
+    let settings = &document["paths"]["/v1/messagingSettings"]["patch"]["requestBody"]["content"]["application/json"];
+    assert_eq!(settings["schema"], json!({"$ref": "#/components/schemas/trellis.messaging.v1.Settings"}));
 }
 
 #[test]
@@ -160,4 +164,33 @@ fn descriptors_without_comments_suffice() {
     let document = document(&pool, &SERVICES, &Options::default()).unwrap();
     assert_eq!(all(&document, "operationId").len(), 37);
     assert!(document["paths"]["/v1/users"]["get"]["summary"].is_null());
+}
+
+#[test]
+fn paths_with_several_segments_have_a_parameter_for_each() {
+    let source = r#"syntax = "proto3"; package t; import "google/api/annotations.proto";
+        service S {
+            rpc A(R) returns (R) { option (google.api.http) = {get: "/v1/{name=shelves/*/books/*}:read"
+                additional_bindings {get: "/v1/files/{name=**}"} additional_bindings {custom: {kind: "LINK" path: "/l"}}}; }
+        }
+        message R { string name = 1; R inner = 2; map<string, int64> counts = 3; repeated R all = 4; uint64 big = 5; }"#;
+    let document = document(&compile(source), &["t.S"], &Options::default()).unwrap();
+    let names = |operation: &Value, place: &str| {
+        let parameters = operation["parameters"].as_array().unwrap().iter().filter(|one| one["in"] == place);
+        parameters.map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let read = &document["paths"]["/v1/shelves/{name_2}/books/{name_4}:read"]["get"];
+    assert_eq!(names(read, "path"), ["name_2", "name_4"]);
+    // Recursion ends, and 64-bit integers are numbers in a query.
+    assert_eq!(names(read, "query")[..3], ["inner.name", "inner.inner.name", "inner.inner.inner.name"]);
+    assert_eq!(names(read, "query").last().unwrap(), "big");
+    let file = &document["paths"]["/v1/files/{name}"]["get"];
+    assert_eq!(file["operationId"], "S_A_2");
+    assert!(file["parameters"][0]["description"].as_str().unwrap().contains("several segments"));
+    assert_eq!(document["paths"].as_object().unwrap().len(), 2);
+    let schema = &document["components"]["schemas"]["t.R"]["properties"];
+    assert_eq!(schema["inner"], json!({"$ref": "#/components/schemas/t.R"}));
+    assert_eq!(schema["counts"]["additionalProperties"], json!({"type": "string", "format": "int64"}));
+    assert_eq!(schema["all"], json!({"type": "array", "items": {"$ref": "#/components/schemas/t.R"}}));
+    assert_eq!(schema["big"], json!({"type": "string", "format": "uint64"}));
 }

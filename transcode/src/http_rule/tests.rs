@@ -1,8 +1,10 @@
 //! Bindings of small contracts that the tests compile.
 
 mod contracts;
+mod hostile;
 mod public_examples;
 mod queries;
+mod random;
 mod refused_rules;
 mod requests;
 mod round_trips;

@@ -2,28 +2,14 @@
 
 use std::ops::Range;
 
-use super::*;
+use super::{random::Random, *};
 use crate::http_rule::{
     percent::{self, Mode},
     router::Router,
     template::{Segment, Variable},
 };
 
-/// xorshift64: the same sequence in each run.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-
     /// A value of one segment, with characters that need care.
     fn value(&mut self) -> String {
         let characters =

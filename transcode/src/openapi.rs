@@ -15,7 +15,7 @@ mod schemas;
 mod tests;
 mod well_known;
 
-use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
+use prost_reflect::{DescriptorPool, ServiceDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -62,8 +62,9 @@ impl Default for Options {
 /// Fails as [`RouteTable::build`] does.
 pub fn document(pool: &DescriptorPool, services: &[&str], options: &Options) -> Result<Value, RuleErrors> {
     let services: Vec<_> = services.iter().filter_map(|name| pool.get_service_by_name(name)).collect();
-    let methods: Vec<MethodDescriptor> = services.iter().flat_map(ServiceDescriptor::methods).collect();
-    let table = RouteTable::build(&Registry::new(pool), methods)?;
+    let registry = Registry::new(pool);
+    let methods = services.iter().flat_map(ServiceDescriptor::methods);
+    let table = RouteTable::build(methods.map(|method| (&registry, method)))?;
     let comments = Comments::of(pool);
     let mut schemas = Schemas::new(&comments);
     let mut paths = Paths::default();

@@ -44,15 +44,15 @@ impl fmt::Display for RuleErrors {
 impl std::error::Error for RuleErrors {}
 
 impl RouteTable {
-    /// Compiles the HTTP forms of all `methods`. Methods without one are left out. `registry` has the pool of the
-    /// methods.
+    /// Compiles the HTTP forms of all `methods`, each with the registry of its pool: methods of several upstreams share
+    /// one table. Methods without an HTTP form are left out.
     ///
     /// # Errors
     ///
     /// Lists each method whose form is invalid or conflicts with that of another one.
-    pub fn build(registry: &Registry, methods: impl IntoIterator<Item = MethodDescriptor>) -> Result<Self, RuleErrors> {
+    pub fn build<'a>(methods: impl IntoIterator<Item = (&'a Registry, MethodDescriptor)>) -> Result<Self, RuleErrors> {
         let (mut bindings, mut errors) = (Vec::new(), Vec::new());
-        for method in methods {
+        for (registry, method) in methods {
             match compile(registry, &method) {
                 Ok(compiled) => bindings.extend(compiled),
                 Err(problem) => errors.push(RuleError { method: method.full_name().to_owned(), problem }),

@@ -28,8 +28,16 @@ fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
     pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
 }
 
+fn build(pools: &[&DescriptorPool]) -> Result<RouteTable, RuleErrors> {
+    let registries: Vec<_> = pools.iter().map(|pool| Registry::new(pool)).collect();
+    let of_pools = registries.iter().zip(pools);
+    RouteTable::build(
+        of_pools.flat_map(|(registry, pool)| methods(pool).into_iter().map(move |method| (registry, method))),
+    )
+}
+
 fn table(pool: &DescriptorPool) -> RouteTable {
-    RouteTable::build(&Registry::new(pool), methods(pool)).unwrap_or_else(|e| panic!("{e}"))
+    build(&[pool]).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The request of an HTTP request such as `GET /v1/x?y=z`: the name of the method, and the JSON form of the message.

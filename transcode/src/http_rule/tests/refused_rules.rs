@@ -12,7 +12,7 @@ const MESSAGES: &str = r#"
 
 fn errors(methods_source: &str) -> String {
     let pool = compile(&format!("service S {{ {methods_source} }} {MESSAGES}"));
-    RouteTable::build(&Registry::new(&pool), methods(&pool)).map(|_| ()).unwrap_err().to_string()
+    build(&[&pool]).map(|_| ()).unwrap_err().to_string()
 }
 
 fn error(rule: &str) -> String {
@@ -87,4 +87,19 @@ fn all_faults_are_listed() {
 fn method_without_a_rule_has_no_binding() {
     let pool = compile(&format!("service S {{ rpc M(Request) returns (Response); }} {MESSAGES}"));
     assert!(table(&pool).bindings().is_empty());
+}
+
+#[test]
+fn methods_of_several_pools_share_a_table() {
+    let pool = |service: &str, path: &str| {
+        compile(&format!(
+            "service {service} {{ rpc M(Request) returns (Response) {{
+                option (google.api.http) = {{get: \"{path}/{{name}}\"}}; }} }} {MESSAGES}"
+        ))
+    };
+    let (first, second, same) = (pool("S", "/a"), pool("T", "/b"), pool("U", "/a"));
+    let table = build(&[&first, &second]).unwrap();
+    assert_eq!(request(&table, "GET /b/x?count=2", "").unwrap().1, r#"{"name":"x","count":2}"#);
+    let error = build(&[&first, &second, &same]).map(|_| ()).unwrap_err().to_string();
+    assert!(error.starts_with("t.U.M: ") && error.contains("of t.S.M"), "{error}");
 }

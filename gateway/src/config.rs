@@ -12,6 +12,7 @@ use kit::{
     policy::Access,
 };
 use serde::{Deserialize, Serialize};
+use transcode::{Limits, ParseOptions, PrintOptions};
 
 pub(crate) use network::Networks;
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
@@ -67,11 +68,52 @@ pub struct Config {
     pub console: bool,
     /// How often the descriptors of external upstreams are read again.
     pub descriptors_refresh: Span,
+    /// JSON in requests and responses.
+    pub json: Json,
     /// The listener with TLS.
     pub tls: Tls,
     /// Services outside the mesh, by the prefix of their names: `acme.shop` holds `acme.shop.v1.Cart`; the longest
     /// prefix counts. They receive neither the caller's token nor cookie.
     pub external: BTreeMap<String, ExternalConfig>,
+}
+
+/// The section `[gateway.json]`: how messages are read from JSON and written as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Json {
+    /// Ignore unknown fields of a request instead of refusing them.
+    pub ignore_unknown_fields: bool,
+    /// Write fields that have their default value.
+    pub write_default_values: bool,
+    /// The largest message of a response, in bytes of JSON. Requests fall under `limits.message_bytes`.
+    pub response_bytes: usize,
+    /// The maximum number of nested messages.
+    pub depth: usize,
+    /// The maximum number of list elements, map entries and object members in one message.
+    pub elements: usize,
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Self {
+            ignore_unknown_fields: false,
+            write_default_values: false,
+            response_bytes: 32 * 1024 * 1024,
+            depth: 100,
+            elements: 1_048_576,
+        }
+    }
+}
+
+impl Json {
+    /// The options and limits of a conversion. The input of a request has a limit of its own.
+    pub(crate) fn conversion(&self) -> (ParseOptions, PrintOptions, Limits) {
+        let parse = ParseOptions { ignore_unknown_fields: self.ignore_unknown_fields };
+        let always_print_fields_with_no_presence = self.write_default_values;
+        let print = PrintOptions { always_print_fields_with_no_presence, ..PrintOptions::default() };
+        let (output, depth, elements) = (self.response_bytes, self.depth, self.elements);
+        (parse, print, Limits { input: usize::MAX, output, depth, elements })
+    }
 }
 
 /// The section `[gateway.tls]`.
@@ -194,6 +236,7 @@ impl Default for Config {
             stalled_response_bytes: 256 * 1024 * 1024,
             console: true,
             descriptors_refresh: Span(Duration::from_secs(30)),
+            json: Json::default(),
             tls: Tls::default(),
             external: BTreeMap::new(),
         }

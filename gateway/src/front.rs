@@ -7,15 +7,18 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    },
 };
+use http_body::Body as _;
 use http_body_util::Full;
 
 use crate::{
     Gateway,
     http::console,
     io::Inbound,
-    protocol::ClientProtocol,
+    protocol::{ClientProtocol, HttpRequest},
     routes::Found,
     rpc::{Outgoing, RpcCall},
     server::{ConnectionSettings, Handler, Peer, Watched},
@@ -44,22 +47,27 @@ impl Handler for Gateway {
             return snapshot.origins.preflight(request.headers()).map(Outgoing::Full);
         }
         let mut is_browsers = true;
-        let mut response = match ClientProtocol::detect(&request) {
-            Some(client_protocol) => {
+        let is_head = request.method() == Method::HEAD;
+        let mut response = match detect(&snapshot, &request) {
+            Detected::Call(client_protocol) => {
                 is_browsers = client_protocol.is_for_browsers();
                 let client = snapshot.proxies.client(peer.address, request.headers());
                 let call = RpcCall { context: &self.rpc, snapshot: &snapshot, client, client_protocol };
                 let mut response = call.respond(watched, request).await;
                 snapshot.origins.mark(origin, response.headers_mut());
-                response
+                if is_head { without_body(response) } else { response }
             }
-            None => {
+            Detected::Refused(mut response) => {
+                snapshot.origins.mark(origin, response.headers_mut());
+                response.map(|body| Outgoing::Full(Full::new(body)))
+            }
+            Detected::Other => {
                 let mut response = self.browse(&snapshot, &request);
                 if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
                     // A page must be able to read why it cannot call.
                     snapshot.origins.mark(origin, response.headers_mut());
                 }
-                if request.method() == Method::HEAD {
+                if is_head {
                     console::only_head(&mut response);
                 }
                 response.map(Outgoing::Full)
@@ -100,7 +108,8 @@ impl Gateway {
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.rpc.service.identity.jwk()]),
             _ if !matches!(snapshot.routes.find(path), Found::Undeclared | Found::Nothing) => {
                 if request.method() == Method::POST {
-                    let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
+                    let text = "call methods with content-type application/json, application/proto, application/grpc or \
+                                application/grpc-web+proto\n";
                     return console::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
                 }
                 console::not_allowed("use POST to call a method\n", "POST")
@@ -126,6 +135,37 @@ impl Gateway {
             needs.map(|(name, met)| if met { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
         console::plain(status, lines.chain([verdict.to_owned()]).collect::<String>())
     }
+}
+
+/// What a request is.
+enum Detected {
+    Call(ClientProtocol),
+    /// A request for the HTTP form of a method that is no call.
+    Refused(Response<Bytes>),
+    Other,
+}
+
+/// Finds the protocol of a request: by its content type if the path names a method, or else by the HTTP forms of
+/// methods.
+fn detect(snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
+    let by_type = ClientProtocol::detect(request);
+    let names_method = || !matches!(snapshot.routes.find(request.uri().path()), Found::Nothing);
+    if let Some(client_protocol) = by_type.as_ref().filter(|of| !of.is_for_browsers() || names_method()) {
+        return Detected::Call(client_protocol.clone());
+    }
+    match snapshot.routes.http.find(request) {
+        HttpRequest::Call(call) => Detected::Call(ClientProtocol::Http(call)),
+        HttpRequest::Refused(response) => Detected::Refused(response),
+        HttpRequest::Nothing => by_type.map_or(Detected::Other, Detected::Call),
+    }
+}
+
+/// The head of a response to HEAD (RFC 9110, section 9.3.2).
+fn without_body(mut response: Response<Outgoing>) -> Response<Outgoing> {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response.map(|_| Outgoing::Full(Full::default()))
 }
 
 /// Public keys (RFC 7517).

@@ -6,27 +6,41 @@
 //! changes bodies, a variant of [`RequestDecoder`] and [`ResponseEncoder`].
 
 pub(crate) mod base64;
+mod caching;
+mod codec;
+mod compression;
+mod connect;
 mod content_type;
 pub(crate) mod framing;
 mod grpc;
+mod http_json;
+mod json_frames;
 pub(crate) mod status;
+mod unary;
 mod web;
 mod web_text;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, uri::PathAndQuery};
 use http_body::Frame;
-use prost_reflect::MethodDescriptor;
 use tonic::Status;
 
-use self::base64::Malformed;
+pub(crate) use codec::MethodCodec;
+use connect::{Connect, ConnectStream};
 use grpc::Grpc;
+pub(crate) use http_json::{HttpForms, HttpRequest};
+use http_json::{HttpJson, StreamEncoder};
+use json_frames::{JsonFramesDecoder, JsonFramesEncoder};
+use unary::{MessageDecoder, MessageEncoder};
 use web::GrpcWeb;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use web::trailer_frame;
 use web_text::GrpcWebText;
+
+/// The prefix of trailers in a response that begins with its status (Connect).
+const TRAILER: &str = "trailer-";
 
 /// What a protocol of clients must be able to do.
 trait Protocol: Sized {
@@ -34,8 +48,9 @@ trait Protocol: Sized {
     /// parameters.
     fn detect<B>(request: &Request<B>, media_type: &str) -> Option<Self>;
 
-    /// Refuses a version of HTTP that cannot carry the protocol's responses.
-    fn check_version(&self, version: Version) -> Result<(), Status>;
+    /// Refuses a request that the protocol does not allow for the method: for example, the version of HTTP cannot carry
+    /// the protocol's responses.
+    fn check(&self, version: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status>;
 
     /// The time that the client allows for the call; `None`: it states none.
     fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status>;
@@ -46,18 +61,24 @@ trait Protocol: Sized {
     /// The content type of the response to the client.
     fn response_type(&self) -> HeaderValue;
 
-    /// Decodes the body of a request into gRPC frames.
-    fn decoder(&self, method: Option<&MethodDescriptor>) -> RequestDecoder;
+    /// Replaces the protocol's own headers of a request by those of gRPC.
+    fn translate_request(&self, _: &mut HeaderMap) {}
+
+    /// Replaces gRPC's headers of a response by those of the protocol. The status is not among them.
+    fn translate_response(&self, _: &mut HeaderMap) {}
+
+    /// Decodes the body of a request into gRPC frames. `limit` is the size of the largest message in bytes.
+    fn decoder(&self, codec: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder;
 
     /// Encodes the gRPC frames and the end of a response.
-    fn encoder(&self, method: Option<&MethodDescriptor>) -> ResponseEncoder;
+    fn encoder(&self, codec: Option<&Arc<MethodCodec>>) -> ResponseEncoder;
 
     /// The whole response to a call that has failed before its response began.
     fn refuse(&self, status: &Status) -> Response<Bytes>;
 }
 
 /// The protocol of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum ClientProtocol {
     /// gRPC over HTTP/2.
     Grpc(Grpc),
@@ -65,6 +86,12 @@ pub(crate) enum ClientProtocol {
     Web(GrpcWeb),
     /// gRPC-Web whose response, and mostly the request too, is base64: for clients that cannot stream binary bodies.
     WebText(GrpcWebText),
+    /// A unary call in Connect.
+    Connect(Connect),
+    /// A stream in Connect.
+    ConnectStream(ConnectStream),
+    /// JSON in the HTTP form of the contract.
+    Http(Box<HttpJson>),
 }
 
 /// Calls a function of [`Protocol`] on the variant's own type.
@@ -74,6 +101,9 @@ macro_rules! each {
             Self::Grpc($protocol) => $call,
             Self::Web($protocol) => $call,
             Self::WebText($protocol) => $call,
+            Self::Connect($protocol) => $call,
+            Self::ConnectStream($protocol) => $call,
+            Self::Http($protocol) => $call,
         }
     };
 }
@@ -86,6 +116,8 @@ impl ClientProtocol {
             .map(Self::WebText)
             .or_else(|| GrpcWeb::detect(request, media_type).map(Self::Web))
             .or_else(|| Grpc::detect(request, media_type).map(Self::Grpc))
+            .or_else(|| ConnectStream::detect(request, media_type).map(Self::ConnectStream))
+            .or_else(|| Connect::detect(request, media_type).map(Self::Connect))
     }
 
     /// Whether web pages can speak it: browsers do not expose HTTP/2's trailers.
@@ -93,9 +125,31 @@ impl ClientProtocol {
         !matches!(self, Self::Grpc(_))
     }
 
-    /// See [`Protocol::check_version`].
-    pub(crate) fn check_version(&self, version: Version) -> Result<(), Status> {
-        each!(self, protocol => protocol.check_version(version))
+    /// Whether the response to a call begins with its status: it is sent when the call has ended.
+    pub(crate) fn begins_with_status(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Http(call) => !call.is_stream(),
+            _ => false,
+        }
+    }
+
+    /// Whether the status of HTTP states the failure of a call, also of a stream that has not begun.
+    pub(crate) fn states_failure_in_http(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Http(_))
+    }
+
+    /// The path of the method in gRPC, if the request has another one.
+    pub(crate) fn path(&self) -> Option<&PathAndQuery> {
+        match self {
+            Self::Http(call) => Some(call.path()),
+            _ => None,
+        }
+    }
+
+    /// See [`Protocol::check`].
+    pub(crate) fn check(&self, version: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
+        each!(self, protocol => protocol.check(version, codec))
     }
 
     /// See [`Protocol::timeout`].
@@ -113,14 +167,44 @@ impl ClientProtocol {
         each!(self, protocol => protocol.response_type())
     }
 
+    /// See [`Protocol::translate_request`].
+    pub(crate) fn translate_request(&self, headers: &mut HeaderMap) {
+        each!(self, protocol => protocol.translate_request(headers));
+    }
+
+    /// See [`Protocol::translate_response`].
+    pub(crate) fn translate_response(&self, headers: &mut HeaderMap) {
+        each!(self, protocol => protocol.translate_response(headers));
+    }
+
     /// See [`Protocol::decoder`].
-    pub(crate) fn decoder(&self, method: Option<&MethodDescriptor>) -> RequestDecoder {
-        each!(self, protocol => protocol.decoder(method))
+    pub(crate) fn decoder(&self, codec: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
+        each!(self, protocol => protocol.decoder(codec, limit))
     }
 
     /// See [`Protocol::encoder`].
-    pub(crate) fn encoder(&self, method: Option<&MethodDescriptor>) -> ResponseEncoder {
-        each!(self, protocol => protocol.encoder(method))
+    pub(crate) fn encoder(&self, codec: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
+        each!(self, protocol => protocol.encoder(codec))
+    }
+
+    /// The whole response to a call that its upstream has ended, for protocols whose responses begin with the status.
+    pub(crate) fn complete(
+        &self,
+        mut head: HeaderMap,
+        message: Bytes,
+        status: &Status,
+        trailers: &HeaderMap,
+    ) -> Response<Bytes> {
+        for (name, value) in trailers {
+            if let Ok(name) = HeaderName::try_from(format!("{TRAILER}{name}")) {
+                head.append(name, value.clone());
+            }
+        }
+        match self {
+            Self::Connect(connect) => connect.complete(head, message, status),
+            Self::Http(call) => call.complete(head, message, status),
+            _ => self.refuse(status),
+        }
     }
 
     /// See [`Protocol::refuse`].
@@ -135,22 +219,29 @@ pub(crate) enum RequestDecoder {
     Frames,
     /// The body is gRPC frames in base64.
     Base64(base64::Decoder),
+    /// The body is one message.
+    Message(MessageDecoder),
+    /// The body is frames with JSON.
+    JsonFrames(JsonFramesDecoder),
 }
 
 impl RequestDecoder {
     /// Decodes the next piece. The result may be empty: more of the body is needed.
-    pub(crate) fn decode(&mut self, piece: Bytes) -> Result<Bytes, Malformed> {
+    pub(crate) fn decode(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
         match self {
             Self::Frames => Ok(piece),
-            Self::Base64(decoder) => decoder.decode(&piece),
+            Self::Base64(decoder) => decoder.decode(&piece).map_err(|base64::Malformed| not_base64()),
+            Self::Message(decoder) => decoder.decode(&piece).map(|()| Bytes::new()),
+            Self::JsonFrames(decoder) => decoder.decode(piece),
         }
     }
 
     /// Ends the body. Returns the frames that only its end completes; empty: none. Later calls return none.
-    pub(crate) fn finish(&mut self) -> Result<Bytes, Malformed> {
+    pub(crate) fn finish(&mut self) -> Result<Bytes, Box<Status>> {
         match self {
-            Self::Frames => Ok(Bytes::new()),
-            Self::Base64(decoder) => decoder.finish().map(|()| Bytes::new()),
+            Self::Frames | Self::JsonFrames(_) => Ok(Bytes::new()),
+            Self::Base64(decoder) => decoder.finish().map(|()| Bytes::new()).map_err(|base64::Malformed| not_base64()),
+            Self::Message(decoder) => decoder.finish(),
         }
     }
 
@@ -159,8 +250,14 @@ impl RequestDecoder {
         match self {
             Self::Frames => true,
             Self::Base64(decoder) => decoder.finish().is_ok(),
+            Self::Message(decoder) => decoder.is_complete(),
+            Self::JsonFrames(decoder) => decoder.is_complete(),
         }
     }
+}
+
+fn not_base64() -> Box<Status> {
+    Box::new(status::malformed("the body is not base64"))
 }
 
 /// Encodes the gRPC frames of one response for its client.
@@ -172,29 +269,59 @@ pub(crate) enum ResponseEncoder {
     Web,
     /// Like `Web`, in base64.
     WebText,
+    /// Frames pass uncopied, or with their messages as JSON, and a frame with the status in JSON ends the response.
+    ConnectStream(Option<JsonFramesEncoder>),
+    /// The message without its frame; trailers end the response.
+    Message(MessageEncoder),
+    /// Messages as JSON; an entry with the status ends the response.
+    HttpStream(StreamEncoder),
 }
 
 impl ResponseEncoder {
-    /// Encodes a piece of the response's frames.
-    pub(crate) fn encode(&mut self, piece: Bytes) -> Bytes {
+    /// Encodes a piece of the response's frames. The result may be empty: more frames are needed.
+    pub(crate) fn encode(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
         match self {
-            Self::Grpc | Self::Web => piece,
-            Self::WebText => web_text::encode(&piece),
+            Self::Grpc | Self::Web | Self::ConnectStream(None) => Ok(piece),
+            Self::ConnectStream(Some(encoder)) => encoder.encode(piece),
+            Self::WebText => Ok(web_text::encode(&piece)),
+            Self::Message(encoder) => encoder.encode(piece),
+            Self::HttpStream(encoder) => encoder.encode(piece),
         }
     }
 
     /// Ends the response with its trailers, which state its status.
     pub(crate) fn end(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         match self {
-            Self::Grpc => grpc::end(trailers),
+            Self::Grpc | Self::Message(_) => grpc::end(trailers),
             Self::Web => web::end(&trailers),
             Self::WebText => web_text::end(&trailers),
+            Self::ConnectStream(_) => connect::end(trailers),
+            Self::HttpStream(encoder) => encoder.end(&trailers),
         }
+    }
+
+    /// The `ETag` that the message of a unary response states.
+    pub(crate) fn tag(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Message(encoder) => encoder.tag(),
+            _ => None,
+        }
+    }
+
+    /// Whether the head of a response can state its status: a response without messages then has no body.
+    pub(crate) fn can_end_in_head(&self) -> bool {
+        matches!(self, Self::Grpc | Self::Web | Self::WebText)
+    }
+
+    /// Whether it has returned the message of a unary response.
+    pub(crate) fn has_message(&self) -> bool {
+        matches!(self, Self::Message(encoder) if encoder.has_message())
     }
 
     /// Whether the client can read the status of a response that ends within a message.
     pub(crate) fn can_end_within_message(&self) -> bool {
-        matches!(self, Self::Grpc)
+        // The others send no part of a message.
+        matches!(self, Self::Grpc | Self::Message(_) | Self::ConnectStream(Some(_)) | Self::HttpStream(_))
     }
 }
 

@@ -6,16 +6,18 @@ use kit::{
     balance::Addresses,
     identity::CallerTokens,
     limits::Limits,
-    policy::{Access, By, Policy, Priority, StreamLimit, Table},
+    policy::{Access, By, Policy, Priority, StreamLimit, Table, path_of},
     record::Meter,
     server::PROBE,
 };
 use prost_reflect::MethodDescriptor;
 use tonic::service::Routes as Here;
+use transcode::{Registry, http_rule::RouteTable};
 
 use crate::{
     config::Config,
     external::{Contract, Contracts, DescriptorSource, ExternalUpstream},
+    protocol::{HttpForms, MethodCodec},
     rate_limit::{MethodLimits, Overrides},
     upstream::{Cluster, Upstreams, Weight},
 };
@@ -61,8 +63,8 @@ pub(crate) struct Method {
     /// series nor a quota of its own.
     pub(crate) meter: Arc<Meter>,
     pub(crate) target: Target,
-    /// Its contract, for protocols that convert messages; `None`: no descriptor declares the method.
-    pub(crate) descriptor: Option<MethodDescriptor>,
+    /// Its messages, for protocols that convert them; `None`: no descriptor declares the method.
+    pub(crate) codec: Option<Arc<MethodCodec>>,
     pub(crate) access: Access,
     /// The rate limits and the stream limit.
     pub(crate) method_limits: MethodLimits,
@@ -115,6 +117,8 @@ pub(crate) struct Routes {
     methods: HashMap<String, Method>,
     /// By the longest prefix of the service's name that ends at a dot.
     rest: HashMap<String, Rest>,
+    /// The HTTP forms of the methods.
+    pub(crate) http: Arc<HttpForms>,
     /// The metrics of unknown paths: made-up names share one.
     pub(crate) unknown: Arc<Meter>,
 }
@@ -123,6 +127,8 @@ pub(crate) struct Routes {
 pub(crate) struct RouteSources<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) policies: &'a Table,
+    /// The messages of the mesh's contracts.
+    pub(crate) registry: &'a Registry,
     pub(crate) mesh: &'a [Route],
     pub(crate) upstreams: &'a Upstreams,
     pub(crate) external: &'a [ExternalUpstream],
@@ -133,8 +139,9 @@ pub(crate) struct RouteSources<'a> {
 impl Routes {
     /// The routes to the mesh and to external upstreams.
     pub(crate) fn new(config: &Config, sources: &RouteSources<'_>) -> Result<Self, String> {
-        let mut routes =
-            Self { methods: HashMap::new(), rest: HashMap::new(), unknown: Meter::new(SECONDS, "unknown") };
+        let http = HttpForms::new(RouteTable::default(), sources.registry.clone(), &config.json);
+        let unknown = Meter::new(SECONDS, "unknown");
+        let mut routes = Self { methods: HashMap::new(), rest: HashMap::new(), http, unknown };
         for route in sources.mesh {
             routes.add_mesh(route, config, sources)?;
         }
@@ -146,7 +153,27 @@ impl Routes {
                 routes.add_declared(external, contract, config, sources);
             }
         }
+        routes.http = HttpForms::new(routes.http_forms(sources)?, sources.registry.clone(), &config.json);
         Ok(routes)
+    }
+
+    /// The HTTP forms of the methods that clients may call. A contract of an external upstream whose forms are invalid,
+    /// or are those of other methods, has none; its methods keep the other protocols.
+    fn http_forms(&self, sources: &RouteSources<'_>) -> Result<RouteTable, String> {
+        let is_open = |method: &MethodDescriptor| self.methods.contains_key(&path_of(method));
+        let mesh = sources.policies.descriptors().map(|(_, method)| method).filter(is_open);
+        let mut methods: Vec<_> = mesh.map(|method| (sources.registry, method)).collect();
+        let mut table = RouteTable::build(methods.iter().cloned()).map_err(|errors| errors.to_string())?;
+        for (prefix, contract) in sources.contracts {
+            let declared = contract.methods.iter().map(|method| method.descriptor.clone()).filter(is_open);
+            let with: Vec<_> =
+                methods.iter().cloned().chain(declared.map(|method| (&contract.registry, method))).collect();
+            match RouteTable::build(with.iter().cloned()) {
+                Ok(built) => (table, methods) = (built, with),
+                Err(errors) => tracing::warn!(upstream = %prefix, %errors, "the upstream has no HTTP forms"),
+            }
+        }
+        Ok(table)
     }
 
     /// Adds the `services` that the gateway serves itself.
@@ -178,8 +205,8 @@ impl Routes {
             // Internal methods are closed to outside callers.
             if !matches!(policy.access, Access::Internal { .. }) {
                 let target = Target::Mesh { cluster: Arc::clone(&cluster), callee: Arc::clone(&callee) };
-                let descriptor = sources.policies.descriptor(path);
-                let method = Method { descriptor, ..declared(path, policy, target, config, sources) };
+                let codec = sources.policies.descriptor(path).and_then(|it| codec(it, sources.registry, config));
+                let method = Method { codec, ..declared(path, policy, target, config, sources) };
                 self.methods.insert(path.to_owned(), method);
             }
         }
@@ -214,7 +241,8 @@ impl Routes {
                     Method { deadline, is_idempotent: method.is_idempotent(), weight, ..known }
                 }
             };
-            let known = Method { descriptor: Some(method.descriptor.clone()), ..known };
+            let codec = codec(method.descriptor.clone(), &contract.registry, config);
+            let known = Method { codec, ..known };
             self.methods.insert(method.path.clone(), known);
         }
     }
@@ -273,6 +301,10 @@ fn rest(external: &ExternalUpstream, config: &Config, sources: &RouteSources<'_>
     }
 }
 
+fn codec(descriptor: MethodDescriptor, registry: &Registry, config: &Config) -> Option<Arc<MethodCodec>> {
+    MethodCodec::new(descriptor, registry, &config.json).map(Arc::new)
+}
+
 fn external_target(external: &ExternalUpstream) -> Target {
     Target::ExternalUpstream { cluster: Arc::clone(&external.cluster), tokens: external.tokens.clone() }
 }
@@ -283,7 +315,7 @@ fn undeclared(label: &str, target: Target, access: Access, config: &Config, over
     Method {
         meter: Meter::new(SECONDS, label.to_owned()),
         target,
-        descriptor: None,
+        codec: None,
         method_limits: MethodLimits::new(label, None, by, config, overrides),
         access,
         deadline: None,
@@ -298,7 +330,7 @@ fn declared(path: &str, policy: &Policy, target: Target, config: &Config, source
     Method {
         meter: Meter::new(SECONDS, path.to_owned()),
         target,
-        descriptor: None,
+        codec: None,
         access: policy.access.clone(),
         method_limits: MethodLimits::new(path, Some(policy), By::Caller, config, sources.overrides),
         deadline: policy.deadline.or((!policy.streams).then_some(sources.limits.deadline.0)),

@@ -1,5 +1,7 @@
 //! Which target a path has.
 
+use prost_reflect::DescriptorPool;
+
 use super::*;
 
 fn open(label: &str) -> Rest {
@@ -20,6 +22,7 @@ fn routes() -> Routes {
     Routes {
         methods: HashMap::from([(declared.to_owned(), *method)]),
         rest: rest.into_iter().map(|(prefix, rest)| (prefix.to_owned(), rest)).collect(),
+        http: HttpForms::new(RouteTable::default(), Registry::new(&DescriptorPool::new()), &Config::default().json),
         unknown: Meter::new(SECONDS, "unknown"),
     }
 }

@@ -1,6 +1,7 @@
 //! One call through the gateway. Messages are not decoded.
 
 mod admission;
+mod complete;
 mod outgoing;
 mod response_body;
 
@@ -67,7 +68,10 @@ pub(crate) struct RpcCall<'a> {
 
 impl RpcCall<'_> {
     /// Serves the call; errors, too, become responses in the caller's protocol.
-    pub(crate) async fn respond(self, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
+    pub(crate) async fn respond(self, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
+        if let Some(path) = self.client_protocol.path() {
+            *request.uri_mut() = path.clone().into();
+        }
         let found = self.snapshot.routes.find(request.uri().path());
         let meter = match &found {
             Found::Method(method) => &method.meter,
@@ -89,6 +93,9 @@ impl RpcCall<'_> {
         call.quiet = meter.method() == PROBE;
         let is_external = found.is_external();
         match self.forward(found, request, trace, &mut call).instrument(span).await {
+            Ok(head) if self.client_protocol.begins_with_status() => {
+                self.complete(self.translate(head, call, watched)).await
+            }
             Ok(head) => self.translate(head, call, watched),
             Err(status) => self.refuse(&bare(status, is_external), &mut call),
         }
@@ -102,9 +109,9 @@ impl RpcCall<'_> {
         trace: TraceContext,
         call: &mut Call,
     ) -> Result<Head, Status> {
-        // The route. A protocol that cannot carry a response is refused before anything else.
+        // The route. A request that its protocol does not allow is refused before anything else.
         let method = known(found)?;
-        self.client_protocol.check_version(request.version())?;
+        self.client_protocol.check(request.version(), method.codec.as_ref())?;
         // Ambiguous headers, before a step reads them.
         repeated::check(request.headers(), Some(self.snapshot.config.rate_limits.api_key_header.as_str()))?;
         // The cookie is forwarded only to methods that read it, and never for a page of another origin.
@@ -121,6 +128,8 @@ impl RpcCall<'_> {
         // Only headers of the call are forwarded.
         let is_plain = headers::is_of_plain_origin(request.headers());
         headers::sanitize_request(request.headers_mut(), self.client_protocol.upstream_type());
+        self.client_protocol.translate_request(request.headers_mut());
+        *request.method_mut() = http::Method::POST;
         if is_plain && matches!(method.target, Target::Mesh { .. }) {
             request.headers_mut().insert(CLIENT_SCHEME, HeaderValue::from_static("http"));
         }
@@ -160,8 +169,9 @@ impl RpcCall<'_> {
     ) -> Result<Head, Status> {
         let request_error = RequestBodyError::default();
         let kept = self.context.service.balance.retry.buffer_bytes;
-        let descriptor = method.descriptor.as_ref();
-        let (decoder, encoder) = (self.client_protocol.decoder(descriptor), self.client_protocol.encoder(descriptor));
+        let codec = method.codec.as_ref();
+        let (decoder, encoder) =
+            (self.client_protocol.decoder(codec, self.message_bytes()), self.client_protocol.encoder(codec));
         let incoming = |body| RequestBody::new(body, decoder, self.message_bytes(), kept, request_error.clone());
         let cluster = match &method.target {
             Target::Mesh { cluster, callee } => {
@@ -224,6 +234,7 @@ impl RpcCall<'_> {
         let Head { mut parts, source, encoder, deadline, request_error, drain_guard, is_external, admitted } = head;
         let is_grpc = parts.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc);
         headers::sanitize_response(&mut parts.headers, self.client_protocol.response_type());
+        self.client_protocol.translate_response(&mut parts.headers);
         if is_external {
             headers::keep_origin(&mut parts.headers);
         }
@@ -237,6 +248,13 @@ impl RpcCall<'_> {
         }
         if code_of(&parts.headers).is_some_and(|code| is_over_time(code, deadline)) {
             return self.refuse(&bare(error::deadline_exceeded(), is_external), &mut call);
+        }
+        if source.is_end() && self.client_protocol.states_failure_in_http() {
+            // A stream that has not begun can still state its failure as other calls do.
+            let failed = Status::from_header_map(&parts.headers).filter(|status| status.code() != Code::Ok);
+            if let Some(status) = failed {
+                return self.refuse(&status, &mut call);
+            }
         }
         if let Some(headers) = admitted.headers {
             headers.put(&mut parts.headers);
@@ -298,8 +316,8 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
 }
 
 fn failed(failure: &Failure, request_error: &RequestBodyError, deadline: Option<Instant>, rng: &Rng) -> Status {
-    if let Some(kind) = request_error.get() {
-        return kind.into();
+    if let Some(status) = request_error.get() {
+        return status;
     }
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {

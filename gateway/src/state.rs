@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes as Here;
+use transcode::Registry;
 
 use crate::{config::Config, external::Contract, routes::Route, server::Stalls, tls::Certificate, upstream::Upstreams};
 use last_good::{Before, LastGood};
@@ -23,6 +24,8 @@ pub(crate) use snapshot::Snapshot;
 pub(crate) struct State {
     context: ServiceContext,
     mesh: Vec<Route>,
+    /// The messages of the mesh's contracts.
+    registry: Registry,
     health: Here,
     upstreams: Upstreams,
     stalls: Arc<Stalls>,
@@ -46,7 +49,8 @@ impl State {
         let health = server::health(&served, readiness);
         let upstreams = Upstreams::new(config.upstream_connections, context);
         let (known, _) = LastGood::read(config, None)?;
-        let fixed = Fixed { context, mesh: &mesh, health: &health, upstreams: &upstreams };
+        let registry = Registry::new(context.policies.pool());
+        let fixed = Fixed { context, mesh: &mesh, registry: &registry, health: &health, upstreams: &upstreams };
         let current = Snapshot::new(config, &fixed, &known)?;
         if let Some(error) = current.undeclared.first() {
             return Err(error.clone());
@@ -56,6 +60,7 @@ impl State {
         Ok(Self {
             context: context.clone(),
             mesh,
+            registry,
             health,
             upstreams,
             stalls: Stalls::new(config.stalled_response_bytes),
@@ -165,8 +170,8 @@ impl State {
     }
 
     fn build(&self, config: &Config, known: &LastGood) -> Result<Snapshot, String> {
-        let Self { context, mesh, health, upstreams, .. } = self;
-        Snapshot::new(config, &Fixed { context, mesh, health, upstreams }, known)
+        let Self { context, mesh, registry, health, upstreams, .. } = self;
+        Snapshot::new(config, &Fixed { context, mesh, registry, health, upstreams }, known)
     }
 
     fn take(&self, next: Snapshot, known: &mut LastGood, wanted: LastGood) {

@@ -44,6 +44,12 @@ impl Registry {
 }
 
 impl Plan {
+    /// The registry that the plan belongs to.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        Registry { plans: Arc::clone(&self.plans) }
+    }
+
     /// The full name of the message.
     #[must_use]
     pub fn full_name(&self) -> &str {

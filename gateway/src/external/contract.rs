@@ -8,6 +8,7 @@ use kit::{
 };
 use prost_reflect::MethodDescriptor;
 use prost_types::FileDescriptorSet;
+use transcode::Registry;
 
 use super::{DescriptorSource, ExternalUpstream};
 use crate::{config::is_under, rate_limit::DeclaredMethods};
@@ -23,6 +24,8 @@ pub(crate) struct Contract {
     /// Their source: descriptors from another source do not apply once the configuration names a different one.
     source: DescriptorSource,
     pub(crate) methods: Vec<Declared>,
+    /// The messages of the descriptors.
+    pub(crate) registry: Registry,
 }
 
 /// A method that descriptors declare.
@@ -69,7 +72,8 @@ impl Contract {
         if methods.is_empty() {
             return Err(format!("no service of {} is declared", prefix));
         }
-        Ok(Self { encoded: encoded.to_vec(), source: source.clone(), methods })
+        let registry = Registry::new(methods[0].descriptor.parent_pool());
+        Ok(Self { encoded: encoded.to_vec(), source: source.clone(), methods, registry })
     }
 
     /// The descriptors that reflection shows: those of the methods for which `shows` holds.

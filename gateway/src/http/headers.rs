@@ -104,7 +104,7 @@ pub(crate) fn sanitize_trailers(trailers: &mut HeaderMap, is_external: bool) {
 }
 
 /// The headers that hold the status of a call.
-const STATUS: [HeaderName; 3] = [
+pub(crate) const STATUS: [HeaderName; 3] = [
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
     HeaderName::from_static("grpc-status-details-bin"),

@@ -1,5 +1,7 @@
-//! Checks gRPC's message frames as they pass, in pieces of any size: it reads the five bytes before each message, and
-//! keeps and copies nothing else.
+//! gRPC's message frames, in pieces of any size. [`FrameMeter`] checks them as they pass: it reads the five bytes before
+//! each message, and keeps and copies nothing else. [`FrameReader`] takes whole messages out of them.
+
+use bytes::{Bytes, BytesMut};
 
 /// A message that must not pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub(crate) struct FrameMeter {
 }
 
 /// A byte of flags, and the length in four.
-const HEAD: usize = 5;
+pub(super) const HEAD: usize = 5;
 /// The only flag that gRPC defines.
 const COMPRESSED: u8 = 1;
 
@@ -93,6 +95,57 @@ impl FrameMeter {
     }
 }
 
+/// Takes whole messages out of frames. The caller bounds their size with a [`FrameMeter`].
+#[derive(Debug, Default)]
+pub(super) struct FrameReader {
+    /// The begin of a frame that is not complete.
+    partial: BytesMut,
+    /// The rest of the last piece. A frame that is complete in it is not copied.
+    rest: Bytes,
+}
+
+impl FrameReader {
+    /// Adds the next piece. All messages of the piece before must have been taken.
+    pub(super) fn push(&mut self, piece: Bytes) {
+        debug_assert!(self.rest.is_empty(), "messages are left");
+        self.rest = piece;
+    }
+
+    /// Takes the next whole message, with its flags; `None`: the next piece is needed.
+    pub(super) fn next(&mut self) -> Option<(u8, Bytes)> {
+        let mut frame = match length(&self.rest).filter(|_| self.partial.is_empty()) {
+            Some(length) if length <= self.rest.len() => self.rest.split_to(length),
+            _ => {
+                // The head first: it states how much more belongs to the frame.
+                self.take(HEAD);
+                self.take(length(&self.partial)?);
+                length(&self.partial).filter(|length| *length == self.partial.len())?;
+                self.partial.split().freeze()
+            }
+        };
+        let head = frame.split_to(HEAD);
+        Some((head[0], frame))
+    }
+
+    /// Moves bytes of the piece until the partial frame has `length`.
+    fn take(&mut self, length: usize) {
+        let missing = length.saturating_sub(self.partial.len()).min(self.rest.len());
+        self.partial.extend_from_slice(&self.rest.split_to(missing));
+    }
+}
+
+/// The length of the frame that begins here, with its head, once the head is complete.
+fn length(frame: &[u8]) -> Option<usize> {
+    let (head, _) = frame.split_first_chunk()?;
+    Some(HEAD.saturating_add(read(*head).1))
+}
+
+/// The head of a frame without flags. Messages are bounded by a limit far below 4 GiB.
+pub(super) fn head(length: usize) -> [u8; HEAD] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [0, a, b, c, d]
+}
+
 fn read([flags, length @ ..]: [u8; HEAD]) -> (u8, usize) {
     (flags, usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
 }
@@ -128,6 +181,24 @@ mod tests {
                 assert_eq!(meter.is_whole(), ends.contains(&at), "pieces of {size}, at {at}");
             }
         }
+    }
+
+    #[test]
+    fn messages_are_whole_however_frames_are_cut() {
+        let lengths = [0, 1, 5, 0, 300];
+        let bytes = Bytes::from(frames(&lengths));
+        for size in 1..=bytes.len() {
+            let (mut reader, mut read) = (FrameReader::default(), Vec::new());
+            for at in (0..bytes.len()).step_by(size) {
+                reader.push(bytes.slice(at..bytes.len().min(at + size)));
+                read.extend(std::iter::from_fn(|| reader.next()).map(|(flags, message)| (flags, message.len())));
+            }
+            assert_eq!(read, lengths.map(|length| (0, length)), "pieces of {size}");
+        }
+        let mut reader = FrameReader::default();
+        reader.push(bytes.clone());
+        let (_, message) = std::iter::from_fn(|| reader.next()).last().unwrap();
+        assert_eq!(message.as_ptr_range().end, bytes.as_ptr_range().end, "a whole frame is not copied");
     }
 
     #[test]

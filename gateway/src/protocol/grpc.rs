@@ -1,6 +1,6 @@
 //! gRPC over HTTP/2: the body is frames, and trailers hold the status.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
@@ -9,10 +9,9 @@ use kit::{
     error,
     grpc::{TIMEOUT, parse_timeout},
 };
-use prost_reflect::MethodDescriptor;
 use tonic::{Code, Status};
 
-use super::{Protocol, RequestDecoder, ResponseEncoder, content_type::Suffix};
+use super::{Protocol, RequestDecoder, ResponseEncoder, codec::MethodCodec, content_type::Suffix};
 
 /// The content type of the protocol.
 const NAME: &str = "application/grpc";
@@ -28,7 +27,7 @@ impl Protocol for Grpc {
         Suffix::of(request, media_type, NAME).map(|suffix| Self { suffix })
     }
 
-    fn check_version(&self, version: Version) -> Result<(), Status> {
+    fn check(&self, version: Version, _: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
         if version == Version::HTTP_2 {
             return Ok(());
         }
@@ -48,11 +47,11 @@ impl Protocol for Grpc {
         self.suffix.content_type(NAME)
     }
 
-    fn decoder(&self, _: Option<&MethodDescriptor>) -> RequestDecoder {
+    fn decoder(&self, _: Option<&Arc<MethodCodec>>, _: usize) -> RequestDecoder {
         RequestDecoder::Frames
     }
 
-    fn encoder(&self, _: Option<&MethodDescriptor>) -> ResponseEncoder {
+    fn encoder(&self, _: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
         ResponseEncoder::Grpc
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kit::{error, grpc::code_of};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -68,11 +68,13 @@ pub(crate) fn refused(why: Why) -> Status {
             let message = "a message of the response is larger than the gateway allows (limits.message_bytes)";
             error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
         }
-        Why::Flags => {
-            let message = "a message of the response has flags that gRPC does not define";
-            error::status(Code::Internal, "MESSAGE_MALFORMED", message)
-        }
+        Why::Flags => response_malformed("a message of the response has flags that gRPC does not define"),
     }
+}
+
+/// The upstream sent a response that its method or gRPC does not allow.
+pub(crate) fn response_malformed(message: &str) -> Status {
+    error::status(Code::Internal, "MESSAGE_MALFORMED", message)
 }
 
 pub(crate) fn trailers_too_large() -> Status {
@@ -83,6 +85,37 @@ pub(crate) fn trailers_too_large() -> Status {
 /// A response without a status is a failure, never a success.
 pub(crate) fn no_status() -> Status {
     error::status(Code::Unknown, "STATUS_MISSING", "the response ended without a status")
+}
+
+/// A message of the request is refused.
+pub(crate) fn request_refused(why: Why) -> Status {
+    match why {
+        Why::TooLarge => {
+            let message = "a message is larger than the gateway allows (limits.message_bytes)";
+            error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
+        }
+        Why::Flags => malformed("a message has flags that gRPC does not define"),
+    }
+}
+
+/// The body of the request ended before its end.
+pub(crate) fn body_cut_off() -> Status {
+    malformed("the body was cut off")
+}
+
+/// The body of the request is not what its content type states.
+pub(crate) fn malformed(message: &str) -> Status {
+    error::status(Code::InvalidArgument, "BODY_MALFORMED", message)
+}
+
+/// A header of the request has a value that it must not have.
+pub(super) fn invalid_header(name: &HeaderName, problem: &str) -> Status {
+    error::status(Code::InvalidArgument, "HEADER_INVALID", format!("the header {name}: {problem}"))
+}
+
+/// The status of HTTP, for protocols whose responses begin with it.
+pub(super) fn http_status(status: &Status) -> StatusCode {
+    StatusCode::from_u16(transcode::http_status(status.code() as i32)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use tonic::Code;
 
 use super::*;
 
+/// The size of the largest message.
+const LIMIT: usize = 1_000;
+
 fn request(method: Method, content_type: &str, accept: &str) -> Request<()> {
     let builder = Request::builder().method(method).uri("/acme.v1.Shop/Buy");
     builder.header(CONTENT_TYPE, content_type).header(ACCEPT, accept).body(()).unwrap()
@@ -23,6 +26,9 @@ fn name(protocol: &ClientProtocol) -> &'static str {
         ClientProtocol::Grpc(_) => "grpc",
         ClientProtocol::Web(_) => "web",
         ClientProtocol::WebText(_) => "web-text",
+        ClientProtocol::Connect(_) => "connect",
+        ClientProtocol::ConnectStream(_) => "connect-stream",
+        ClientProtocol::Http(_) => "http",
     }
 }
 
@@ -35,6 +41,8 @@ fn a_content_type_states_protocol_and_encoding() {
         ("Application/GRPC-Web+Proto", "web", "application/grpc+Proto", "application/grpc-web+Proto"),
         ("application/grpc-web-text", "web-text", "application/grpc", "application/grpc-web-text+proto"),
         ("application/grpc-web+json; x=y", "web", "application/grpc+json", "application/grpc-web+json"),
+        ("application/proto", "connect", "application/grpc+proto", "application/proto"),
+        ("Application/Connect+Proto", "connect-stream", "application/grpc+proto", "application/connect+proto"),
     ];
     for (content_type, protocol, upstream, response) in cases {
         let client_protocol = detected(content_type).unwrap();
@@ -49,31 +57,33 @@ fn the_accept_header_can_request_a_base64_response() {
     let of = |content_type, accept| ClientProtocol::detect(&request(Method::POST, content_type, accept)).unwrap();
     let asked = of("application/grpc-web+proto", "application/grpc-web-text");
     assert_eq!(name(&asked), "web-text");
-    assert!(matches!(asked.decoder(None), RequestDecoder::Frames), "the request itself is binary");
+    assert!(matches!(asked.decoder(None, LIMIT), RequestDecoder::Frames), "the request itself is binary");
     assert_eq!(asked.response_type(), "application/grpc-web-text+proto");
     assert_eq!(name(&of("application/grpc-web+proto", "*/*")), "web");
     let text = of("application/grpc-web-text", "*/*");
     assert_eq!(name(&text), "web-text");
-    assert!(matches!(text.decoder(None), RequestDecoder::Base64(_)));
+    assert!(matches!(text.decoder(None, LIMIT), RequestDecoder::Base64(_)));
     assert_eq!(name(&of("application/grpc", "application/grpc-web-text")), "grpc");
 }
 
 #[test]
 fn other_content_types_and_methods_are_no_calls() {
-    for content_type in ["application/json", "application/grpcx", "application/grpc-webby", "text/html", ""] {
-        assert_eq!(detected(content_type), None, "{content_type}");
+    for content_type in ["application/xml", "application/grpcx", "application/grpc-webby", "text/html", ""] {
+        assert!(detected(content_type).is_none(), "{content_type}");
     }
     for method in [Method::GET, Method::OPTIONS, Method::PUT] {
-        assert_eq!(ClientProtocol::detect(&request(method, "application/grpc", "*/*")), None);
+        assert!(ClientProtocol::detect(&request(method, "application/grpc", "*/*")).is_none());
     }
 }
 
 #[test]
 fn only_grpc_needs_http2() {
-    for (content_type, needs_http2) in [("grpc", true), ("grpc-web", false), ("grpc-web-text", false)] {
+    let all =
+        [("grpc", true), ("grpc-web", false), ("grpc-web-text", false), ("proto", false), ("connect+proto", false)];
+    for (content_type, needs_http2) in all {
         let client_protocol = detected(&format!("application/{content_type}")).unwrap();
-        assert!(client_protocol.check_version(Version::HTTP_2).is_ok());
-        assert_eq!(client_protocol.check_version(Version::HTTP_11).is_err(), needs_http2, "{content_type}");
+        assert!(client_protocol.check(Version::HTTP_2, None).is_ok());
+        assert_eq!(client_protocol.check(Version::HTTP_11, None).is_err(), needs_http2, "{content_type}");
         assert_eq!(client_protocol.is_for_browsers(), !needs_http2, "{content_type}");
     }
 }
@@ -95,16 +105,16 @@ fn a_timeout_is_read_or_refused() {
 #[test]
 fn frames_pass_in_the_clients_encoding() {
     let frame = Bytes::from_static(&[0, 0, 0, 0, 1, 7]);
-    for content_type in ["application/grpc", "application/grpc-web"] {
+    for content_type in ["application/grpc", "application/grpc-web", "application/connect+proto"] {
         let client_protocol = detected(content_type).unwrap();
-        let (mut decoder, mut encoder) = (client_protocol.decoder(None), client_protocol.encoder(None));
+        let (mut decoder, mut encoder) = (client_protocol.decoder(None, LIMIT), client_protocol.encoder(None));
         assert_eq!(decoder.decode(frame.clone()).unwrap().as_ptr(), frame.as_ptr());
         assert!(decoder.is_complete());
-        assert_eq!(encoder.encode(frame.clone()).as_ptr(), frame.as_ptr());
+        assert_eq!(encoder.encode(frame.clone()).unwrap().as_ptr(), frame.as_ptr());
     }
     let text = detected("application/grpc-web-text").unwrap();
-    let (mut decoder, mut encoder) = (text.decoder(None), text.encoder(None));
-    let encoded = encoder.encode(frame.clone());
+    let (mut decoder, mut encoder) = (text.decoder(None, LIMIT), text.encoder(None));
+    let encoded = encoder.encode(frame.clone()).unwrap();
     assert_eq!(encoded, "AAAAAAEH");
     assert_eq!(decoder.decode(encoded.slice(..5)).unwrap(), frame[..3]);
     assert!(!decoder.is_complete());

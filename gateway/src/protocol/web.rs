@@ -1,15 +1,14 @@
 //! gRPC-Web with binary bodies: gRPC for browsers, which cannot read trailers. The trailers are the last frame of the
 //! body.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Frame;
-use prost_reflect::MethodDescriptor;
 use tonic::Status;
 
-use super::{Protocol, RequestDecoder, ResponseEncoder, content_type::Suffix, grpc};
+use super::{Protocol, RequestDecoder, ResponseEncoder, codec::MethodCodec, content_type::Suffix, grpc};
 
 /// The content type of the protocol.
 pub(super) const NAME: &str = "application/grpc-web";
@@ -27,7 +26,7 @@ impl Protocol for GrpcWeb {
         Suffix::of(request, media_type, NAME).map(|suffix| Self { suffix })
     }
 
-    fn check_version(&self, _: Version) -> Result<(), Status> {
+    fn check(&self, _: Version, _: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
         Ok(())
     }
 
@@ -44,11 +43,11 @@ impl Protocol for GrpcWeb {
         self.suffix.or_proto().content_type(NAME)
     }
 
-    fn decoder(&self, _: Option<&MethodDescriptor>) -> RequestDecoder {
+    fn decoder(&self, _: Option<&Arc<MethodCodec>>, _: usize) -> RequestDecoder {
         RequestDecoder::Frames
     }
 
-    fn encoder(&self, _: Option<&MethodDescriptor>) -> ResponseEncoder {
+    fn encoder(&self, _: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
         ResponseEncoder::Web
     }
 

@@ -1,14 +1,13 @@
 //! gRPC-Web with bodies in base64, for clients that cannot stream binary bodies.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header::ACCEPT};
 use http_body::Frame;
-use prost_reflect::MethodDescriptor;
 use tonic::Status;
 
-use super::{Protocol, RequestDecoder, ResponseEncoder, base64, content_type::Suffix, grpc, web};
+use super::{Protocol, RequestDecoder, ResponseEncoder, base64, codec::MethodCodec, content_type::Suffix, grpc, web};
 
 /// The content type of the protocol.
 const NAME: &str = "application/grpc-web-text";
@@ -30,7 +29,7 @@ impl Protocol for GrpcWebText {
         accepts_text(request.headers()).then_some(Self { suffix, is_text_request: false })
     }
 
-    fn check_version(&self, _: Version) -> Result<(), Status> {
+    fn check(&self, _: Version, _: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
         Ok(())
     }
 
@@ -47,11 +46,11 @@ impl Protocol for GrpcWebText {
         self.suffix.or_proto().content_type(NAME)
     }
 
-    fn decoder(&self, _: Option<&MethodDescriptor>) -> RequestDecoder {
+    fn decoder(&self, _: Option<&Arc<MethodCodec>>, _: usize) -> RequestDecoder {
         if self.is_text_request { RequestDecoder::Base64(base64::Decoder::default()) } else { RequestDecoder::Frames }
     }
 
-    fn encoder(&self, _: Option<&MethodDescriptor>) -> ResponseEncoder {
+    fn encoder(&self, _: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
         ResponseEncoder::WebText
     }
 

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::response_body::{ResponseBody, TruncatedMessage};
+use super::{
+    complete::CompleteBody,
+    response_body::{ResponseBody, TruncatedMessage},
+};
 use crate::server::{ResponseStream, Wait};
 
 /// The body of a response to a caller. A failure becomes trailers of the caller's protocol where it has them.
@@ -20,6 +23,8 @@ pub(crate) enum Outgoing {
     Full(Full<Bytes>),
     /// From an upstream.
     Response(ResponseBody),
+    /// From an upstream, and complete before it is sent.
+    Complete(CompleteBody),
 }
 
 impl ResponseStream for Outgoing {
@@ -27,6 +32,7 @@ impl ResponseStream for Outgoing {
         match self {
             Self::Full(_) => None,
             Self::Response(response) => Some(response.wait()),
+            Self::Complete(complete) => Some(complete.wait()),
         }
     }
 }
@@ -39,6 +45,7 @@ impl Body for Outgoing {
         match self.get_mut() {
             Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Self::Response(response) => response.poll(cx),
+            Self::Complete(complete) => complete.poll(),
         }
     }
 
@@ -46,6 +53,7 @@ impl Body for Outgoing {
         match self {
             Self::Full(full) => full.is_end_stream(),
             Self::Response(response) => response.is_end(),
+            Self::Complete(complete) => complete.is_end(),
         }
     }
 
@@ -53,6 +61,7 @@ impl Body for Outgoing {
         match self {
             Self::Full(full) => full.size_hint(),
             Self::Response(_) => SizeHint::default(),
+            Self::Complete(complete) => complete.size(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub(crate) enum ResponseSource {
 
 impl ResponseSource {
     /// Nothing follows the head.
-    fn is_end(&self) -> bool {
+    pub(super) fn is_end(&self) -> bool {
         match self {
             Self::Remote(reply) => reply.is_end_stream(),
             Self::Local(body) => body.is_end_stream(),
@@ -100,7 +100,7 @@ impl ResponseBody {
         watched: Watched,
     ) -> Self {
         let (mut whole, mut early) = (code_of(head), HeaderMap::new());
-        if whole.is_some() && !source.is_end() {
+        if whole.is_some() && !(source.is_end() && terms.encoder.can_end_in_head()) {
             (whole, early) = (None, headers::take_status(head));
         }
         let meter = FrameMeter::new(terms.limit);
@@ -132,6 +132,16 @@ impl ResponseBody {
 
     pub(super) fn wait(&self) -> Arc<Wait> {
         self.watched.wait()
+    }
+
+    /// The encoder, which knows whether it has returned the message of a unary response.
+    pub(super) fn encoder(&self) -> &ResponseEncoder {
+        &self.terms.encoder
+    }
+
+    /// Ends the call with its upstream. What follows comes from this process.
+    pub(super) fn into_watched(self) -> Watched {
+        self.watched
     }
 
     /// Nothing more follows, not even trailers.
@@ -171,21 +181,34 @@ impl ResponseBody {
         if self.meter.is_whole() && self.drain.as_ref().is_some_and(|drain| drain.drain_guard.is_over()) {
             return Poll::Ready(Some(self.end(&error::stopping())));
         }
-        let polled = match &mut self.source {
-            ResponseSource::Remote(reply) => reply.poll_frame(cx).map_err(|e| (code_of_break(&e), e.to_string())),
-            ResponseSource::Local(body) => Pin::new(body).poll_frame(cx).map_err(|e| (e.code(), e.to_string())),
-        };
+        loop {
+            let polled = match &mut self.source {
+                ResponseSource::Remote(reply) => reply.poll_frame(cx).map_err(|e| (code_of_break(&e), e.to_string())),
+                ResponseSource::Local(body) => Pin::new(body).poll_frame(cx).map_err(|e| (e.code(), e.to_string())),
+            };
+            if let Some(frame) = ready!(self.frame(polled, cx)) {
+                return Poll::Ready(Some(frame));
+            }
+        }
+    }
+
+    /// Translates what the source returned. `None`: the encoder needs more frames.
+    fn frame(
+        &mut self,
+        polled: Poll<Option<Result<Frame<Bytes>, (Code, String)>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
         let frame = match polled {
             Poll::Pending if self.is_late(cx) => self.end(&error::deadline_exceeded()),
             Poll::Pending if self.is_draining(cx) => self.end(&error::stopping()),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&error::deadline_exceeded()),
-            Poll::Ready(Some(Ok(frame))) => self.translate(frame),
+            Poll::Ready(Some(Ok(frame))) => return Poll::Ready(self.translate(frame)),
             Poll::Ready(Some(Err((code, error)))) => {
                 tracing::debug!(error, "a response was cut off");
                 let broken =
                     || if is_over_time(code, self.terms.deadline) { error::deadline_exceeded() } else { cut(code) };
-                let status = self.terms.request_error.get().map_or_else(broken, Status::from);
+                let status = self.terms.request_error.get().unwrap_or_else(broken);
                 self.end(&status)
             }
             Poll::Ready(None) if self.frames == 0 && !self.early.is_empty() => {
@@ -212,36 +235,42 @@ impl ResponseBody {
         self.drain.as_mut().is_some_and(|drain| drain.is_over(cx)) && self.meter.is_whole()
     }
 
-    fn translate(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, TruncatedMessage> {
-        match frame.into_data() {
-            Ok(data) => match self.meter.pass(&data) {
-                Err(Refused { before: 0, why }) => self.end(&refused(why)),
-                Err(Refused { before, why }) => {
-                    self.end_with = Some(refused(why));
-                    Ok(self.data(data.slice(..before)))
-                }
-                Ok(()) => Ok(self.data(data)),
-            },
-            Err(frame) => match frame.into_trailers() {
-                // h2 would truncate trailers that are too large without reporting it.
-                Ok(trailers) if headers::bytes(&trailers) > self.terms.header_bytes => self.end(&trailers_too_large()),
-                Ok(mut trailers) => match status_in(&trailers) {
-                    // A success within a message is a failure.
-                    Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
-                    Some(code) if is_over_time(code, self.terms.deadline) => self.end(&error::deadline_exceeded()),
-                    Some(_) => {
-                        headers::sanitize_trailers(&mut trailers, self.terms.is_external);
-                        self.trailers(trailers)
-                    }
-                    None => self.end(&no_status()),
-                },
-                Err(_) => self.end(&no_status()),
-            },
+    fn translate(&mut self, frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, TruncatedMessage>> {
+        let trailers = match frame.into_data().map_err(Frame::into_trailers) {
+            Ok(data) => return self.data(data),
+            Err(trailers) => trailers.unwrap_or_default(),
+        };
+        // h2 would truncate trailers that are too large without reporting it.
+        if headers::bytes(&trailers) > self.terms.header_bytes {
+            return Some(self.end(&trailers_too_large()));
         }
+        Some(match status_in(&trailers) {
+            // A success within a message is a failure.
+            Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
+            Some(code) if is_over_time(code, self.terms.deadline) => self.end(&error::deadline_exceeded()),
+            Some(_) => {
+                let mut trailers = trailers;
+                headers::sanitize_trailers(&mut trailers, self.terms.is_external);
+                self.trailers(trailers)
+            }
+            None => self.end(&no_status()),
+        })
     }
 
-    fn data(&mut self, data: Bytes) -> Frame<Bytes> {
-        Frame::data(self.terms.encoder.encode(data))
+    /// Encodes a piece of the frames, up to the first message that must not pass.
+    fn data(&mut self, mut data: Bytes) -> Option<Result<Frame<Bytes>, TruncatedMessage>> {
+        if let Err(Refused { before, why }) = self.meter.pass(&data) {
+            if before == 0 {
+                return Some(self.end(&refused(why)));
+            }
+            self.end_with = Some(refused(why));
+            data.truncate(before);
+        }
+        match self.terms.encoder.encode(data) {
+            Ok(encoded) if encoded.is_empty() && self.end_with.is_none() => None,
+            Ok(encoded) => Some(Ok(Frame::data(encoded))),
+            Err(status) => Some(self.end(&status)),
+        }
     }
 
     fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, TruncatedMessage> {

@@ -11,6 +11,7 @@ use kit::{
 };
 use prost_types::FileDescriptorSet;
 use tonic::service::Routes as Here;
+use transcode::Registry;
 
 use super::last_good::LastGood;
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) struct Snapshot {
 pub(super) struct Fixed<'a> {
     pub(super) context: &'a ServiceContext,
     pub(super) mesh: &'a [Route],
+    pub(super) registry: &'a Registry,
     pub(super) health: &'a Here,
     pub(super) upstreams: &'a Upstreams,
 }
@@ -48,7 +50,7 @@ pub(super) struct Fixed<'a> {
 impl Snapshot {
     /// Builds the state of a configuration, its files and its upstreams' descriptors. The error names the invalid key.
     pub(super) fn new(config: &Config, fixed: &Fixed<'_>, known: &LastGood) -> Result<Self, String> {
-        let Fixed { context, mesh, health, upstreams } = *fixed;
+        let Fixed { context, mesh, registry, health, upstreams } = *fixed;
         let limits = &context.limits;
         let external = config.external.iter().map(|(prefix, of)| {
             ExternalUpstream::new(prefix, of, known.trusts.get(prefix.as_str()), upstreams, &context.identity)
@@ -59,7 +61,8 @@ impl Snapshot {
         let overrides = Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external })?;
         let undeclared = overrides.undeclared(&external::declared_methods(contracts));
         let overrides = &overrides;
-        let sources = RouteSources { limits, policies, mesh, upstreams, external: &external, contracts, overrides };
+        let sources =
+            RouteSources { limits, policies, registry, mesh, upstreams, external: &external, contracts, overrides };
         let mut routes = Routes::new(config, &sources)?;
         let shown = shown(context, mesh, contracts, &routes).map_err(|e| e.to_string())?;
         let mut here = health.clone().into_axum_router();

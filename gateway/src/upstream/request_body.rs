@@ -2,25 +2,21 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak},
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use kit::error;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::replay::Replay;
 use crate::{
     io::{Inbound, Lost, ReceiveBuffer},
     protocol::{
         RequestDecoder,
-        base64::Malformed,
-        framing::{FrameMeter, Refused, Why},
+        framing::{FrameMeter, Refused},
+        status::{body_cut_off, request_refused},
     },
 };
 
@@ -35,36 +31,19 @@ pub(crate) struct RequestBody {
 
 /// Reports, once a call has failed, that the caller's own body was the reason.
 #[derive(Clone, Default)]
-pub(crate) struct RequestBodyError(Arc<AtomicU8>);
-
-/// Why a caller's body is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestBodyErrorKind {
-    /// The text is not base64.
-    Text = 1,
-    /// A message is larger than the limit.
-    TooLarge,
-    /// A message has unknown flags.
-    Flags,
-    /// The body was cut off.
-    Cut,
-}
+pub(crate) struct RequestBodyError(Arc<OnceLock<Box<Status>>>);
 
 impl RequestBodyError {
-    pub(crate) fn get(&self) -> Option<RequestBodyErrorKind> {
-        [
-            RequestBodyErrorKind::Text,
-            RequestBodyErrorKind::TooLarge,
-            RequestBodyErrorKind::Flags,
-            RequestBodyErrorKind::Cut,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u8 == self.0.load(Ordering::Relaxed))
+    /// The status that the caller receives; `None`: its body is valid so far.
+    pub(crate) fn get(&self) -> Option<Status> {
+        self.0.get().map(|status| Status::clone(status))
     }
 
-    fn set(&self, kind: RequestBodyErrorKind) -> Cut {
-        self.0.store(kind as u8, Ordering::Relaxed);
-        Cut::Invalid(kind)
+    fn set(&self, status: Status) -> Cut {
+        let message = status.message().to_owned();
+        // The first error counts.
+        self.0.set(Box::new(status)).ok();
+        Cut::Invalid(message)
     }
 }
 
@@ -105,7 +84,7 @@ impl RequestBody {
             let (passed, is_last) = match ready!(self.inner.poll_piece(cx)) {
                 Some(Ok(piece)) => (self.decoder.decode(piece), false),
                 Some(Err(error)) => {
-                    self.request_error.set(RequestBodyErrorKind::Cut);
+                    self.request_error.set(body_cut_off());
                     return Poll::Ready(Some(Err(Cut::Caller(error))));
                 }
                 None => (self.decoder.finish(), true),
@@ -115,40 +94,16 @@ impl RequestBody {
                 // The piece does not complete what the decoder needs.
                 Ok(frames) if frames.is_empty() => {}
                 Ok(frames) => return Poll::Ready(Some(self.pass(frames))),
-                Err(Malformed) => return Poll::Ready(Some(Err(self.request_error.set(RequestBodyErrorKind::Text)))),
+                Err(status) => return Poll::Ready(Some(Err(self.request_error.set(*status)))),
             }
         }
     }
 
     /// Checks decoded frames, and keeps them for a retry.
     fn pass(&mut self, frames: Bytes) -> Result<Bytes, Cut> {
-        self.meter.pass(&frames).map_err(|Refused { why, .. }| {
-            self.request_error.set(match why {
-                Why::TooLarge => RequestBodyErrorKind::TooLarge,
-                Why::Flags => RequestBodyErrorKind::Flags,
-            })
-        })?;
+        self.meter.pass(&frames).map_err(|Refused { why, .. }| self.request_error.set(request_refused(why)))?;
         self.replay.keep(&frames);
         Ok(frames)
-    }
-}
-
-impl From<RequestBodyErrorKind> for Status {
-    fn from(kind: RequestBodyErrorKind) -> Self {
-        match kind {
-            RequestBodyErrorKind::Text => {
-                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is not base64")
-            }
-            RequestBodyErrorKind::Flags => {
-                let message = "a message has flags that gRPC does not define";
-                error::status(Code::InvalidArgument, "BODY_MALFORMED", message)
-            }
-            RequestBodyErrorKind::Cut => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body was cut off"),
-            RequestBodyErrorKind::TooLarge => {
-                let message = "a message is larger than the gateway allows (limits.message_bytes)";
-                error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
-            }
-        }
     }
 }
 
@@ -157,18 +112,15 @@ impl From<RequestBodyErrorKind> for Status {
 pub(crate) enum Cut {
     /// The caller's connection or stream ended.
     Caller(Lost),
-    /// The caller sent invalid data.
-    Invalid(RequestBodyErrorKind),
+    /// The caller sent invalid data, for this reason.
+    Invalid(String),
 }
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Caller(Lost(why)) => write!(f, "the caller's body was cut off: {why}"),
-            Self::Invalid(RequestBodyErrorKind::Text) => f.write_str("the caller's body is not base64"),
-            Self::Invalid(RequestBodyErrorKind::TooLarge) => f.write_str("the caller's message is too large"),
-            Self::Invalid(RequestBodyErrorKind::Flags) => f.write_str("the caller's message has unknown flags"),
-            Self::Invalid(RequestBodyErrorKind::Cut) => f.write_str("the caller's body was cut off"),
+            Self::Invalid(why) => write!(f, "the caller's body is invalid: {why}"),
         }
     }
 }

@@ -112,6 +112,11 @@ impl Table {
         Ok(Self { methods, pool })
     }
 
+    /// The descriptors.
+    pub fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+
     /// The policy of the method at `path`.
     pub fn get(&self, path: &str) -> Option<&Policy> {
         self.methods.get(path)
@@ -144,8 +149,8 @@ fn methods_of(pool: &DescriptorPool) -> impl Iterator<Item = MethodDescriptor> {
     pool.services().flat_map(|service| service.methods().collect::<Vec<_>>())
 }
 
-/// `/package.Service/Method`.
-fn path_of(method: &MethodDescriptor) -> String {
+/// The path of a method in gRPC: `/package.Service/Method`.
+pub fn path_of(method: &MethodDescriptor) -> String {
     format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
@@ -177,6 +182,12 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
 pub fn is_idempotent(method: &MethodDescriptor) -> bool {
     let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
     matches!(level, Some(IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent))
+}
+
+/// Whether the contract declares that the method changes nothing (`idempotency_level = NO_SIDE_EFFECTS`).
+pub fn has_no_side_effects(method: &MethodDescriptor) -> bool {
+    let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
+    level == Some(IdempotencyLevel::NoSideEffects)
 }
 
 fn span(duration: &prost_types::Duration) -> Duration {

@@ -5,7 +5,7 @@
 
 use http::{
     HeaderMap, HeaderName,
-    header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN},
 };
 use tonic::{Code, Status};
 
@@ -16,12 +16,16 @@ use crate::{
 
 /// The fields. `cookie` may be repeated (RFC 9113, section 8.2.3); two values of one session cookie are refused where the
 /// cookie is read. With two `traceparent` fields a new trace begins, as the W3C's recommendation requires.
-const SINGLE: [HeaderName; 8] = [
+const SINGLE: [HeaderName; 12] = [
     AUTHORIZATION,
     CONTENT_TYPE,
     ORIGIN,
     HeaderName::from_static("grpc-timeout"),
     HeaderName::from_static("grpc-encoding"),
+    CONTENT_ENCODING,
+    HeaderName::from_static("connect-protocol-version"),
+    HeaderName::from_static("connect-timeout-ms"),
+    HeaderName::from_static("connect-content-encoding"),
     HeaderName::from_static(SERVICE_TOKEN),
     HeaderName::from_static(CLIENT_ADDRESS),
     HeaderName::from_static(CLIENT_SCHEME),

@@ -6,11 +6,12 @@ pub(super) use check::MAX_DEPTH;
 
 use prost_reflect::MethodDescriptor;
 
+use super::{RequestError, RequestOptions};
 use super::{
     form::HttpForm,
     template::{Template, Variable},
 };
-use crate::{FieldPath, Limits, Plan, PrintOptions, TranscodeError};
+use crate::{FieldPath, Limits, Plan, PrintOptions, Registry, TranscodeError};
 
 /// An HTTP form of a method, compiled.
 #[derive(Debug)]
@@ -104,6 +105,38 @@ impl Binding {
     /// Whether the body of a response is a `google.api.HttpBody`.
     pub fn response_http_body(&self) -> Option<HttpBody> {
         self.response_http_body
+    }
+
+    /// The plan of the request.
+    pub fn input(&self) -> &Plan {
+        &self.input
+    }
+
+    /// The plan of the response.
+    pub fn output(&self) -> &Plan {
+        &self.output
+    }
+
+    /// The messages of the method's descriptors.
+    pub fn registry(&self) -> Registry {
+        self.input.registry()
+    }
+
+    /// Appends the fields of a body in JSON. An empty body sets no field.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the body is not the JSON form of the message, or if the method takes no body.
+    pub fn append_body(&self, body: &[u8], options: &RequestOptions, out: &mut Vec<u8>) -> Result<(), RequestError> {
+        if body.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        match &self.body {
+            Body::Absent => return Err(RequestError::NoBody),
+            Body::Whole => self.input.to_proto(body, &options.body, &options.limits, out),
+            Body::Field(field) => field.to_proto(body, &options.body, &options.limits, out),
+        }
+        .map_err(RequestError::Body)
     }
 
     /// Appends the JSON text of an encoded response: the whole message, or the field of `response_body`.

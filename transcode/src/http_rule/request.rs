@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::{
-    binding::{Binding, Body, PathVariable},
+    binding::{Binding, PathVariable},
     percent::{self, Mode},
     query::{self, QueryError, QueryOptions},
     router::Match,
@@ -114,26 +114,13 @@ impl<'a> Found<'a> {
         options: &RequestOptions,
         out: &mut Vec<u8>,
     ) -> Result<(), RequestError> {
-        self.append_body(body, options, out)?;
+        self.binding.append_body(body, options, out)?;
         query::append(self.binding, query, &options.query, out)?;
         for variable in &self.binding.variables {
             let value = self.value(variable)?;
             variable.field.append_text(&value, out).map_err(|e| fault(variable, e.message))?;
         }
         Ok(())
-    }
-
-    /// An empty body sets no field.
-    fn append_body(&self, body: &[u8], options: &RequestOptions, out: &mut Vec<u8>) -> Result<(), RequestError> {
-        if body.trim_ascii().is_empty() {
-            return Ok(());
-        }
-        match &self.binding.body {
-            Body::Absent => return Err(RequestError::NoBody),
-            Body::Whole => self.binding.input.to_proto(body, &options.body, &options.limits, out),
-            Body::Field(field) => field.to_proto(body, &options.body, &options.limits, out),
-        }
-        .map_err(RequestError::Body)
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) use lookup::Match;
 pub use lookup::{Allow, Lookup};
 
 /// An automaton over the segments of paths.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Router {
     states: Vec<State>,
     /// The verbs of all templates, sorted. The position in this list is the verb's id.

@@ -14,7 +14,7 @@ use super::{
 use crate::Registry;
 
 /// The bindings of methods, found by HTTP method and path.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RouteTable {
     bindings: Vec<Binding>,
     router: Router,

@@ -37,6 +37,7 @@ mod load_balancer;
 mod names;
 mod observed;
 mod pressure;
+mod protocols;
 mod rates;
 mod raw;
 #[path = "../../../services/kit/tests/support/redis.rs"]

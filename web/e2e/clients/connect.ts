@@ -1,7 +1,7 @@
-// Connect-ES with its gRPC-Web transport, without the SDK's interceptors.
+// Connect-ES with its transports, without the SDK's interceptors.
 
-import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { reasonOf, violationsOf } from "../../client/src/errors.js";
 import { AuthService } from "../../client/src/gen/trellis/auth/v1/auth_pb.js";
@@ -10,8 +10,13 @@ import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js"
 import { chatMessageOf, chatMessagesOf, eventOf } from "./messages.js";
 import type { Client } from "./scenario.js";
 
-export function connect(baseUrl: string): Client {
-  const transport = createGrpcWebTransport({ baseUrl });
+export const grpcWeb = (baseUrl: string): Client => connect(createGrpcWebTransport({ baseUrl }));
+
+/** Calls methods without side effects with GET. */
+export const connectProto = (baseUrl: string): Client =>
+  connect(createConnectTransport({ baseUrl, useBinaryFormat: true, useHttpGet: true }));
+
+function connect(transport: Transport): Client {
   const auth = createClient(AuthService, transport);
   const users = createClient(UsersService, transport);
   const messaging = createClient(MessagingService, transport);

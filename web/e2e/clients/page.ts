@@ -1,7 +1,7 @@
 // The page of the tests. Runs the scenario with a given client.
 
 import { createTrellis } from "../../client/src/trellis";
-import { connect } from "./connect";
+import { connectProto, grpcWeb } from "./connect";
 import { grpcWeb } from "./grpc-web";
 import { protobufTs } from "./protobuf-ts";
 import { type Client, callFromForbiddenOrigin, scenario } from "./scenario";
@@ -10,7 +10,8 @@ import type { ClientName } from "./window";
 const clients: Record<ClientName, (gateway: string) => Client> = {
   "grpc-web, text": (gateway) => grpcWeb(gateway, "text"),
   "grpc-web, binary": (gateway) => grpcWeb(gateway, "binary"),
-  "Connect-ES": connect,
+  "Connect-ES, gRPC-Web": grpcWeb,
+  "Connect-ES, Connect": connectProto,
   "protobuf-ts, text": (gateway) => protobufTs(gateway, "text"),
   "protobuf-ts, binary": (gateway) => protobufTs(gateway, "binary"),
 };

@@ -5,7 +5,8 @@ import type { Refusal, Script } from "./scenario.js";
 export const CLIENTS = [
   "grpc-web, text",
   "grpc-web, binary",
-  "Connect-ES",
+  "Connect-ES, gRPC-Web",
+  "Connect-ES, Connect",
   "protobuf-ts, text",
   "protobuf-ts, binary",
 ] as const;

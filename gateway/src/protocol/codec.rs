@@ -1,0 +1,62 @@
+//! The messages of a declared method, for protocols that convert them to JSON.
+
+use kit::error::{invalid_field, status};
+use prost_reflect::MethodDescriptor;
+use tonic::{Code, Status};
+use transcode::{ErrorKind, Limits, ParseOptions, Plan, PrintOptions, Registry, TranscodeError};
+
+use crate::config::Json;
+
+/// The messages of a method.
+#[derive(Debug)]
+pub(crate) struct MethodCodec {
+    descriptor: MethodDescriptor,
+    request: Plan,
+    response: Plan,
+    parse: ParseOptions,
+    print: PrintOptions,
+    limits: Limits,
+}
+
+impl MethodCodec {
+    /// `registry` holds the messages of the descriptor's pool.
+    pub(crate) fn new(descriptor: MethodDescriptor, registry: &Registry, config: &Json) -> Option<Self> {
+        let (parse, print, limits) = config.conversion();
+        Some(Self {
+            request: registry.message(descriptor.input().full_name())?,
+            response: registry.message(descriptor.output().full_name())?,
+            descriptor,
+            parse,
+            print,
+            limits,
+        })
+    }
+
+    pub(crate) fn descriptor(&self) -> &MethodDescriptor {
+        &self.descriptor
+    }
+
+    /// Appends the protobuf bytes of a request in JSON. The body may have `limit` bytes, as text and as protobuf.
+    pub(super) fn parse(&self, json: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Box<Status>> {
+        let limits = Limits { input: limit, output: limit, ..self.limits };
+        self.request.to_proto(json, &self.parse, &limits, out).map_err(|error| Box::new(refused(&error)))
+    }
+
+    /// Appends the JSON of a response's message.
+    pub(super) fn print(&self, proto: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Status>> {
+        self.response.to_json(proto, &self.print, &self.limits, out).map_err(|error| Box::new(unprintable(&error)))
+    }
+}
+
+/// The request is not JSON, or not of the method's message.
+fn refused(error: &TranscodeError) -> Status {
+    let message = format!("{} (byte {})", error.message, error.offset);
+    invalid_field(&error.path, "JSON_INVALID", &message)
+}
+
+/// The response has no JSON form within the limits.
+pub(super) fn unprintable(error: &TranscodeError) -> Status {
+    let code = if error.kind == ErrorKind::Limit { Code::ResourceExhausted } else { Code::Internal };
+    let message = format!("the response cannot be written as JSON: {error}");
+    status(code, "JSON_UNAVAILABLE", message)
+}

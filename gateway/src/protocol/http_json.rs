@@ -1,0 +1,337 @@
+//! JSON over HTTP: calls in the HTTP form that the contract states (`google.api.http`). A response begins with its
+//! status. A stream of responses is newline-delimited JSON, or server-sent events if the client asks for them.
+
+mod errors;
+mod fields;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH},
+    uri::PathAndQuery,
+};
+use kit::{
+    error::{invalid_field, status},
+    policy::path_of,
+};
+use prost_reflect::MethodDescriptor;
+use tonic::{Code, Status};
+use transcode::{
+    Limits, PrintOptions, Registry,
+    http_rule::{Allow, Binding, Found, Lookup, QueryOptions, RequestError, RequestOptions, RouteTable},
+};
+
+use crate::config::Json;
+
+use super::{
+    Protocol, RequestDecoder, ResponseEncoder,
+    caching::StoredTags,
+    codec::{MethodCodec, unprintable},
+    compression::ContentEncoding,
+    content_type, grpc,
+    unary::{MessageDecoder, MessageEncoder, MessageForm},
+};
+use fields::{HeaderFields, IDEMPOTENCY_KEY};
+pub(super) use stream::{StreamEncoder, StreamForm};
+
+/// The HTTP forms of all methods.
+#[derive(Debug)]
+pub(crate) struct HttpForms {
+    table: RouteTable,
+    /// The path of each binding's method in gRPC, and the fields that headers state.
+    methods: Vec<(PathAndQuery, HeaderFields)>,
+    /// The messages of the details of errors outside of calls.
+    registry: Registry,
+    request: RequestOptions,
+    print: PrintOptions,
+    limits: Limits,
+}
+
+/// A call in its HTTP form.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpJson {
+    forms: Arc<HttpForms>,
+    /// The position of the binding.
+    binding: usize,
+    /// The fields of the path and the query, as protobuf.
+    fields: Vec<u8>,
+    compression: ContentEncoding,
+    /// For a stream of responses.
+    stream: StreamForm,
+    /// For GET: the responses that the client has stored.
+    stored: Option<StoredTags>,
+    /// The call fails if the resource has changed.
+    is_conditional: bool,
+    /// Errors are problem documents (RFC 9457).
+    is_problem: bool,
+    /// Why the request is refused.
+    problem: Option<Problem>,
+}
+
+/// Why a request is refused, and the status of HTTP if it is not that of the code.
+#[derive(Debug, Clone)]
+struct Problem(Box<Status>, Option<StatusCode>);
+
+impl From<Status> for Problem {
+    fn from(status: Status) -> Self {
+        Self(Box::new(status), None)
+    }
+}
+
+/// What a request is to the HTTP forms.
+pub(crate) enum HttpRequest {
+    Call(Box<HttpJson>),
+    /// The path has a form, but the request is no call.
+    Refused(Response<Bytes>),
+    /// No method has this path.
+    Nothing,
+}
+
+impl HttpForms {
+    pub(crate) fn new(table: RouteTable, registry: Registry, config: &Json) -> Arc<Self> {
+        let (parse, print, limits) = config.conversion();
+        let query = QueryOptions { ignore_unknown: config.ignore_unknown_fields, ..QueryOptions::default() };
+        let request = RequestOptions { query, body: parse, limits };
+        let methods = table.bindings().iter().map(|of| (path(of.method()), HeaderFields::of(of))).collect();
+        Arc::new(Self { table, methods, registry, request, print, limits })
+    }
+
+    /// Finds the form of a request.
+    pub(crate) fn find<B>(self: &Arc<Self>, request: &Request<B>) -> HttpRequest {
+        // The response to HEAD is that to GET without its body.
+        let method = if *request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        match self.table.find(method.as_str(), request.uri().path()) {
+            Lookup::Found(found) => HttpRequest::Call(Box::new(HttpJson::new(self, &found, request))),
+            Lookup::MethodNotAllowed(allow) => {
+                let message = format!("this path does not take {method}; it takes {allow}");
+                let status = status(Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
+                self.refuse(request, &status, StatusCode::METHOD_NOT_ALLOWED, Some(&allow))
+            }
+            Lookup::Options(allow) => {
+                let mut response = Response::new(Bytes::new());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                put(&allow, response.headers_mut());
+                HttpRequest::Refused(response)
+            }
+            Lookup::TooLong => {
+                let status =
+                    status(Code::InvalidArgument, "PATH_TOO_LONG", "the path is longer than that of any method");
+                self.refuse(request, &status, StatusCode::URI_TOO_LONG, None)
+            }
+            Lookup::NotFound => HttpRequest::Nothing,
+        }
+    }
+
+    fn refuse<B>(&self, request: &Request<B>, status: &Status, code: StatusCode, allow: Option<&Allow>) -> HttpRequest {
+        let is_problem = accepts(request.headers(), errors::PROBLEM);
+        let mut response = errors::response(status, HeaderMap::new(), is_problem, &self.registry, &self.limits);
+        *response.status_mut() = code;
+        if let Some(allow) = allow {
+            put(allow, response.headers_mut());
+        }
+        HttpRequest::Refused(response)
+    }
+}
+
+fn path(method: &MethodDescriptor) -> PathAndQuery {
+    // Names in descriptors are identifiers, so they fit into a path.
+    PathAndQuery::try_from(path_of(method)).unwrap_or(PathAndQuery::from_static("/"))
+}
+
+fn put(allow: &Allow, headers: &mut HeaderMap) {
+    // The names are those of HTTP methods, so they fit into a header.
+    if let Ok(allow) = HeaderValue::try_from(allow.to_string()) {
+        headers.insert(ALLOW, allow);
+    }
+}
+
+impl HttpJson {
+    fn new<B>(forms: &Arc<HttpForms>, found: &Found<'_>, request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let mut call = Self {
+            forms: Arc::clone(forms),
+            binding: found.index,
+            fields: Vec::new(),
+            compression: ContentEncoding::Identity,
+            stream: StreamForm::of(headers),
+            stored: matches!(*request.method(), Method::GET | Method::HEAD).then(|| StoredTags::of(headers)),
+            is_conditional: forms.methods[found.index].1.is_conditional(headers),
+            is_problem: accepts(headers, errors::PROBLEM),
+            problem: None,
+        };
+        call.problem = call.read(found, request).err();
+        call
+    }
+
+    /// Reads all but the body.
+    fn read<B>(&mut self, found: &Found<'_>, request: &Request<B>) -> Result<(), Problem> {
+        let options = &self.forms.request;
+        found.append_request(request.uri().query(), &[], options, &mut self.fields).map_err(|error| refused(&error))?;
+        self.forms.methods[self.binding].1.append(request.headers(), &mut self.fields)?;
+        self.compression = ContentEncoding::parse(request.headers().get(CONTENT_ENCODING))?;
+        let media_type = content_type::media_type(request.headers());
+        if found.binding.takes_body() && !media_type.is_empty() && !is_json(media_type) {
+            let message = "the body must be JSON: send content-type application/json";
+            let status = status(Code::InvalidArgument, "CONTENT_TYPE_UNSUPPORTED", message);
+            return Err(Problem(Box::new(status), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)));
+        }
+        Ok(())
+    }
+
+    fn binding(&self) -> &Binding {
+        &self.forms.table.bindings()[self.binding]
+    }
+
+    /// The path of the method in gRPC.
+    pub(super) fn path(&self) -> &PathAndQuery {
+        &self.forms.methods[self.binding].0
+    }
+
+    /// Whether the response to the call is a stream, whose status comes last.
+    pub(super) fn is_stream(&self) -> bool {
+        self.binding().method().is_server_streaming()
+    }
+
+    /// Appends the protobuf request whose body this is. The path decides when several parts state the same field.
+    pub(super) fn append_request(&self, body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Box<Status>> {
+        let mut options = self.forms.request;
+        (options.limits.input, options.limits.output) = (limit, limit);
+        self.binding().append_body(body, &options, out).map_err(|error| Box::new(refused(&error)))?;
+        out.extend_from_slice(&self.fields);
+        Ok(())
+    }
+
+    /// Appends the JSON of a response's message.
+    pub(super) fn append_response(&self, proto: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Status>> {
+        let HttpForms { print, limits, .. } = &*self.forms;
+        self.binding().append_response(proto, print, limits, out).map_err(|error| Box::new(unprintable(&error)))
+    }
+
+    fn error(&self, status: &Status, headers: HeaderMap) -> Response<Bytes> {
+        let HttpForms { limits, .. } = &*self.forms;
+        let mut response = errors::response(status, headers, self.is_problem, &self.binding().registry(), limits);
+        if self.is_conditional && status.code() == Code::Aborted {
+            // RFC 9110, section 15.5.13.
+            *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+        }
+        response
+    }
+
+    /// The `ETag` of a response's message.
+    pub(super) fn tag(&self, proto: &[u8]) -> Option<HeaderValue> {
+        self.forms.methods[self.binding].1.tag(proto)
+    }
+
+    /// Appends the status at the end of a stream.
+    fn append_status(&self, status: &Status, out: &mut Vec<u8>) {
+        errors::append(status, &self.binding().registry(), &self.forms.limits, out);
+    }
+
+    /// The response to a call that its upstream has ended. `head` and `trailers` are the upstream's metadata.
+    pub(super) fn complete(&self, head: HeaderMap, message: Bytes, status: &Status) -> Response<Bytes> {
+        if status.code() != Code::Ok {
+            return self.error(status, head);
+        }
+        let mut response = Response::new(message);
+        *response.headers_mut() = head;
+        match &self.stored {
+            Some(stored) => stored.respond(response),
+            None => response,
+        }
+    }
+}
+
+impl Protocol for HttpJson {
+    /// The path states the protocol: see [`HttpForms::find`].
+    fn detect<B>(_: &Request<B>, _: &str) -> Option<Self> {
+        None
+    }
+
+    fn check(&self, _: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
+        if let Some(Problem(status, _)) = &self.problem {
+            return Err(Status::clone(status));
+        }
+        match codec {
+            Some(codec) if !codec.descriptor().is_client_streaming() => Ok(()),
+            Some(_) => {
+                let message = "the method reads a stream, which has no HTTP form; call it with gRPC or Connect";
+                Err(status(Code::Unimplemented, "METHOD_IS_STREAM", message))
+            }
+            None => {
+                Err(status(Code::Unimplemented, "JSON_UNAVAILABLE", "the gateway has no descriptors of this method"))
+            }
+        }
+    }
+
+    fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+        grpc::timeout(headers)
+    }
+
+    fn upstream_type(&self) -> HeaderValue {
+        HeaderValue::from_static("application/grpc+proto")
+    }
+
+    fn response_type(&self) -> HeaderValue {
+        HeaderValue::from_static(if self.is_stream() { self.stream.media_type() } else { "application/json" })
+    }
+
+    /// The upstream does not compress messages that become JSON.
+    fn translate_request(&self, headers: &mut HeaderMap) {
+        let own = [ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_KEY];
+        for name in own.into_iter().chain([GRPC_ENCODING, GRPC_ACCEPT_ENCODING]) {
+            headers.remove(name);
+        }
+    }
+
+    fn translate_response(&self, headers: &mut HeaderMap) {
+        for name in [GRPC_ENCODING, GRPC_ACCEPT_ENCODING] {
+            headers.remove(name);
+        }
+    }
+
+    fn decoder(&self, _: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
+        RequestDecoder::Message(MessageDecoder::new(self.compression, MessageForm::Http(Box::new(self.clone())), limit))
+    }
+
+    fn encoder(&self, _: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
+        if self.is_stream() {
+            return ResponseEncoder::HttpStream(StreamEncoder::new(self.clone(), self.stream));
+        }
+        ResponseEncoder::Message(MessageEncoder::new(MessageForm::Http(Box::new(self.clone()))))
+    }
+
+    fn refuse(&self, status: &Status) -> Response<Bytes> {
+        let mut response = self.error(status, status.metadata().clone().into_headers());
+        if let Some(Problem(_, Some(code))) = self.problem {
+            *response.status_mut() = code;
+        }
+        response
+    }
+}
+
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+fn is_json(media_type: &str) -> bool {
+    media_type.eq_ignore_ascii_case("application/json")
+}
+
+/// Whether `accept` names a media type.
+fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut types = lines.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
+    types.any(|range| range.trim().eq_ignore_ascii_case(media_type))
+}
+
+/// A part of the request does not fit the HTTP form.
+fn refused(error: &RequestError) -> Status {
+    match error.field() {
+        Some(field) => invalid_field(field, "REQUEST_INVALID", &error.to_string()),
+        None => status(Code::InvalidArgument, "REQUEST_INVALID", error.to_string()),
+    }
+}

@@ -1,0 +1,119 @@
+//! JSON over HTTP with the project's own contracts.
+
+use prost_reflect::DescriptorPool;
+use proto::users::v1::{GetUserRequest, ListUsersRequest, UpdateUserRequest};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::protocol::ClientProtocol;
+
+const LIMIT: usize = 1_000;
+
+fn forms() -> Arc<HttpForms> {
+    let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
+    let registry = Registry::new(&pool);
+    let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    let table = RouteTable::build(methods.map(|method| (&registry, method))).unwrap();
+    HttpForms::new(table, registry, &Json::default())
+}
+
+fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
+    let builder = Request::builder().method(method).uri(uri);
+    headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap()
+}
+
+fn call(method: &str, uri: &str, headers: &[(&str, &str)]) -> HttpJson {
+    match forms().find(&request(method, uri, headers)) {
+        HttpRequest::Call(call) => *call,
+        HttpRequest::Refused(response) => panic!("{response:?}"),
+        HttpRequest::Nothing => panic!("no method has the path {uri}"),
+    }
+}
+
+/// The message that the upstream receives.
+fn message<M: prost::Message + Default>(call: &HttpJson, body: &'static [u8]) -> M {
+    let mut decoder = ClientProtocol::Http(Box::new(call.clone())).decoder(None, LIMIT);
+    decoder.decode(Bytes::from_static(body)).unwrap();
+    let frame = decoder.finish().unwrap();
+    M::decode(&frame[5..]).unwrap()
+}
+
+#[test]
+fn path_query_and_body_state_the_request() {
+    let get = call("GET", "/v1/users/u1", &[]);
+    assert_eq!(get.path(), "/trellis.users.v1.UsersService/GetUser");
+    assert_eq!(message::<GetUserRequest>(&get, b"").user_id, "u1");
+    let list = call("GET", "/v1/users?query=a%20b&pageSize=3", &[]);
+    let list: ListUsersRequest = message(&list, b"");
+    assert_eq!((list.query.as_str(), list.page_size), ("a b", 3));
+    let update = call("PATCH", "/v1/users/u1?update_mask=displayName,handle", &[("content-type", "application/json")]);
+    let update: UpdateUserRequest = message(&update, b"{\"displayName\": \"Ada\", \"userId\": \"u2\"}");
+    let user = update.user.unwrap();
+    assert_eq!((user.display_name.as_str(), user.user_id.as_str()), ("Ada", "u1"), "the path decides");
+    assert_eq!(update.update_mask.unwrap().paths, ["display_name", "handle"]);
+}
+
+#[test]
+fn header_states_the_etag_of_a_request() {
+    let update = |tag| call("PATCH", "/v1/users/u1", &[("if-match", tag)]);
+    let etag = |call: &HttpJson| message::<UpdateUserRequest>(call, b"{}").user.unwrap().etag;
+    assert_eq!(etag(&update("\"r7\"")), "r7");
+    assert_eq!(etag(&update("*")), "");
+    assert!(update("\"r7\", \"r8\"").problem.is_some());
+    let changed = update("\"r7\"").refuse(&Status::aborted("changed"));
+    assert_eq!(changed.status(), StatusCode::PRECONDITION_FAILED);
+    assert_eq!(call("PATCH", "/v1/users/u1", &[]).refuse(&Status::aborted("changed")).status(), StatusCode::CONFLICT);
+}
+
+#[test]
+fn paths_without_a_call_are_refused_with_a_reason() {
+    let forms = forms();
+    let HttpRequest::Refused(response) = forms.find(&request("DELETE", "/v1/users/u1", &[])) else { panic!("a call") };
+    assert_eq!(
+        (response.status(), response.headers()[ALLOW].to_str().unwrap()),
+        (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD, OPTIONS, PATCH")
+    );
+    assert!(matches!(forms.find(&request("GET", "/v1/nothing", &[])), HttpRequest::Nothing));
+    let long = format!("/v1/users/{}", "x".repeat(60_000));
+    let HttpRequest::Refused(response) = forms.find(&request("GET", &long, &[])) else { panic!("a call") };
+    assert_eq!(response.status(), StatusCode::URI_TOO_LONG);
+}
+
+#[test]
+fn error_is_a_status_or_a_problem_document() {
+    let status = kit::error::invalid_field("user_id", "ID_INVALID", "must be a UUID");
+    let body = |accept| {
+        let response = call("GET", "/v1/users/u1", &[("accept", accept)]).refuse(&status);
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        serde_json::from_slice::<Value>(response.body()).unwrap()
+    };
+    let plain = body("application/json");
+    assert_eq!((&plain["code"], &plain["message"]), (&json!(3), &json!("user_id: must be a UUID")));
+    assert!(plain["details"].to_string().contains("google.rpc.BadRequest"), "{plain}");
+    let problem = body("text/html, application/problem+json;q=0.9");
+    assert_eq!((&problem["status"], &problem["code"]), (&json!(400), &json!("INVALID_ARGUMENT")));
+}
+
+/// The frames of a stream, in each form, however they are cut.
+#[test]
+fn messages_of_a_stream_are_lines_or_events() {
+    let body = [&b"\0\0\0\0\0"[..], &b"\0\0\0\0\0"[..]].concat();
+    let encoded = |accept, size| {
+        let stream = call("POST", "/v1/conversations:subscribe", &[("accept", accept)]);
+        let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
+        let pieces = body.chunks(size).map(Bytes::copy_from_slice);
+        let mut out: Vec<u8> = pieces.flat_map(|piece| encoder.encode(piece).unwrap()).collect();
+        let failed = HeaderMap::from_iter([
+            (HeaderName::from_static("grpc-status"), HeaderValue::from_static("14")),
+            (HeaderName::from_static("grpc-message"), HeaderValue::from_static("gone")),
+        ]);
+        out.extend_from_slice(&encoder.end(failed).into_data().unwrap());
+        String::from_utf8(out).unwrap()
+    };
+    for size in 1..body.len() {
+        let lines = "{\"result\":{}}\n{\"result\":{}}\n{\"error\":{\"code\":14,\"message\":\"gone\"}}\n";
+        assert_eq!(encoded("*/*", size), lines);
+        let events = "data: {}\n\ndata: {}\n\nevent: end\ndata: {\"code\":14,\"message\":\"gone\"}\n\n";
+        assert_eq!(encoded("text/event-stream", size), events);
+    }
+}

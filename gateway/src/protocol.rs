@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, uri::
 use http_body::Frame;
 use tonic::Status;
 
-pub(crate) use codec::MethodCodec;
+pub(crate) use codec::{MethodCodec, registry};
 use connect::{Connect, ConnectStream};
 use grpc::Grpc;
 pub(crate) use http_json::{HttpForms, HttpRequest};

@@ -15,7 +15,9 @@ use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes as Here;
 use transcode::Registry;
 
-use crate::{config::Config, external::Contract, routes::Route, server::Stalls, tls::Certificate, upstream::Upstreams};
+use crate::{
+    config::Config, external::Contract, protocol, routes::Route, server::Stalls, tls::Certificate, upstream::Upstreams,
+};
 use last_good::{Before, LastGood};
 use snapshot::Fixed;
 pub(crate) use snapshot::Snapshot;
@@ -49,7 +51,7 @@ impl State {
         let health = server::health(&served, readiness);
         let upstreams = Upstreams::new(config.upstream_connections, context);
         let (known, _) = LastGood::read(config, None)?;
-        let registry = Registry::new(context.policies.pool());
+        let registry = protocol::registry(context.policies.pool());
         let fixed = Fixed { context, mesh: &mesh, registry: &registry, health: &health, upstreams: &upstreams };
         let current = Snapshot::new(config, &fixed, &known)?;
         if let Some(error) = current.undeclared.first() {

@@ -11,7 +11,7 @@ use prost_types::FileDescriptorSet;
 use transcode::Registry;
 
 use super::{DescriptorSource, ExternalUpstream};
-use crate::{config::is_under, rate_limit::DeclaredMethods};
+use crate::{config::is_under, protocol, rate_limit::DeclaredMethods};
 
 /// The contracts of upstreams, by prefix.
 pub(crate) type Contracts = HashMap<Arc<str>, Arc<Contract>>;
@@ -72,7 +72,7 @@ impl Contract {
         if methods.is_empty() {
             return Err(format!("no service of {} is declared", prefix));
         }
-        let registry = Registry::new(methods[0].descriptor.parent_pool());
+        let registry = protocol::registry(policies.pool());
         Ok(Self { encoded: encoded.to_vec(), source: source.clone(), methods, registry })
     }
 

@@ -1,11 +1,21 @@
 //! The messages of a declared method, for protocols that convert them to JSON.
 
 use kit::error::{invalid_field, status};
-use prost_reflect::MethodDescriptor;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::{Code, Status};
 use transcode::{ErrorKind, Limits, ParseOptions, Plan, PrintOptions, Registry, TranscodeError};
 
 use crate::config::Json;
+
+/// The messages of a pool, and those of gRPC's error details.
+pub(crate) fn registry(pool: &DescriptorPool) -> Registry {
+    let mut pool = pool.clone();
+    // A pool with other messages of these names keeps its own.
+    if let Err(error) = pool.decode_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET) {
+        tracing::debug!(%error, "details of errors are not decoded");
+    }
+    Registry::new(&pool)
+}
 
 /// The messages of a method.
 #[derive(Debug)]

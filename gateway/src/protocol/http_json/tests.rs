@@ -11,7 +11,7 @@ const LIMIT: usize = 1_000;
 
 fn forms() -> Arc<HttpForms> {
     let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
-    let registry = Registry::new(&pool);
+    let registry = crate::protocol::registry(&pool);
     let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let table = RouteTable::build(methods.map(|method| (&registry, method))).unwrap();
     HttpForms::new(table, registry, &Json::default())
@@ -89,7 +89,9 @@ fn error_is_a_status_or_a_problem_document() {
     };
     let plain = body("application/json");
     assert_eq!((&plain["code"], &plain["message"]), (&json!(3), &json!("user_id: must be a UUID")));
-    assert!(plain["details"].to_string().contains("google.rpc.BadRequest"), "{plain}");
+    let violation = json!({ "field": "user_id", "description": "must be a UUID" });
+    let details = plain["details"].as_array().unwrap();
+    assert!(details.iter().any(|detail| detail["fieldViolations"] == json!([violation])), "{plain}");
     let problem = body("text/html, application/problem+json;q=0.9");
     assert_eq!((&problem["status"], &problem["code"]), (&json!(400), &json!("INVALID_ARGUMENT")));
 }

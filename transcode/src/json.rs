@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
 
     /// A short integer, in quotes or not: its sign and magnitude. `None` for everything else; the reader then stands where
     /// it was.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn short_integer(&mut self) -> Option<(bool, u64)> {
         let rest = &self.text.as_bytes()[self.at..];
         let quote = usize::from(rest.first() == Some(&b'"'));

@@ -104,7 +104,8 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// Fails if the bytes do not encode a field, or if groups are nested too deeply.
-    #[inline]
+    // Inlined, the field stays in registers.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Fallible<Option<RawField>> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -137,7 +138,7 @@ impl<'a> Fields<'a> {
         self.end - self.rest.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn tag(&mut self) -> Fallible<(u32, WireType)> {
         let start = self.at();
         let tag = self.varint()?;
@@ -156,7 +157,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Fallible<u64> {
         match varint(self.rest) {
             Some((value, length)) => {

@@ -55,7 +55,7 @@ pub(crate) fn is_number(text: &str) -> bool {
 }
 
 /// The value of the integer at the start, and its digits, if it has at most 18 digits and no leading zero.
-#[inline]
+#[inline(always)]
 pub(super) fn short_integer(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0;
     let mut digits = 0;

@@ -30,7 +30,7 @@ pub(super) enum Scalar {
 }
 
 impl Scalar {
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(self, out: &mut Vec<u8>) {
         match self {
             Self::Varint(value) => put_varint(out, value),
@@ -91,7 +91,7 @@ impl Parser<'_, '_> {
         Ok(true)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_scalar(&mut self, scalar: Scalar, tag: Option<&Tag>, keeps_zero: bool) {
         if keeps_zero || !scalar.is_zero() {
             if let Some(tag) = tag {
@@ -232,7 +232,7 @@ fn out_of_range(kind: Kind, position: usize) -> Box<Fault> {
 }
 
 /// An integer of a kind from its sign and magnitude.
-#[inline]
+#[inline(always)]
 fn sized(kind: Kind, is_negative: bool, size: u64, position: usize) -> Fallible<Scalar> {
     let out_of_range = || out_of_range(kind, position);
     let signed = || signed(is_negative, size).ok_or_else(out_of_range);

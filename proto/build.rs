@@ -25,25 +25,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let contracts = packages::contracts()?;
-    let commented = compile(&contracts, true)?;
-    let lean = compile(&contracts, false)?;
-    let pool = DescriptorPool::decode(lean.as_slice())?;
+    let encoded = compile(&contracts)?;
+    let pool = DescriptorPool::decode(encoded.as_slice())?;
 
     contract::verify(&pool)?;
     fs::write(out.join("packages.rs"), packages::generate(&pool)?)?;
     fs::write(out.join("checks.rs"), checks::generate(&pool)?)?;
     let redacted = redact::messages(&pool);
     fs::write(out.join("redact.rs"), redact::generate(&redacted)?)?;
-    fs::write(out.join("descriptors.bin"), lean)?;
+    fs::write(out.join("descriptors.bin"), &encoded)?;
     let undebugged: Vec<_> = redacted.iter().map(|message| format!(".{}", message.full_name())).collect();
-    generate_code(&commented, &undebugged)
+    generate_code(&encoded, &undebugged)
 }
 
-/// Encodes the descriptor set: `file_descriptor_set()` would drop custom options. The generated code needs the
-/// comments; the set in the binary has none.
-fn compile(contracts: &[String], comments: bool) -> Result<Vec<u8>, Box<dyn Error>> {
+/// Encodes the descriptor set with its comments, which the generated code, reflection and OpenAPI show.
+/// `file_descriptor_set()` would drop custom options.
+fn compile(contracts: &[String]) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([".", "third_party"])?;
-    compiler.include_imports(true).include_source_info(comments).open_files(contracts)?;
+    compiler.include_imports(true).include_source_info(true).open_files(contracts)?;
     Ok(compiler.encode_file_descriptor_set())
 }
 

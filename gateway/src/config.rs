@@ -91,6 +91,10 @@ pub struct Json {
     pub depth: usize,
     /// The maximum number of list elements, map entries and object members in one message.
     pub elements: usize,
+    /// After how much silence a stream of server-sent events gets a comment, so that proxies do not take it for idle.
+    pub heartbeat: Span,
+    /// Serve the OpenAPI documents: at `/openapi.json`, and at `/openapi/PREFIX.json` for each external upstream.
+    pub openapi: bool,
 }
 
 impl Default for Json {
@@ -101,6 +105,8 @@ impl Default for Json {
             response_bytes: 32 * 1024 * 1024,
             depth: 100,
             elements: 1_048_576,
+            heartbeat: Span(Duration::from_secs(15)),
+            openapi: true,
         }
     }
 }

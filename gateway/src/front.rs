@@ -104,6 +104,11 @@ impl Gateway {
         match path {
             "/livez" => console::plain(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
+            _ if path.starts_with("/openapi")
+                && let Some(response) = snapshot.openapi.respond(path) =>
+            {
+                response
+            }
             "/.well-known/jwks.json" => key_set(&self.rpc.service.keys.jwks()),
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.rpc.service.identity.jwk()]),
             _ if !matches!(snapshot.routes.find(path), Found::Undeclared | Found::Nothing) => {

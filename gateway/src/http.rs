@@ -4,3 +4,4 @@ pub(crate) mod client_address;
 pub(crate) mod console;
 pub(crate) mod cors;
 pub(crate) mod headers;
+pub(crate) mod openapi;

@@ -300,6 +300,14 @@ impl ResponseEncoder {
         }
     }
 
+    /// A sign of life between two messages; `None`: the protocol has none.
+    pub(crate) fn heartbeat(&self) -> Option<Bytes> {
+        match self {
+            Self::HttpStream(encoder) => encoder.heartbeat(),
+            _ => None,
+        }
+    }
+
     /// The `ETag` that the message of a unary response states.
     pub(crate) fn tag(&self) -> Option<&HeaderValue> {
         match self {

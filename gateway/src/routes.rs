@@ -190,6 +190,11 @@ impl Routes {
         self.methods.insert(PROBE.to_owned(), probe);
     }
 
+    /// Whether the path is that of a declared method that clients may call.
+    pub(crate) fn declares(&self, path: &str) -> bool {
+        self.methods.contains_key(path)
+    }
+
     /// Whether a method that the upstream under `prefix` has declared is open.
     pub(crate) fn opens(&self, path: &str, prefix: &str) -> bool {
         self.methods.contains_key(path) && self.owner(path) == Some(prefix)

@@ -262,6 +262,7 @@ impl RpcCall<'_> {
         let terms = ResponseTerms {
             encoder,
             deadline,
+            heartbeat: self.snapshot.config.json.heartbeat.0,
             limit: self.message_bytes(),
             header_bytes: self.header_bytes(),
             is_external,

@@ -15,7 +15,7 @@ mod schemas;
 mod tests;
 mod well_known;
 
-use prost_reflect::{DescriptorPool, ServiceDescriptor};
+use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -54,18 +54,22 @@ impl Default for Options {
     }
 }
 
-/// Describes the HTTP forms of `services`, given by full name. A service that `pool` does not have is left out, and so is
-/// a method without an HTTP form.
+/// Describes the HTTP forms of `methods`, which belong to one pool. A method without an HTTP form is left out.
 ///
 /// # Errors
 ///
 /// Fails as [`RouteTable::build`] does.
-pub fn document(pool: &DescriptorPool, services: &[&str], options: &Options) -> Result<Value, RuleErrors> {
-    let services: Vec<_> = services.iter().filter_map(|name| pool.get_service_by_name(name)).collect();
-    let registry = Registry::new(pool);
-    let methods = services.iter().flat_map(ServiceDescriptor::methods);
-    let table = RouteTable::build(methods.map(|method| (&registry, method)))?;
-    let comments = Comments::of(pool);
+pub fn document(methods: &[MethodDescriptor], options: &Options) -> Result<Value, RuleErrors> {
+    let pool = methods.first().map_or_else(DescriptorPool::new, |method| method.parent_pool().clone());
+    let mut services: Vec<ServiceDescriptor> = Vec::new();
+    for method in methods {
+        if !services.contains(method.parent_service()) {
+            services.push(method.parent_service().clone());
+        }
+    }
+    let registry = Registry::new(&pool);
+    let table = RouteTable::build(methods.iter().map(|method| (&registry, method.clone())))?;
+    let comments = Comments::of(&pool);
     let mut schemas = Schemas::new(&comments);
     let mut paths = Paths::default();
     let mut operations = Operations::new(&comments, options);

@@ -4,13 +4,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use kit::{error, grpc::code_of, limiter::Hold, record::Call, shutdown::DrainGuard};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Status};
 
 use crate::{
@@ -50,6 +51,8 @@ pub(crate) struct ResponseTerms {
     /// The client's protocol.
     pub(crate) encoder: ResponseEncoder,
     pub(crate) deadline: Option<Instant>,
+    /// How long the response may be silent, for protocols that can send a sign of life.
+    pub(crate) heartbeat: Duration,
     /// The largest message, in bytes.
     pub(crate) limit: usize,
     /// The largest trailers, in bytes.
@@ -81,6 +84,8 @@ pub(crate) struct ResponseBody {
     frames: u32,
     /// Created when the response waits for the first time: most responses do not.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Ends when the response has been silent for too long.
+    silence: Option<Pin<Box<Sleep>>>,
     meter: FrameMeter,
     drain: Option<DrainWait>,
     ended: bool,
@@ -117,6 +122,7 @@ impl ResponseBody {
             end_with: None,
             frames: 0,
             timer: None,
+            silence: None,
             meter,
             drain,
             ended: false,
@@ -201,7 +207,7 @@ impl ResponseBody {
         let frame = match polled {
             Poll::Pending if self.is_late(cx) => self.end(&error::deadline_exceeded()),
             Poll::Pending if self.is_draining(cx) => self.end(&error::stopping()),
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => return self.poll_heartbeat(cx).map(|frame| Some(Ok(frame))),
             Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&error::deadline_exceeded()),
             Poll::Ready(Some(Ok(frame))) => return Poll::Ready(self.translate(frame)),
             Poll::Ready(Some(Err((code, error)))) => {
@@ -218,6 +224,15 @@ impl ResponseBody {
             Poll::Ready(None) => self.end(&no_status()),
         };
         Poll::Ready(Some(frame))
+    }
+
+    /// A sign of life, when the response has been silent for too long.
+    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Frame<Bytes>> {
+        let Some(heartbeat) = self.terms.encoder.heartbeat() else { return Poll::Pending };
+        let period = self.terms.heartbeat;
+        ready!(self.silence.get_or_insert_with(|| Box::pin(sleep(period))).as_mut().poll(cx));
+        self.silence = None;
+        Poll::Ready(Frame::data(heartbeat))
     }
 
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
@@ -259,6 +274,7 @@ impl ResponseBody {
 
     /// Encodes a piece of the frames, up to the first message that must not pass.
     fn data(&mut self, mut data: Bytes) -> Option<Result<Frame<Bytes>, TruncatedMessage>> {
+        self.silence = None;
         if let Err(Refused { before, why }) = self.meter.pass(&data) {
             if before == 0 {
                 return Some(self.end(&refused(why)));
@@ -345,6 +361,7 @@ mod tests {
         let terms = ResponseTerms {
             encoder: ResponseEncoder::Grpc,
             deadline: Some(Instant::now()),
+            heartbeat: Duration::MAX,
             limit: 1,
             header_bytes: 1_024,
             is_external: true,

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use kit::{
     config::Span,
     descriptors,
+    policy::Table,
     server::{self, ServiceContext},
 };
 use prost_types::FileDescriptorSet;
@@ -17,7 +18,7 @@ use super::last_good::LastGood;
 use crate::{
     config::{Config, INTROSPECTION},
     external::{self, Contracts, ExternalUpstream},
-    http::{client_address::Proxies, cors::Origins},
+    http::{client_address::Proxies, cors::Origins, openapi::OpenApi},
     rate_limit::{KnownMethods, Overrides},
     routes::{Route, RouteSources, Routes},
     upstream::Upstreams,
@@ -29,6 +30,7 @@ pub(crate) struct Snapshot {
     pub(crate) routes: Routes,
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
+    pub(crate) openapi: OpenApi,
     pub(crate) external: Vec<ExternalUpstream>,
     /// How often descriptors and files are read again.
     pub(crate) refresh: Duration,
@@ -74,6 +76,7 @@ impl Snapshot {
         }
         routes.add_here(&Here::from(here), services, config, &sources);
         Ok(Self {
+            openapi: if config.json.openapi { openapi(policies, contracts, &routes) } else { OpenApi::default() },
             routes,
             origins: Origins::new(&config.cors_origins)?,
             proxies: Proxies::new(&config.trusted_proxies, config.client_address_header)?,
@@ -84,6 +87,18 @@ impl Snapshot {
             undeclared,
         })
     }
+}
+
+/// The documents of the methods that clients may call.
+fn openapi(policies: &Table, contracts: &Contracts, routes: &Routes) -> OpenApi {
+    let mut all = OpenApi::default();
+    let mesh = policies.descriptors().filter(|(path, _)| routes.declares(path)).map(|(_, method)| method);
+    all.add("/openapi.json".to_owned(), "Trellis", mesh.collect());
+    for (prefix, contract) in contracts {
+        let open = contract.methods.iter().filter(|method| routes.opens(&method.path, prefix));
+        all.add(format!("/openapi/{prefix}.json"), prefix, open.map(|method| method.descriptor.clone()).collect());
+    }
+    all
 }
 
 fn hsts(time: Span) -> Option<HeaderValue> {

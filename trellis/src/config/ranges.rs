@@ -201,6 +201,11 @@ pub(super) const RANGES: &[Range] = &[
     time("gateway.stall_timeout", 1, DAY),
     count("gateway.stalled_response_bytes", MIB, 1_024 * GIB),
     time("gateway.descriptors_refresh", 1, DAY),
+    count("gateway.json.response_bytes", 64 * KIB, GIB),
+    // transcode::Limits::MAX_DEPTH: each level uses stack.
+    count("gateway.json.depth", 1, 200),
+    count("gateway.json.elements", 1, 100 * MILLION),
+    time("gateway.json.heartbeat", 100, HOUR),
     time("gateway.tls.hsts", SECOND, CENTURY).zero("no header"),
 ];
 

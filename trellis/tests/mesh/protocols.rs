@@ -277,3 +277,27 @@ async fn failed_stream_ends_with_its_status() {
         assert!(rest.to_bytes().is_empty(), "nothing follows the status");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openapi_documents_name_every_http_form() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let response = web::get(mesh.ports.gateway, "/openapi.json").await.unwrap();
+    assert_eq!((response.status, response.header("content-type")), (200, "application/json"));
+    let document: Value = serde_json::from_slice(&response.body).unwrap();
+    let operation = &document["paths"]["/v1/users/{user_id}"]["get"];
+    assert!(
+        operation["summary"].is_string() || operation["description"].is_string(),
+        "comments are there: {operation}"
+    );
+    let hidden = Mesh::start(Store::Sqlite, &[("GATEWAY__JSON__OPENAPI", "false")]).await;
+    assert_eq!(web::get(hidden.ports.gateway, "/openapi.json").await.unwrap().status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_events_get_a_comment() {
+    let mesh = Mesh::start(Store::Sqlite, &[("GATEWAY__JSON__HEARTBEAT", "200ms")]).await;
+    let ada = mesh.sign_up("ada").await;
+    let headers = [("content-type", "application/json"), ("accept", "text/event-stream")];
+    let (mut response, mut received) = subscribe(&mesh, &ada, "/v1/conversations:subscribe", &headers, b"{}").await;
+    read_until(&mut response, &mut received, |bytes| bytes.ends_with(b"\n\n:\n\n:\n\n")).await;
+}

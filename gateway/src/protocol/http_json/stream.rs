@@ -75,6 +75,11 @@ impl StreamEncoder {
         Ok(out.into())
     }
 
+    /// A comment, which clients ignore. Proxies then do not take the stream for idle.
+    pub(in super::super) fn heartbeat(&self) -> Option<Bytes> {
+        (self.form == StreamForm::Events).then_some(Bytes::from_static(b":\n\n"))
+    }
+
     /// Ends the stream with trailers that state its status.
     pub(in super::super) fn end(&self, trailers: &HeaderMap) -> Frame<Bytes> {
         let status = Status::from_header_map(trailers).unwrap_or_else(|| Status::unknown("the status is missing"));

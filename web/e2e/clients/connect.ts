@@ -10,11 +10,18 @@ import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js"
 import { chatMessageOf, chatMessagesOf, eventOf } from "./messages.js";
 import type { Client } from "./scenario.js";
 
-export const grpcWeb = (baseUrl: string): Client => connect(createGrpcWebTransport({ baseUrl }));
+export const connectGrpcWeb = (baseUrl: string): Client => connect(createGrpcWebTransport({ baseUrl }));
 
 /** Calls methods without side effects with GET. */
-export const connectProto = (baseUrl: string): Client =>
-  connect(createConnectTransport({ baseUrl, useBinaryFormat: true, useHttpGet: true }));
+export const connectProto = (baseUrl: string): Client => ({
+  ...connect(createConnectTransport({ baseUrl, useBinaryFormat: true, useHttpGet: true })),
+  shortTimeout: { "connect-timeout-ms": "1" },
+});
+
+export const connectJson = (baseUrl: string): Client => ({
+  ...connect(createConnectTransport({ baseUrl })),
+  shortTimeout: { "connect-timeout-ms": "1" },
+});
 
 function connect(transport: Transport): Client {
   const auth = createClient(AuthService, transport);

@@ -1,7 +1,7 @@
 // The page of the tests. Runs the scenario with a given client.
 
 import { createTrellis } from "../../client/src/trellis";
-import { connectProto, grpcWeb } from "./connect";
+import { connectGrpcWeb, connectJson, connectProto } from "./connect";
 import { grpcWeb } from "./grpc-web";
 import { protobufTs } from "./protobuf-ts";
 import { type Client, callFromForbiddenOrigin, scenario } from "./scenario";
@@ -10,8 +10,9 @@ import type { ClientName } from "./window";
 const clients: Record<ClientName, (gateway: string) => Client> = {
   "grpc-web, text": (gateway) => grpcWeb(gateway, "text"),
   "grpc-web, binary": (gateway) => grpcWeb(gateway, "binary"),
-  "Connect-ES, gRPC-Web": grpcWeb,
-  "Connect-ES, Connect": connectProto,
+  "Connect-ES, gRPC-Web": connectGrpcWeb,
+  "Connect-ES, Connect with protobuf": connectProto,
+  "Connect-ES, Connect with JSON": connectJson,
   "protobuf-ts, text": (gateway) => protobufTs(gateway, "text"),
   "protobuf-ts, binary": (gateway) => protobufTs(gateway, "binary"),
 };

@@ -6,6 +6,8 @@
 export interface Client {
   /** Whether the client delivers the messages of a stream one by one, or all at its end. */
   readonly isLive: boolean;
+  /** The header with a timeout of one millisecond; `grpc-timeout` unless it is set. */
+  readonly shortTimeout?: Record<string, string>;
   signUp(request: Account, metadata: Metadata): Promise<SignedIn>;
   signIn(request: { email: string; password: string }, metadata: Metadata): Promise<SignedIn>;
   listUsers(request: { query: string }, metadata: Metadata): Promise<{ users: User[] }>;
@@ -115,7 +117,7 @@ async function observe(client: Client, notes: Notes, { people, texts }: Script) 
     withoutToken: brief(await refused(client, client.listUsers({ query: "" }, {}))),
     streamWithoutToken: brief(await refused(client, drain(client.subscribe({ positions: [] }, {}, {})))),
     // The header is set by hand, so that the server ends the call, and not the client.
-    lateCall: brief(await refused(client, client.signIn({ email, password }, { "grpc-timeout": "1m" }))),
+    lateCall: brief(await refused(client, client.signIn({ email, password }, client.shortTimeout ?? { "grpc-timeout": "1m" }))),
     ...(await conversation(client, ada, bob, namesByText(texts))),
     lateStream: (await lateStream(client, bob)).code,
   };

@@ -6,7 +6,8 @@ export const CLIENTS = [
   "grpc-web, text",
   "grpc-web, binary",
   "Connect-ES, gRPC-Web",
-  "Connect-ES, Connect",
+  "Connect-ES, Connect with protobuf",
+  "Connect-ES, Connect with JSON",
   "protobuf-ts, text",
   "protobuf-ts, binary",
 ] as const;

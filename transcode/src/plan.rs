@@ -124,6 +124,8 @@ pub(crate) struct EnumPlan {
     pub(crate) is_closed: bool,
     /// `google.protobuf.NullValue`, whose JSON form is `null`.
     pub(crate) is_null: bool,
+    /// The first value, which is zero unless the enum is closed.
+    pub(crate) default: i32,
     pub(crate) numbers: NameTable<i32>,
     /// Numbers with their names in quotes, sorted; of several names the first.
     names: Box<[(i32, Box<[u8]>)]>,

@@ -84,7 +84,7 @@ pub(super) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
         at += 1;
         while let Some(digit) = bytes.get(at + fraction).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
         {
-            if fraction + whole == 15 {
+            if fraction + whole >= 15 {
                 return None;
             }
             value = value * 10 + u64::from(digit);
@@ -155,7 +155,20 @@ mod tests {
             let (value, length) = short_decimal(text.as_bytes()).unwrap();
             assert_eq!((value.to_bits(), length), (text.parse::<f64>().unwrap().to_bits(), text.len()), "{text}");
         }
-        for other in ["", "-", "01", "1.", "1e5", "1.5E1", "1234567890123456", "1.234567890123456", ".5", "+1", "NaN"] {
+        for other in [
+            "",
+            "-",
+            "01",
+            "1.",
+            "1e5",
+            "1.5E1",
+            "1234567890123456",
+            "1.234567890123456",
+            "123456789012345678.9012345",
+            ".5",
+            "+1",
+            "NaN",
+        ] {
             assert_eq!(short_decimal(other.as_bytes()), None, "{other}");
         }
     }

@@ -193,6 +193,7 @@ fn enumeration(of: &EnumDescriptor) -> EnumPlan {
     EnumPlan {
         is_closed: of.parent_file().syntax() == Syntax::Proto2,
         is_null: of.full_name() == "google.protobuf.NullValue",
+        default: values.first().map_or(0, |value| value.number()),
         numbers: NameTable::new(values.iter().map(|value| (value.name().to_owned(), value.number()))),
         names: names.into_boxed_slice(),
     }

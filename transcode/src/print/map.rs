@@ -57,13 +57,15 @@ impl<'a> Printer<'a, '_> {
         Ok(has_entries)
     }
 
-    /// Prints the map of a range of records.
-    pub(super) fn map_of_records(&mut self, field: &FieldPlan, from: usize, to: usize) -> Fallible<()> {
+    /// Prints the map of a range of records. False if it is empty.
+    pub(super) fn map_of_records(&mut self, field: &FieldPlan, from: usize, to: usize) -> Fallible<bool> {
         let base = self.entries.len();
         for at in from..to {
             self.entry(field, self.records[at].value)?;
         }
-        self.map(field, base)
+        let has_entries = self.entries.len() > base;
+        self.map(field, base)?;
+        Ok(has_entries)
     }
 
     fn entry_plan(&self, field: &FieldPlan) -> &'a MessagePlan {

@@ -105,7 +105,7 @@ impl<'a> Printer<'a, '_> {
         self.key(field);
     }
 
-    /// Prints the default value of a field without presence. The default of an enum is its value zero.
+    /// Prints the default value of a field without presence. The default of an enum is its first value.
     pub(super) fn default_value(&mut self, field: &FieldPlan) {
         let text: &[u8] = match (field.label, field.kind) {
             (Label::List { .. }, _) => b"[]",
@@ -113,7 +113,7 @@ impl<'a> Printer<'a, '_> {
             (_, Kind::String | Kind::Bytes) => b"\"\"",
             (_, Kind::Bool) => b"false",
             (_, Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64) => b"\"0\"",
-            (_, Kind::Enum(id)) => return self.enum_value(id, 0),
+            (_, Kind::Enum(id)) => return self.enum_value(id, self.plans.enumeration(id).default),
             (_, Kind::Message(_) | Kind::Group(_)) => b"null",
             _ => b"0",
         };

@@ -82,7 +82,7 @@ impl Printer<'_, '_> {
         (base + from, base + to)
     }
 
-    /// Prints the value of a field from its records. False if nothing was printed, because a list is empty.
+    /// Prints the value of a field from its records. False if a list or map is empty.
     pub(super) fn field_of_records(
         &mut self,
         field: &crate::plan::FieldPlan,
@@ -91,7 +91,7 @@ impl Printer<'_, '_> {
     ) -> Fallible<bool> {
         match (field.label, field.kind.message()) {
             (Label::List { .. }, _) => return self.list_of_records(field, from, to),
-            (Label::Map, _) => self.map_of_records(field, from, to)?,
+            (Label::Map, _) => return self.map_of_records(field, from, to),
             (Label::Singular, Some(id)) if to - from > 1 => self.message(id, Content::Pieces { from, to })?,
             // The last value of a scalar counts.
             (Label::Singular, _) => self.singular(field, self.records[to - 1].value)?,

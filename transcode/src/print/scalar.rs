@@ -103,6 +103,8 @@ impl<'a> Printer<'a, '_> {
         match kind {
             Kind::Message(_) | Kind::Group(_) => false,
             Kind::String | Kind::Bytes => bytes.is_empty(),
+            // All its numbers are `null`.
+            Kind::Enum(id) if self.plans.enumeration(id).is_null => true,
             Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => fixed32(bytes) == 0,
             Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => fixed64(bytes) == 0,
             // Decoders keep the low 32 bits only.

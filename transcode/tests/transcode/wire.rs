@@ -157,7 +157,11 @@ fn numbers_that_a_closed_enum_lacks_are_unknown() {
     assert_eq!(closed(&[0x52, 3, 9, 1, 8]), r#"{"closedPacked":["ONE"]}"#);
     assert_eq!(closed(&[0x52, 1, 9]), "{}");
     assert_eq!(closed(&[0x5A, 5, 0x0A, 1, b'k', 0x10, 9]), "{}");
+    // The same behind another field, where the fields are sorted.
+    assert_eq!(closed(&[0x68, 5, 0x5A, 5, 0x0A, 1, b'k', 0x10, 9, 0x68, 6]), r#"{"number":6}"#);
     assert_eq!(closed(&[0x68, 5, 0x60, 9]), r#"{"number":5}"#);
+    // The default of a closed enum is its first value.
+    assert_eq!(closed(&[0x5A, 0]), r#"{"closedMap":{"":"ONE"}}"#);
 }
 
 #[test]

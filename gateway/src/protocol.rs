@@ -213,16 +213,17 @@ impl ClientProtocol {
     }
 }
 
-/// Decodes the body of one request into gRPC frames, in pieces of any size.
+/// Decodes the body of one request into gRPC frames, in pieces of any size. Those that convert messages are boxed: the
+/// state of other calls stays small.
 pub(crate) enum RequestDecoder {
     /// The body is gRPC frames: each piece passes uncopied.
     Frames,
     /// The body is gRPC frames in base64.
     Base64(base64::Decoder),
     /// The body is one message.
-    Message(MessageDecoder),
+    Message(Box<MessageDecoder>),
     /// The body is frames with JSON.
-    JsonFrames(JsonFramesDecoder),
+    JsonFrames(Box<JsonFramesDecoder>),
 }
 
 impl RequestDecoder {
@@ -260,7 +261,7 @@ fn not_base64() -> Box<Status> {
     Box::new(status::malformed("the body is not base64"))
 }
 
-/// Encodes the gRPC frames of one response for its client.
+/// Encodes the gRPC frames of one response for its client. Boxed like [`RequestDecoder`].
 #[derive(Debug)]
 pub(crate) enum ResponseEncoder {
     /// Frames pass uncopied, and trailers end the response.
@@ -270,11 +271,11 @@ pub(crate) enum ResponseEncoder {
     /// Like `Web`, in base64.
     WebText,
     /// Frames pass uncopied, or with their messages as JSON, and a frame with the status in JSON ends the response.
-    ConnectStream(Option<JsonFramesEncoder>),
+    ConnectStream(Option<Box<JsonFramesEncoder>>),
     /// The message without its frame; trailers end the response.
-    Message(MessageEncoder),
+    Message(Box<MessageEncoder>),
     /// Messages as JSON; an entry with the status ends the response.
-    HttpStream(StreamEncoder),
+    HttpStream(Box<StreamEncoder>),
 }
 
 impl ResponseEncoder {

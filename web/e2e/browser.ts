@@ -21,6 +21,12 @@ export function launch(): Promise<Browser> {
 export class Watch {
   readonly #errors: string[] = [];
   #serverIsDown = false;
+  readonly #allowed: RegExp | undefined;
+
+  /** `allowed` matches console errors that are expected. */
+  constructor(allowed?: RegExp) {
+    this.#allowed = allowed;
+  }
 
   /** While the server is down, failed connections are expected. */
   async whileServerIsDown(task: () => Promise<void>): Promise<void> {
@@ -34,7 +40,8 @@ export class Watch {
     page.on("console", (message) => {
       const text = message.text();
       const isNetwork = text.includes("net::ERR_");
-      if (message.type() === "error" && !(isNetwork && this.#serverIsDown)) this.#errors.push(text);
+      const isExpected = (isNetwork && this.#serverIsDown) || this.#allowed?.test(text) === true;
+      if (message.type() === "error" && !isExpected) this.#errors.push(text);
     });
   }
 

@@ -146,14 +146,14 @@ impl Protocol for Connect {
 
     fn decoder(&self, codec: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
         let decoder = MessageDecoder::new(self.compression, self.form(codec), limit);
-        RequestDecoder::Message(match &self.get {
+        RequestDecoder::Message(Box::new(match &self.get {
             Some(get) => decoder.with(get.message()),
             None => decoder,
-        })
+        }))
     }
 
     fn encoder(&self, codec: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
-        ResponseEncoder::Message(MessageEncoder::new(self.form(codec)))
+        ResponseEncoder::Message(Box::new(MessageEncoder::new(self.form(codec))))
     }
 
     fn refuse(&self, status: &Status) -> Response<Bytes> {

@@ -295,14 +295,15 @@ impl Protocol for HttpJson {
     }
 
     fn decoder(&self, _: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
-        RequestDecoder::Message(MessageDecoder::new(self.compression, MessageForm::Http(Box::new(self.clone())), limit))
+        let form = MessageForm::Http(Box::new(self.clone()));
+        RequestDecoder::Message(Box::new(MessageDecoder::new(self.compression, form, limit)))
     }
 
     fn encoder(&self, _: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
         if self.is_stream() {
-            return ResponseEncoder::HttpStream(StreamEncoder::new(self.clone(), self.stream));
+            return ResponseEncoder::HttpStream(Box::new(StreamEncoder::new(self.clone(), self.stream)));
         }
-        ResponseEncoder::Message(MessageEncoder::new(MessageForm::Http(Box::new(self.clone()))))
+        ResponseEncoder::Message(Box::new(MessageEncoder::new(MessageForm::Http(Box::new(self.clone())))))
     }
 
     fn refuse(&self, status: &Status) -> Response<Bytes> {

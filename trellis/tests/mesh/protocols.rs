@@ -1,6 +1,6 @@
 //! The same services over every protocol of the gateway.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use super::{
-    harness::{Mesh, Person, Store, new_id},
+    harness::{Mesh, Person, Ports, Store, new_id},
     web::{self, Http, Received},
 };
 
@@ -300,4 +300,87 @@ async fn silent_events_get_a_comment() {
     let headers = [("content-type", "application/json"), ("accept", "text/event-stream")];
     let (mut response, mut received) = subscribe(&mesh, &ada, "/v1/conversations:subscribe", &headers, b"{}").await;
     read_until(&mut response, &mut received, |bytes| bytes.ends_with(b"\n\n:\n\n:\n\n")).await;
+}
+
+/// A protocol, as a test sends one unary call in it.
+struct Form {
+    name: &'static str,
+    http: Http,
+    content_type: &'static str,
+    /// The header with a timeout of one nanosecond or millisecond.
+    timeout: (&'static str, &'static str),
+}
+
+const FORMS: [Form; 6] = [
+    Form { name: "gRPC", http: Http::Two, content_type: "application/grpc", timeout: ("grpc-timeout", "1n") },
+    Form { name: "gRPC-Web", http: Http::One, content_type: web::BINARY, timeout: ("grpc-timeout", "1n") },
+    Form { name: "gRPC-Web, text", http: Http::One, content_type: web::TEXT, timeout: ("grpc-timeout", "1n") },
+    Form { name: "Connect", http: Http::One, content_type: "application/proto", timeout: ("connect-timeout-ms", "0") },
+    Form {
+        name: "Connect, JSON",
+        http: Http::Two,
+        content_type: "application/json",
+        timeout: ("connect-timeout-ms", "0"),
+    },
+    Form { name: "JSON over HTTP", http: Http::One, content_type: "", timeout: ("grpc-timeout", "1n") },
+];
+
+impl Form {
+    /// Calls `GetUser` or another method without fields, and returns its code as the client reads it.
+    async fn code(&self, port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> Code {
+        let typed = [&[("content-type", self.content_type)], headers].concat();
+        let request = match self.content_type {
+            "" => web::request("GET", port, path, headers, Bytes::new()),
+            "application/proto" => web::request("POST", port, method, &typed, Bytes::new()),
+            "application/json" => web::request("POST", port, method, &typed, Bytes::from_static(b"{}")),
+            content_type => web::call(port, method, content_type, headers, &()),
+        };
+        let response = web::send(port, self.http, request).await.unwrap();
+        if self.content_type.starts_with("application/grpc") {
+            return Code::from_bytes(response.grpc_status().as_bytes());
+        }
+        match response.status {
+            200 => Code::Ok,
+            401 => Code::Unauthenticated,
+            429 => Code::ResourceExhausted,
+            501 => Code::Unimplemented,
+            504 => Code::DeadlineExceeded,
+            other => panic!("{}: {method}: {other}: {response:?}", self.name),
+        }
+    }
+}
+
+/// Access, deadlines and rate limits apply to every protocol alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_apply_to_every_protocol() {
+    const JWKS: &str = "/trellis.auth.v1.AuthService/GetJwks";
+    const LIST_USERS: &str = "/trellis.users.v1.UsersService/ListUsers";
+    let limit = "[gateway.rate_limits.overrides.few]\nmethods = [\"trellis.auth.v1.AuthService/GetJwks\"]\n\
+                 limits = [{ requests = 3, period = \"1h\" }]\n";
+    let mut mesh = Mesh::new(&[], Ports::free());
+    let file = mesh.folder().join("trellis.toml");
+    fs::write(&file, limit).unwrap();
+    mesh.set("CONFIG", file.to_str().unwrap());
+    mesh.launch();
+    mesh.ready(mesh.ports.gateway).await;
+    let ada = mesh.sign_up("ada").await;
+    let (port, bearer) = (mesh.ports.gateway, format!("Bearer {}", ada.tokens.access_token));
+    let token = [("authorization", bearer.as_str())];
+    for form in &FORMS {
+        let code = |method, path, headers| form.code(port, method, path, headers);
+        assert_eq!(code(LIST_USERS, "/v1/users", &token).await, Code::Ok, "{}", form.name);
+        assert_eq!(code(LIST_USERS, "/v1/users", &[]).await, Code::Unauthenticated, "{}", form.name);
+        let late = [token[0], form.timeout];
+        assert_eq!(code(LIST_USERS, "/v1/users", &late).await, Code::DeadlineExceeded, "{}", form.name);
+        if !form.content_type.is_empty() {
+            let internal = "/trellis.users.v1.UsersService/CreateUser";
+            assert_eq!(code(internal, "", &token).await, Code::Unimplemented, "{}", form.name);
+        }
+    }
+    // The limit counts the calls of all protocols together.
+    let mut codes = Vec::new();
+    for form in &FORMS {
+        codes.push(form.code(port, JWKS, "/v1/auth/jwks", &[]).await);
+    }
+    assert_eq!(codes, [[Code::Ok; 3], [Code::ResourceExhausted; 3]].concat());
 }

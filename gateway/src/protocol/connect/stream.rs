@@ -94,13 +94,15 @@ impl Protocol for ConnectStream {
 
     fn decoder(&self, codec: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
         match self.encoding.converter(codec) {
-            Some(codec) => RequestDecoder::JsonFrames(JsonFramesDecoder::new(codec, self.compression, limit)),
+            Some(codec) => RequestDecoder::JsonFrames(Box::new(JsonFramesDecoder::new(codec, self.compression, limit))),
             None => RequestDecoder::Frames,
         }
     }
 
     fn encoder(&self, codec: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
-        ResponseEncoder::ConnectStream(self.encoding.converter(codec).map(JsonFramesEncoder::new))
+        ResponseEncoder::ConnectStream(
+            self.encoding.converter(codec).map(|codec| Box::new(JsonFramesEncoder::new(codec))),
+        )
     }
 
     /// The status of HTTP is that of a success, as for every stream.

@@ -17,6 +17,8 @@ const EXPOSED: &str =
     "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, retry-after, ratelimit, ratelimit-policy";
 /// Headers that a page may read anyway (Fetch, "CORS-safelisted response-header name"), or that are of no use to it.
 const READABLE: [&str; 6] = ["cache-control", "content-length", "content-type", "expires", "vary", "date"];
+/// The HTTP methods that pages may use: those of HTTP forms.
+const METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
 /// How long a browser caches a preflight response: Chromium's own maximum, in seconds.
 const MAX_AGE: &str = "7200";
 
@@ -45,7 +47,7 @@ impl Origins {
         *response.status_mut() = StatusCode::NO_CONTENT;
         let out = response.headers_mut();
         allow(out, origin.clone());
-        out.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET"));
+        out.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
         if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
             out.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }

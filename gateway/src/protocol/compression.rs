@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_and_foreign_bodies_are_refused() {
+    fn truncated_and_other_bodies_are_refused() {
         for (encoding, body) in [
             (ContentEncoding::Gzip, &gzip(b"message")[..20]),
             (ContentEncoding::Gzip, b"message"),

@@ -46,6 +46,9 @@ impl ResponseSource {
     }
 }
 
+/// A frame of the source, or why there is none: the code that it states, and the error.
+type SourceFrame = Result<Frame<Bytes>, (Code, String)>;
+
 /// The conditions under which a response is sent to its caller.
 pub(crate) struct ResponseTerms {
     /// The client's protocol.
@@ -201,7 +204,7 @@ impl ResponseBody {
     /// Translates what the source returned. `None`: the encoder needs more frames.
     fn frame(
         &mut self,
-        polled: Poll<Option<Result<Frame<Bytes>, (Code, String)>>>,
+        polled: Poll<Option<SourceFrame>>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
         let frame = match polled {

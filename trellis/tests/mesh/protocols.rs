@@ -19,6 +19,9 @@ const GET_USER: &str = "/trellis.users.v1.UsersService/GetUser";
 const SUBSCRIBE: &str = "/trellis.messaging.v1.MessagingService/Subscribe";
 const WAIT: Duration = Duration::from_secs(20);
 
+/// Names and values.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// A client of JSON over HTTP.
 struct Api {
     port: u16,
@@ -30,7 +33,7 @@ impl Api {
         Self { port: mesh.ports.gateway, bearer: format!("Bearer {}", person.tokens.access_token) }
     }
 
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Received {
+    async fn send(&self, method: &str, path: &str, headers: Headers<'_>, body: &Value) -> Received {
         let headers = [&[("authorization", self.bearer.as_str())], headers].concat();
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
         web::send(self.port, Http::One, web::request(method, self.port, path, &headers, body)).await.unwrap()
@@ -196,7 +199,7 @@ async fn subscribe(
     mesh: &Mesh,
     person: &Person,
     path: &str,
-    headers: &[(&str, &str)],
+    headers: Headers<'_>,
     body: &[u8],
 ) -> (Response<Incoming>, BytesMut) {
     let port = mesh.ports.gateway;
@@ -228,7 +231,7 @@ async fn streams_arrive_live_in_each_form() {
     let api = Api::of(&mesh, &bob);
     let http = "/v1/conversations:subscribe";
     let json = ("content-type", "application/json");
-    let forms: [(&str, &[(&str, &str)], &[u8], &str, &str); 3] = [
+    let forms: [(&str, Headers, &[u8], &str, &str); 3] = [
         (http, &[json], b"{}", "application/x-ndjson", "{\"result\":{"),
         (http, &[json, ("accept", "text/event-stream")], b"{}", "text/event-stream", "data: {"),
         (
@@ -260,7 +263,7 @@ async fn failed_stream_ends_with_its_status() {
     let ada = mesh.sign_up("ada").await;
     let (http, json) = ("/v1/conversations:subscribe", ("content-type", "application/json"));
     let late = ("grpc-timeout", "300m");
-    let forms: [(&str, &[(&str, &str)], &[u8], &str); 3] = [
+    let forms: [(&str, Headers, &[u8], &str); 3] = [
         (http, &[json, late], b"{}", "\n{\"error\":{\"code\":4,"),
         (http, &[json, late, ("accept", "text/event-stream")], b"{}", "\n\nevent: end\ndata: {\"code\":4,"),
         (
@@ -327,7 +330,7 @@ const FORMS: [Form; 6] = [
 
 impl Form {
     /// Calls `GetUser` or another method without fields, and returns its code as the client reads it.
-    async fn code(&self, port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> Code {
+    async fn code(&self, port: u16, method: &str, path: &str, headers: Headers<'_>) -> Code {
         let typed = [&[("content-type", self.content_type)], headers].concat();
         let request = match self.content_type {
             "" => web::request("GET", port, path, headers, Bytes::new()),

@@ -142,7 +142,7 @@ fn end_frame(status: &Status, trailers: &HeaderMap) -> Bytes {
             // Values outside of ASCII are not allowed in gRPC; they must not make the JSON invalid.
             metadata.entry(name.as_str()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());
         }
-        end["metadata"] = Value::from_iter(metadata.into_iter().map(|(name, values)| (name, values)));
+        end["metadata"] = Value::from_iter(metadata);
     }
     let json = end.to_string();
     let mut frame = BytesMut::with_capacity(5 + json.len());

@@ -59,7 +59,8 @@ impl Handler for Gateway {
             }
             Detected::Refused(mut response) => {
                 snapshot.origins.mark(origin, response.headers_mut());
-                response.map(|body| Outgoing::Full(Full::new(body)))
+                let response = response.map(|body| Outgoing::Full(Full::new(body)));
+                if is_head { without_body(response) } else { response }
             }
             Detected::Other => {
                 let mut response = self.browse(&snapshot, &request);
@@ -154,20 +155,25 @@ enum Detected {
 /// methods.
 fn detect(snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
     let by_type = ClientProtocol::detect(request);
-    let names_method = || !matches!(snapshot.routes.find(request.uri().path()), Found::Nothing);
-    if let Some(client_protocol) = by_type.as_ref().filter(|of| !of.is_for_browsers() || names_method()) {
-        return Detected::Call(client_protocol.clone());
-    }
+    let by_type = match by_type {
+        Some(of) if !of.is_for_browsers() => return Detected::Call(of),
+        Some(of) if !matches!(snapshot.routes.find(request.uri().path()), Found::Nothing) => return Detected::Call(of),
+        other => other,
+    };
     match snapshot.routes.http.find(request) {
         HttpRequest::Call(call) => Detected::Call(ClientProtocol::Http(call)),
         HttpRequest::Refused(response) => Detected::Refused(response),
-        HttpRequest::Nothing => by_type.map_or(Detected::Other, Detected::Call),
+        // A page with a query that looks like a call is a page.
+        HttpRequest::Nothing => {
+            by_type.filter(|_| request.method() == Method::POST).map_or(Detected::Other, Detected::Call)
+        }
     }
 }
 
 /// The head of a response to HEAD (RFC 9110, section 9.3.2).
 fn without_body(mut response: Response<Outgoing>) -> Response<Outgoing> {
-    if let Some(length) = response.body().size_hint().exact() {
+    let has_content = response.status() != StatusCode::NOT_MODIFIED;
+    if let Some(length) = response.body().size_hint().exact().filter(|_| has_content) {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     response.map(|_| Outgoing::Full(Full::default()))

@@ -237,10 +237,16 @@ impl RequestDecoder {
         }
     }
 
+    /// Whether [`Self::decode`] has more to return without another piece.
+    pub(crate) fn has_more(&self) -> bool {
+        matches!(self, Self::JsonFrames(decoder) if decoder.has_more())
+    }
+
     /// Ends the body. Returns the frames that only its end completes; empty: none. Later calls return none.
     pub(crate) fn finish(&mut self) -> Result<Bytes, Box<Status>> {
         match self {
-            Self::Frames | Self::JsonFrames(_) => Ok(Bytes::new()),
+            Self::Frames => Ok(Bytes::new()),
+            Self::JsonFrames(decoder) => decoder.finish(),
             Self::Base64(decoder) => decoder.finish().map(|()| Bytes::new()).map_err(|base64::Malformed| not_base64()),
             Self::Message(decoder) => decoder.finish(),
         }
@@ -279,15 +285,33 @@ pub(crate) enum ResponseEncoder {
 }
 
 impl ResponseEncoder {
-    /// Encodes a piece of the response's frames. The result may be empty: more frames are needed.
-    pub(crate) fn encode(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
+    /// Encodes a piece of the response's frames. The result may be empty: more frames are needed. A message that cannot
+    /// be encoded ends the response after the messages before it.
+    pub(crate) fn encode(&mut self, piece: Bytes) -> (Bytes, Option<Box<Status>>) {
         match self {
-            Self::Grpc | Self::Web | Self::ConnectStream(None) => Ok(piece),
+            Self::Grpc | Self::Web | Self::ConnectStream(None) => (piece, None),
             Self::ConnectStream(Some(encoder)) => encoder.encode(piece),
-            Self::WebText => Ok(web_text::encode(&piece)),
-            Self::Message(encoder) => encoder.encode(piece),
+            Self::WebText => (web_text::encode(&piece), None),
+            Self::Message(encoder) => match encoder.encode(piece) {
+                Ok(message) => (message, None),
+                Err(status) => (Bytes::new(), Some(status)),
+            },
             Self::HttpStream(encoder) => encoder.encode(piece),
         }
+    }
+
+    /// Like [`Self::encode`], for a piece without an invalid message.
+    #[cfg(test)]
+    pub(crate) fn encode_all(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
+        match self.encode(piece) {
+            (encoded, None) => Ok(encoded),
+            (_, Some(status)) => Err(status),
+        }
+    }
+
+    /// Whether it converts messages, so that what it returns has another size than the frames.
+    pub(crate) fn converts(&self) -> bool {
+        matches!(self, Self::ConnectStream(Some(_)) | Self::HttpStream(_))
     }
 
     /// Ends the response with its trailers, which state its status.
@@ -322,9 +346,9 @@ impl ResponseEncoder {
         matches!(self, Self::Grpc | Self::Web | Self::WebText)
     }
 
-    /// Whether it has returned the message of a unary response.
-    pub(crate) fn has_message(&self) -> bool {
-        matches!(self, Self::Message(encoder) if encoder.has_message())
+    /// Whether a unary response has had no message so far. A success needs one.
+    pub(crate) fn lacks_message(&self) -> bool {
+        matches!(self, Self::Message(encoder) if !encoder.has_message())
     }
 
     /// Whether the client can read the status of a response that ends within a message.

@@ -1,4 +1,4 @@
-//! One call through the gateway. Messages are not decoded.
+//! One call through the gateway. Messages are decoded only for protocols that convert them.
 
 mod admission;
 mod complete;
@@ -253,7 +253,11 @@ impl RpcCall<'_> {
             // A stream that has not begun can still state its failure as other calls do.
             let failed = Status::from_header_map(&parts.headers).filter(|status| status.code() != Code::Ok);
             if let Some(status) = failed {
-                return self.refuse(&status, &mut call);
+                let mut response = self.refuse(&status, &mut call);
+                if let Some(headers) = admitted.headers {
+                    headers.put(response.headers_mut());
+                }
+                return response;
             }
         }
         if let Some(headers) = admitted.headers {

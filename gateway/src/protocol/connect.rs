@@ -79,7 +79,7 @@ pub(crate) struct Connect {
     encoding: Encoding,
     compression: ContentEncoding,
     /// A GET request.
-    get: Option<Get>,
+    get: Option<Box<Get>>,
     /// Why the request is refused.
     problem: Option<Box<Status>>,
 }

@@ -2,6 +2,9 @@
 //! each message, and keeps and copies nothing else. [`FrameReader`] takes whole messages out of them.
 
 use bytes::{Bytes, BytesMut};
+use tonic::Status;
+
+use super::status::response_malformed;
 
 /// A message that must not pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +38,7 @@ pub(crate) struct FrameMeter {
 /// A byte of flags, and the length in four.
 pub(super) const HEAD: usize = 5;
 /// The only flag that gRPC defines.
-const COMPRESSED: u8 = 1;
+pub(super) const COMPRESSED: u8 = 1;
 
 impl FrameMeter {
     /// Refuses messages of more than `limit` bytes.
@@ -98,7 +101,7 @@ impl FrameMeter {
 /// Takes whole messages out of frames. The caller bounds their size with a [`FrameMeter`].
 #[derive(Debug, Default)]
 pub(super) struct FrameReader {
-    /// The begin of a frame that is not complete.
+    /// The start of a frame that is not complete.
     partial: BytesMut,
     /// The rest of the last piece. A frame that is complete in it is not copied.
     rest: Bytes,
@@ -131,6 +134,14 @@ impl FrameReader {
     fn take(&mut self, length: usize) {
         let missing = length.saturating_sub(self.partial.len()).min(self.rest.len());
         self.partial.extend_from_slice(&self.rest.split_to(missing));
+    }
+}
+
+/// Refuses a compressed message of a response that must be converted.
+pub(super) fn check_flags(flags: u8) -> Result<(), Box<Status>> {
+    match flags {
+        0 => Ok(()),
+        _ => Err(Box::new(response_malformed("a message is compressed, which the request does not allow"))),
     }
 }
 

@@ -173,7 +173,13 @@ impl HttpJson {
         let options = &self.forms.request;
         found.append_request(request.uri().query(), &[], options, &mut self.fields).map_err(|error| refused(&error))?;
         self.forms.methods[self.binding].1.append(request.headers(), &mut self.fields)?;
-        self.compression = ContentEncoding::parse(request.headers().get(CONTENT_ENCODING))?;
+        let compression = ContentEncoding::parse(request.headers().get(CONTENT_ENCODING));
+        self.compression =
+            compression.map_err(|status| Problem(Box::new(status), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)))?;
+        if *request.method() == Method::HEAD && self.is_stream() {
+            let status = status(Code::Unimplemented, "METHOD_IS_STREAM", "the response is a stream; use GET");
+            return Err(Problem(Box::new(status), Some(StatusCode::METHOD_NOT_ALLOWED)));
+        }
         let media_type = content_type::media_type(request.headers());
         if found.binding.takes_body() && !media_type.is_empty() && !is_json(media_type) {
             let message = "the body must be JSON: send content-type application/json";
@@ -215,7 +221,8 @@ impl HttpJson {
     fn error(&self, status: &Status, headers: HeaderMap) -> Response<Bytes> {
         let HttpForms { limits, .. } = &*self.forms;
         let mut response = errors::response(status, headers, self.is_problem, &self.binding().registry(), limits);
-        if self.is_conditional && status.code() == Code::Aborted {
+        let is_stale = || kit::error::reason(status).is_none_or(|reason| reason == "ETAG_MISMATCH");
+        if self.is_conditional && status.code() == Code::Aborted && is_stale() {
             // RFC 9110, section 15.5.13.
             *response.status_mut() = StatusCode::PRECONDITION_FAILED;
         }
@@ -325,8 +332,13 @@ fn is_json(media_type: &str) -> bool {
 /// Whether `accept` names a media type.
 fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let mut types = lines.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
-    types.any(|range| range.trim().eq_ignore_ascii_case(media_type))
+    let mut ranges = lines.flat_map(|line| line.split(','));
+    ranges.any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
+        // A weight of zero excludes the type.
+        is_named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
 }
 
 /// A part of the request does not fit the HTTP form.

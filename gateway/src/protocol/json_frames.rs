@@ -8,12 +8,12 @@ use tonic::Status;
 use super::{
     codec::MethodCodec,
     compression::ContentEncoding,
-    framing::{FrameMeter, FrameReader, HEAD, Refused, head},
-    status::{malformed, request_refused, response_malformed},
+    framing::{COMPRESSED, FrameMeter, FrameReader, HEAD, Refused, check_flags, head},
+    status::{body_cut_off, malformed, request_refused},
 };
 
-/// The flag of a compressed message.
-const COMPRESSED: u8 = 1;
+/// How many bytes are converted before they are passed on.
+const BATCH: usize = 64 * 1024;
 
 /// Makes the JSON frames of a request gRPC frames.
 #[derive(Debug)]
@@ -25,38 +25,58 @@ pub(crate) struct JsonFramesDecoder {
     /// Bounds what `frames` collects.
     meter: FrameMeter,
     frames: FrameReader,
+    /// The last batch was full, so that more messages may be complete.
+    has_more: bool,
 }
 
 impl JsonFramesDecoder {
     pub(super) fn new(codec: Arc<MethodCodec>, compression: ContentEncoding, limit: usize) -> Self {
-        Self { codec, compression, limit, meter: FrameMeter::new(limit), frames: FrameReader::default() }
+        let (meter, frames) = (FrameMeter::new(limit), FrameReader::default());
+        Self { codec, compression, limit, meter, frames, has_more: false }
     }
 
-    /// Returns the frames that the piece completes; empty: none.
+    /// Returns a batch of the frames that the piece completes; empty: none. Further batches need no piece.
     pub(super) fn decode(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
-        self.meter.pass(&piece).map_err(|Refused { why, .. }| Box::new(request_refused(why)))?;
-        self.frames.push(piece);
+        if !piece.is_empty() {
+            self.meter.pass(&piece).map_err(|Refused { why, .. }| Box::new(request_refused(why)))?;
+            self.frames.push(piece);
+        }
         let mut out = Vec::new();
+        self.has_more = false;
         while let Some((flags, message)) = self.frames.next() {
-            if flags == COMPRESSED {
-                if self.compression == ContentEncoding::Identity {
-                    return Err(Box::new(malformed(
-                        "a message is compressed, but connect-content-encoding is not set",
-                    )));
-                }
-                let mut json = Vec::new();
-                self.compression.decompress(&message, self.limit, &mut json)?;
-                frame(&mut out, |out| self.codec.parse(&json, self.limit, out))?;
-            } else {
-                frame(&mut out, |out| self.codec.parse(&message, self.limit, out))?;
+            self.append(flags, &message, &mut out)?;
+            if out.len() >= BATCH {
+                self.has_more = true;
+                break;
             }
         }
         Ok(out.into())
     }
 
+    fn append(&self, flags: u8, message: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Status>> {
+        if flags != COMPRESSED {
+            return frame(out, |out| self.codec.parse(message, self.limit, out));
+        }
+        if self.compression == ContentEncoding::Identity {
+            return Err(Box::new(malformed("a message is compressed, but connect-content-encoding is not set")));
+        }
+        let mut json = Vec::new();
+        self.compression.decompress(message, self.limit, &mut json)?;
+        frame(out, |out| self.codec.parse(&json, self.limit, out))
+    }
+
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Ends the body, which must not end within a message.
+    pub(super) fn finish(&self) -> Result<Bytes, Box<Status>> {
+        if self.meter.is_whole() { Ok(Bytes::new()) } else { Err(Box::new(body_cut_off())) }
+    }
+
     /// Whether the body may end here.
     pub(super) fn is_complete(&self) -> bool {
-        self.meter.is_whole()
+        self.meter.is_whole() && !self.has_more
     }
 }
 
@@ -72,17 +92,19 @@ impl JsonFramesEncoder {
         Self { codec, frames: FrameReader::default() }
     }
 
-    /// Returns the frames that the piece completes; empty: none.
-    pub(super) fn encode(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
+    /// Returns the frames that the piece completes, up to a message that cannot be encoded.
+    pub(super) fn encode(&mut self, piece: Bytes) -> (Bytes, Option<Box<Status>>) {
         self.frames.push(piece);
         let mut out = Vec::new();
         while let Some((flags, message)) = self.frames.next() {
-            if flags != 0 {
-                return Err(Box::new(response_malformed("a message is compressed, which the request does not allow")));
+            let start = out.len();
+            let appended = check_flags(flags).and_then(|()| frame(&mut out, |out| self.codec.print(&message, out)));
+            if let Err(status) = appended {
+                out.truncate(start);
+                return (out.into(), Some(status));
             }
-            frame(&mut out, |out| self.codec.print(&message, out))?;
         }
-        Ok(out.into())
+        (out.into(), None)
     }
 }
 

@@ -110,11 +110,11 @@ fn frames_pass_in_the_clients_encoding() {
         let (mut decoder, mut encoder) = (client_protocol.decoder(None, LIMIT), client_protocol.encoder(None));
         assert_eq!(decoder.decode(frame.clone()).unwrap().as_ptr(), frame.as_ptr());
         assert!(decoder.is_complete());
-        assert_eq!(encoder.encode(frame.clone()).unwrap().as_ptr(), frame.as_ptr());
+        assert_eq!(encoder.encode_all(frame.clone()).unwrap().as_ptr(), frame.as_ptr());
     }
     let text = detected("application/grpc-web-text").unwrap();
     let (mut decoder, mut encoder) = (text.decoder(None, LIMIT), text.encoder(None));
-    let encoded = encoder.encode(frame.clone()).unwrap();
+    let encoded = encoder.encode_all(frame.clone()).unwrap();
     assert_eq!(encoded, "AAAAAAEH");
     assert_eq!(decoder.decode(encoded.slice(..5)).unwrap(), frame[..3]);
     assert!(!decoder.is_complete());

@@ -9,9 +9,9 @@ use tonic::Status;
 use super::{
     codec::MethodCodec,
     compression::ContentEncoding,
-    framing::{FrameReader, HEAD, Why, head},
+    framing::{FrameReader, HEAD, Why, check_flags, head},
     http_json::HttpJson,
-    status::{request_refused, response_malformed},
+    status::{malformed, request_refused, response_malformed},
 };
 
 /// The form of a message.
@@ -31,22 +31,28 @@ pub(crate) struct MessageDecoder {
     form: MessageForm,
     /// The largest message, in bytes.
     limit: usize,
+    /// The message is in the URL, so that the body must be empty.
+    is_in_url: bool,
     /// Room for the head of a frame, and the body. Empty: the frame has been returned.
     buffer: Vec<u8>,
 }
 
 impl MessageDecoder {
     pub(super) fn new(encoding: ContentEncoding, form: MessageForm, limit: usize) -> Self {
-        Self { encoding, form, limit, buffer: vec![0; HEAD] }
+        Self { encoding, form, limit, is_in_url: false, buffer: vec![0; HEAD] }
     }
 
-    /// A request whose message, or a part of it, is in its URL.
+    /// A request whose message is in its URL.
     pub(super) fn with(mut self, message: &[u8]) -> Self {
+        self.is_in_url = true;
         self.buffer.extend_from_slice(message);
         self
     }
 
     pub(super) fn decode(&mut self, piece: &[u8]) -> Result<(), Box<Status>> {
+        if self.is_in_url && !piece.is_empty() {
+            return Err(Box::new(malformed("a request with GET must have no body")));
+        }
         if self.buffer.len() + piece.len() > HEAD + self.limit {
             return Err(Box::new(request_refused(Why::TooLarge)));
         }
@@ -107,11 +113,7 @@ impl MessageEncoder {
             if std::mem::replace(&mut self.has_message, true) {
                 return Err(Box::new(response_malformed("the response has more than one message")));
             }
-            if flags != 0 {
-                return Err(Box::new(response_malformed(
-                    "the response is compressed, which the request does not allow",
-                )));
-            }
+            check_flags(flags)?;
             found = self.convert(message)?;
         }
         Ok(found)

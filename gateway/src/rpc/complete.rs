@@ -5,12 +5,15 @@ use std::{future::poll_fn, sync::Arc, task::Poll};
 use bytes::Bytes;
 use http::{HeaderMap, Response, header::ETAG};
 use http_body::{Frame, SizeHint};
-use tonic::{Code, Status};
+use tonic::Status;
 
-use super::{Outgoing, ResponseBody, RpcCall, response_body::TruncatedMessage};
+use super::{
+    Outgoing, ResponseBody, RpcCall,
+    response_body::{PIECE, TruncatedMessage},
+};
 use crate::{
     http::headers,
-    protocol::status::{no_status, response_malformed},
+    protocol::status::no_status,
     server::{Wait, Watched},
 };
 
@@ -23,13 +26,7 @@ impl RpcCall<'_> {
         let Outgoing::Response(mut body) = body else { return Response::from_parts(parts, body) };
         let mut head = parts.headers;
         let (message, mut trailers) = read(&mut body, &mut head).await;
-        let status = match Status::from_header_map(&trailers) {
-            Some(status) if status.code() == Code::Ok && !body.encoder().has_message() => {
-                response_malformed("the response has no message")
-            }
-            Some(status) => status,
-            None => no_status(),
-        };
+        let status = Status::from_header_map(&trailers).unwrap_or_else(no_status);
         headers::take_status(&mut trailers);
         if let Some(tag) = body.encoder().tag() {
             head.insert(ETAG, tag.clone());
@@ -77,8 +74,9 @@ impl CompleteBody {
         if self.is_end() {
             return Poll::Ready(None);
         }
-        let message = std::mem::take(&mut self.message);
-        self.watched.returned(message.len());
-        Poll::Ready(Some(Ok(Frame::data(message))))
+        let piece = self.message.split_to(self.message.len().min(PIECE));
+        self.watched.returned(piece.len());
+        self.watched.kept(self.message.len());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }

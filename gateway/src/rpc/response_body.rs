@@ -19,12 +19,14 @@ use crate::{
     protocol::{
         ResponseEncoder,
         framing::{FrameMeter, Refused},
-        status::{bare, cut, is_over_time, no_status, refused, status_in, trailers_too_large},
+        status::{bare, cut, is_over_time, no_status, refused, response_malformed, status_in, trailers_too_large},
     },
     server::{Wait, Watched},
     upstream::{Reply, RequestBodyError, code_of_break},
 };
 
+/// The size of the pieces in which converted messages are handed over: what the connection buffers stays small.
+pub(super) const PIECE: usize = 64 * 1024;
 /// The deadline is checked once in so many frames.
 const FRAMES_PER_CHECK: u32 = 16;
 
@@ -81,6 +83,8 @@ pub(crate) struct ResponseBody {
     early: HeaderMap,
     /// The message was truncated: the next poll returns the error.
     is_truncated: bool,
+    /// What is left of a converted message that has been handed over in part.
+    rest: Bytes,
     /// The status that ends the response after the last frame.
     end_with: Option<Status>,
     /// The number of frames, for checking the deadline now and then.
@@ -122,6 +126,7 @@ impl ResponseBody {
             whole,
             early,
             is_truncated: false,
+            rest: Bytes::new(),
             end_with: None,
             frames: 0,
             timer: None,
@@ -182,6 +187,9 @@ impl ResponseBody {
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
         if self.is_end() {
             return Poll::Ready(None);
+        }
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
         }
         if let Some(status) = self.end_with.take() {
             return Poll::Ready(Some(self.end(&status)));
@@ -285,11 +293,26 @@ impl ResponseBody {
             self.end_with = Some(refused(why));
             data.truncate(before);
         }
-        match self.terms.encoder.encode(data) {
-            Ok(encoded) if encoded.is_empty() && self.end_with.is_none() => None,
-            Ok(encoded) => Some(Ok(Frame::data(encoded))),
-            Err(status) => Some(self.end(&status)),
+        let (encoded, failure) = self.terms.encoder.encode(data);
+        if let Some(status) = failure {
+            // The messages before the failure are sent first.
+            self.end_with = Some(*status);
         }
+        if encoded.is_empty() {
+            return self.end_with.take().map(|status| self.end(&status));
+        }
+        if !self.terms.encoder.converts() {
+            return Some(Ok(Frame::data(encoded)));
+        }
+        self.rest = encoded;
+        Some(Ok(self.piece()))
+    }
+
+    /// The next piece of a converted message.
+    fn piece(&mut self) -> Frame<Bytes> {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        self.watched.kept(self.rest.len());
+        Frame::data(piece)
     }
 
     fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, TruncatedMessage> {
@@ -301,7 +324,11 @@ impl ResponseBody {
     }
 
     fn trailers(&mut self, trailers: HeaderMap) -> Result<Frame<Bytes>, TruncatedMessage> {
-        self.call.end(code_of(&trailers).unwrap_or(Code::Unknown));
+        let code = code_of(&trailers).unwrap_or(Code::Unknown);
+        if code == Code::Ok && self.terms.encoder.lacks_message() {
+            return self.end(&response_malformed("the response has no message"));
+        }
+        self.call.end(code);
         if !self.meter.is_whole() && !self.terms.encoder.can_end_within_message() {
             return Err(TruncatedMessage);
         }

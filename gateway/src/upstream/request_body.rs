@@ -81,6 +81,13 @@ impl RequestBody {
             return Poll::Ready(Some(Ok(piece)));
         }
         loop {
+            if self.decoder.has_more() {
+                match self.decoder.decode(Bytes::new()) {
+                    Ok(frames) if frames.is_empty() => {}
+                    Ok(frames) => return Poll::Ready(Some(self.pass(frames))),
+                    Err(status) => return Poll::Ready(Some(Err(self.request_error.set(*status)))),
+                }
+            }
             let (passed, is_last) = match ready!(self.inner.poll_piece(cx)) {
                 Some(Ok(piece)) => (self.decoder.decode(piece), false),
                 Some(Err(error)) => {

@@ -38,7 +38,7 @@ impl Get {
         }
         let stored = StoredTags::of(headers);
         Some(read(parameter).map(|(encoding, compression, message)| {
-            let get = Some(Self { message, stored });
+            let get = Some(Box::new(Self { message, stored }));
             Connect { encoding, compression, get, problem: None }
         }))
     }
@@ -59,7 +59,8 @@ fn read<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Result<(Encoding, Co
     let compression = parameter("compression").map(HeaderValue::try_from).transpose();
     let compression = compression.map_err(|_| invalid("the parameter compression is malformed"))?;
     let compression = ContentEncoding::parse(compression.as_ref())?;
-    let bytes: Vec<u8> = percent_decode_str(text).collect();
+    // As in HTML forms, `+` is a space: Go encodes queries so.
+    let bytes: Vec<u8> = percent_decode_str(&text.replace('+', " ")).collect();
     let message = match parameter("base64") {
         Some("1") => BASE64.decode(bytes).map_err(|_| invalid("the parameter message is not base64 for URLs"))?,
         _ => bytes,

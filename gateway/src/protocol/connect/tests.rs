@@ -78,6 +78,7 @@ fn the_message_of_a_get_request_is_in_its_query() {
         ("message=AQID_-8&base64=1&encoding=proto&connect=v1", &[1, 2, 3, 0xff, 0xef][..]),
         ("connect=v1&encoding=proto&base64=1&message=AQ%3D%3D", &[1]),
         ("connect=v1&encoding=proto&message=a%20%00b", b"a \0b"),
+        ("connect=v1&encoding=proto&message=a+b", b"a b"),
         ("connect=v1&encoding=proto&message=", b""),
     ];
     for (query, message) in messages {
@@ -85,6 +86,9 @@ fn the_message_of_a_get_request_is_in_its_query() {
         assert_eq!((&frame[5..], frame[4]), (message, message.len() as u8), "{query}");
     }
     assert!(get("page=2").is_none(), "an ordinary page");
+    let with_body =
+        get("connect=v1&encoding=proto&message=").unwrap().decoder(None, LIMIT).decode("x".into()).unwrap_err();
+    assert_eq!(with_body.code(), Code::InvalidArgument, "a body would be missing in the key of a cache");
     for bad in [
         "connect=v2&encoding=proto&message=",
         "connect=v1&message=",
@@ -130,7 +134,7 @@ fn json_becomes_protobuf_and_back() {
     let mut frame = vec![0; 5];
     frame[4] = u8::try_from(message.encoded_len()).unwrap();
     frame.extend(message.encode_to_vec());
-    let json = protocol.encoder(Some(&get_user)).encode(frame.into()).unwrap();
+    let json = protocol.encoder(Some(&get_user)).encode_all(frame.into()).unwrap();
     assert_eq!(json, r#"{"user":{"handle":"ada"}}"#);
     let refused = protocol.check(Version::HTTP_11, None).unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented, "a method without descriptors");
@@ -157,6 +161,29 @@ fn json_frames_become_grpc_frames_and_back() {
     assert_eq!(code(b"\0\0\0\0\x01{"), Err(Code::InvalidArgument));
     assert_eq!(code(b"\x01\0\0\0\x02{}"), Err(Code::InvalidArgument), "compressed without an encoding");
     assert_eq!(code(b"\0\0\0\xff\xff"), Err(Code::ResourceExhausted));
+    let mut truncated = protocol.decoder(Some(&get_user), LIMIT);
+    truncated.decode(twice.slice(..30)).unwrap();
+    assert_eq!(truncated.finish().unwrap_err().code(), Code::InvalidArgument, "the body ends within a message");
+}
+
+/// A small compressed body must not become all of its messages at once.
+#[test]
+fn json_frames_are_converted_in_batches() {
+    const MESSAGE: usize = 60_000;
+    let get_user = method("trellis.users.v1.UsersService/GetUser");
+    let stream = &[("content-type", "application/connect+json"), ("connect-content-encoding", "zstd")];
+    let protocol = ClientProtocol::detect(&request("POST", "/acme.v1.Shop/Look", stream)).unwrap();
+    let json = format!("{{\"userId\":\"{}\"}}", "x".repeat(MESSAGE));
+    let packed = zstd::stream::encode_all(json.as_bytes(), 3).unwrap();
+    let mut frame = vec![1, 0, 0, 0, u8::try_from(packed.len()).unwrap()];
+    frame.extend(packed);
+    let mut decoder = protocol.decoder(Some(&get_user), 2 * MESSAGE);
+    let mut batches = vec![decoder.decode(frame.repeat(50).into()).unwrap().len()];
+    while decoder.has_more() {
+        batches.push(decoder.decode(Bytes::new()).unwrap().len());
+    }
+    assert!(batches.iter().all(|bytes| *bytes < 3 * MESSAGE), "{batches:?}");
+    assert!(batches.iter().sum::<usize>() > 50 * MESSAGE && decoder.is_complete());
 }
 
 #[test]
@@ -204,12 +231,12 @@ fn headers_are_translated() {
 fn a_unary_response_is_the_message() {
     let protocol = post(&[]);
     let mut encoder = protocol.encoder(None);
-    assert!(encoder.encode(Bytes::from_static(b"\0\0\0")).unwrap().is_empty());
-    assert!(!encoder.has_message());
-    let message = encoder.encode(Bytes::from_static(b"\0\x01x")).unwrap();
-    assert_eq!((&message[..], encoder.has_message()), (&b"x"[..], true));
-    assert_eq!(encoder.encode(Bytes::from_static(b"\0\0\0\0\0")).unwrap_err().code(), Code::Internal);
-    let compressed = protocol.encoder(None).encode(Bytes::from_static(b"\x01\0\0\0\0")).unwrap_err();
+    assert!(encoder.encode_all(Bytes::from_static(b"\0\0\0")).unwrap().is_empty());
+    assert!(encoder.lacks_message());
+    let message = encoder.encode_all(Bytes::from_static(b"\0\x01x")).unwrap();
+    assert_eq!((&message[..], encoder.lacks_message()), (&b"x"[..], false));
+    assert_eq!(encoder.encode_all(Bytes::from_static(b"\0\0\0\0\0")).unwrap_err().code(), Code::Internal);
+    let compressed = protocol.encoder(None).encode_all(Bytes::from_static(b"\x01\0\0\0\0")).unwrap_err();
     assert_eq!(compressed.code(), Code::Internal);
     let mut trailers = HeaderMap::new();
     for value in ["1", "2"] {
@@ -223,14 +250,16 @@ fn a_unary_response_is_the_message() {
 #[test]
 fn a_response_to_get_is_sent_once() {
     let query = "/acme.v1.Shop/Look?connect=v1&encoding=proto&message=";
-    let respond = |known: &[(&str, &str)]| {
+    let respond_with = |body: &'static [u8], known: &[(&str, &str)]| {
         let ClientProtocol::Connect(connect) = ClientProtocol::detect(&request("GET", query, known)).unwrap() else {
             panic!("another protocol");
         };
         let ok = Status::new(Code::Ok, "");
-        connect.complete(HeaderMap::new(), Bytes::from_static(b"shop"), &ok)
+        connect.complete(HeaderMap::new(), Bytes::from_static(body), &ok)
     };
+    let respond = |known: &[(&str, &str)]| respond_with(b"shop", known);
     let first = respond(&[]);
+    assert_ne!(first.headers()["etag"], respond_with(b"other", &[]).headers()["etag"]);
     assert_eq!((first.status(), first.body().as_ref()), (http::StatusCode::OK, &b"shop"[..]));
     assert_eq!(first.headers()["cache-control"], "private, no-cache");
     let tag = first.headers()["etag"].to_str().unwrap();

@@ -5,7 +5,7 @@ use prost_reflect::{Kind, MessageDescriptor};
 use tonic::Status;
 use transcode::{FieldPath, Limits, Plan, PrintOptions, http_rule::Binding};
 
-use crate::protocol::status::invalid_header;
+use crate::protocol::{caching::etag_of, status::invalid_header};
 
 /// draft-ietf-httpapi-idempotency-key-header.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -36,12 +36,22 @@ impl HeaderFields {
     pub(super) fn append(&self, headers: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Status> {
         let pairs = [(&self.idempotency_key, IDEMPOTENCY_KEY), (&self.if_match, IF_MATCH)];
         for (field, name) in pairs {
-            let Some((field, value)) = field.as_ref().zip(headers.get(&name)) else { continue };
+            let mut values = headers.get_all(&name).iter();
+            let Some(value) = values.next() else { continue };
             // `*` matches every state.
             if name == IF_MATCH && value == "*" {
                 continue;
             }
-            let text = unquoted(value).ok_or_else(|| invalid_header(&name, "must be one quoted text"))?;
+            // A condition that is not checked must not look like one.
+            let Some(field) = field else {
+                if name == IF_MATCH {
+                    return Err(invalid_header(&name, "the method has no etag; omit the header"));
+                }
+                continue;
+            };
+            let text = unquoted(value).filter(|_| values.next().is_none());
+            let text = text.ok_or_else(|| invalid_header(&name, "must be one quoted text"))?;
+            let text = if name == IF_MATCH { etag_of(text) } else { text };
             field.append_text(text, out).map_err(|error| invalid_header(&name, &error.message))?;
         }
         Ok(())

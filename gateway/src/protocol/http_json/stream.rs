@@ -10,7 +10,10 @@ use http_body::Frame;
 use tonic::{Code, Status};
 
 use super::{HttpJson, accepts};
-use crate::protocol::{framing::FrameReader, status::response_malformed};
+use crate::protocol::{
+    framing::{FrameReader, check_flags},
+    status::no_status,
+};
 
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
@@ -59,20 +62,27 @@ impl StreamEncoder {
         Self { call, form, frames: FrameReader::default() }
     }
 
-    /// Returns the messages that the piece completes; empty: none.
-    pub(in super::super) fn encode(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
+    /// Returns the messages that the piece completes, up to one that cannot be encoded.
+    pub(in super::super) fn encode(&mut self, piece: Bytes) -> (Bytes, Option<Box<Status>>) {
         self.frames.push(piece);
-        let (before, after) = self.form.around_message();
         let mut out = Vec::new();
         while let Some((flags, message)) = self.frames.next() {
-            if flags != 0 {
-                return Err(Box::new(response_malformed("a message is compressed, which the request does not allow")));
+            let start = out.len();
+            if let Err(status) = self.append(flags, &message, &mut out) {
+                out.truncate(start);
+                return (out.into(), Some(status));
             }
-            out.extend_from_slice(before);
-            self.call.append_response(&message, &mut out)?;
-            out.extend_from_slice(after);
         }
-        Ok(out.into())
+        (out.into(), None)
+    }
+
+    fn append(&self, flags: u8, message: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Status>> {
+        check_flags(flags)?;
+        let (before, after) = self.form.around_message();
+        out.extend_from_slice(before);
+        self.call.append_response(message, out)?;
+        out.extend_from_slice(after);
+        Ok(())
     }
 
     /// A comment, which clients ignore. Proxies then do not take the stream for idle.
@@ -82,7 +92,7 @@ impl StreamEncoder {
 
     /// Ends the stream with trailers that state its status.
     pub(in super::super) fn end(&self, trailers: &HeaderMap) -> Frame<Bytes> {
-        let status = Status::from_header_map(trailers).unwrap_or_else(|| Status::unknown("the status is missing"));
+        let status = Status::from_header_map(trailers).unwrap_or_else(no_status);
         let mut out = Vec::new();
         match self.form {
             StreamForm::Lines if status.code() == Code::Ok => {}

@@ -59,6 +59,9 @@ fn header_states_the_etag_of_a_request() {
     let etag = |call: &HttpJson| message::<UpdateUserRequest>(call, b"{}").user.unwrap().etag;
     assert_eq!(etag(&update("\"r7\"")), "r7");
     assert_eq!(etag(&update("*")), "");
+    assert_eq!(etag(&update("\"r7.AAAAAAAAAAAAAAAAAAAAAA\"")), "r7", "the tag of a response to GET");
+    let create = call("POST", "/v1/conversations", &[("if-match", "\"r7\"")]);
+    assert!(create.problem.is_some(), "the condition would not be checked");
     assert!(update("\"r7\", \"r8\"").problem.is_some());
     let changed = update("\"r7\"").refuse(&Status::aborted("changed"));
     assert_eq!(changed.status(), StatusCode::PRECONDITION_FAILED);
@@ -96,6 +99,25 @@ fn error_is_a_status_or_a_problem_document() {
     assert_eq!((&problem["status"], &problem["code"]), (&json!(400), &json!("INVALID_ARGUMENT")));
 }
 
+#[test]
+fn messages_before_an_invalid_one_are_kept() {
+    let stream = call("POST", "/v1/conversations:subscribe", &[]);
+    let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
+    // The second message is not protobuf.
+    let (encoded, failure) = encoder.encode(Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\x01\xff"));
+    assert_eq!(encoded, "{\"result\":{}}\n");
+    assert_eq!(failure.unwrap().code(), Code::Internal);
+}
+
+#[test]
+fn accept_excludes_a_type_of_weight_zero() {
+    let accepts = |value: &'static str| {
+        accepts(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]), "text/event-stream")
+    };
+    assert!(accepts("text/event-stream") && accepts("text/html, Text/Event-Stream;q=0.1"));
+    assert!(!accepts("text/event-stream;q=0") && !accepts("*/*") && !accepts("text/event-stream; q=0.0"));
+}
+
 /// The frames of a stream, in each form, however they are cut.
 #[test]
 fn messages_of_a_stream_are_lines_or_events() {
@@ -104,7 +126,7 @@ fn messages_of_a_stream_are_lines_or_events() {
         let stream = call("POST", "/v1/conversations:subscribe", &[("accept", accept)]);
         let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
         let pieces = body.chunks(size).map(Bytes::copy_from_slice);
-        let mut out: Vec<u8> = pieces.flat_map(|piece| encoder.encode(piece).unwrap()).collect();
+        let mut out: Vec<u8> = pieces.flat_map(|piece| encoder.encode_all(piece).unwrap()).collect();
         let failed = HeaderMap::from_iter([
             (HeaderName::from_static("grpc-status"), HeaderValue::from_static("14")),
             (HeaderName::from_static("grpc-message"), HeaderValue::from_static("gone")),

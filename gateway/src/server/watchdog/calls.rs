@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     task::Context,
 };
@@ -46,6 +46,8 @@ pub(crate) struct Wait {
     reads_ahead: AtomicBool,
     /// The number of the wait among all ([`Stalls::number_wait`]); 0: it has none yet.
     number: AtomicU64,
+    /// How many bytes the response keeps behind the frame that it has returned.
+    kept: AtomicUsize,
     /// The response must end at once.
     is_evicted: AtomicBool,
     /// Of the task that sends the response.
@@ -131,7 +133,7 @@ impl Slot {
             Some(receive_buffer) if wait.reads_ahead.load(Ordering::Relaxed) => receive_buffer.held(),
             Some(_) => upstream::STREAM_WINDOW as usize,
         };
-        SEND_BUFFER_BYTES + from_upstream
+        SEND_BUFFER_BYTES + from_upstream + wait.kept.load(Ordering::Relaxed)
     }
 
     /// Numbers the wait, and reads ahead of the response if that is due.
@@ -184,6 +186,11 @@ impl Watched {
         self.wait.since.store(self.watchdog.tick.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    /// Behind the returned frame the response keeps that many bytes of its own.
+    pub(crate) fn kept(&self, bytes: usize) {
+        self.wait.kept.store(bytes, Ordering::Relaxed);
+    }
+
     /// The connection polls for the next frame: the response no longer waits.
     pub(crate) fn polled(&self) {
         self.wait.since.store(0, Ordering::Relaxed);
@@ -194,6 +201,7 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.polled();
+        self.kept(0);
         self.watchdog.active.fetch_sub(1, Ordering::Relaxed);
         let mut calls = self.watchdog.lock();
         let slot = &mut calls.slots[self.slot];

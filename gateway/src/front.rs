@@ -157,7 +157,9 @@ fn detect(snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
     let by_type = ClientProtocol::detect(request);
     let by_type = match by_type {
         Some(of) if !of.is_for_browsers() => return Detected::Call(of),
-        Some(of) if !matches!(snapshot.routes.find(request.uri().path()), Found::Nothing) => return Detected::Call(of),
+        Some(of) if matches!(snapshot.routes.find(request.uri().path()), Found::Method(_)) => {
+            return Detected::Call(of);
+        }
         other => other,
     };
     match snapshot.routes.http.find(request) {

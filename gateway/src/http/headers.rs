@@ -4,7 +4,8 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{
         ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED,
-        HOST, ORIGIN, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
+        HOST, LINK, LOCATION, ORIGIN, PROXY_AUTHORIZATION, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
     },
     uri::Authority,
 };
@@ -154,8 +155,15 @@ pub(crate) fn bytes(headers: &HeaderMap) -> usize {
 const FIELD_BYTES: usize = 32;
 
 /// Headers that an upstream outside the mesh must not set: a browser would apply them to the gateway's origin.
-const OF_ORIGIN: [HeaderName; 7] = [
+const OF_ORIGIN: [HeaderName; 14] = [
     SET_COOKIE,
+    LINK,
+    LOCATION,
+    REFRESH,
+    TRAILER,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("accept-ch"),
+    HeaderName::from_static("service-worker-allowed"),
     STRICT_TRANSPORT_SECURITY,
     ALT_SVC,
     HeaderName::from_static("clear-site-data"),

@@ -35,24 +35,40 @@ impl ContentEncoding {
         }
     }
 
-    /// Decompresses a whole body, and appends it to `out`. Refuses more than `limit` bytes of the result.
+    /// Decompresses a whole body, and appends it to `out`. Refuses more than `limit` bytes of the result, and more than
+    /// one member or frame: many empty ones would cost time without counting toward the limit.
     pub(super) fn decompress(self, body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Box<Status>> {
-        let source: &mut dyn Read = match self {
-            Self::Identity => &mut &*body,
-            Self::Gzip => &mut flate2::read::MultiGzDecoder::new(body),
-            Self::Zstd => &mut zstd(body).map_err(|_| Box::new(malformed("the body is not zstd")))?,
+        let before = out.len();
+        let rest = match self {
+            Self::Identity => read(&mut &*body, limit, out).map(|()| &[][..]),
+            Self::Gzip => {
+                let mut decoder = flate2::bufread::GzDecoder::new(body);
+                read(&mut decoder, limit, out).map(|()| decoder.into_inner())
+            }
+            Self::Zstd => zstd(body).and_then(|mut decoder| {
+                read(&mut decoder, limit, out)?;
+                Ok(decoder.finish())
+            }),
         };
-        let (before, most) = (out.len(), u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1));
-        source.take(most).read_to_end(out).map_err(|_| Box::new(malformed("the body cannot be decompressed")))?;
+        let rest = rest.map_err(|_| Box::new(malformed("the body cannot be decompressed")))?;
         if out.len() - before > limit {
             return Err(Box::new(request_refused(Why::TooLarge)));
+        }
+        if !rest.is_empty() {
+            return Err(Box::new(malformed("the compressed body has more than one member or frame")));
         }
         Ok(())
     }
 }
 
+/// Reads up to a byte more than the limit.
+fn read(source: &mut dyn Read, limit: usize, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    source.take(most).read_to_end(out).map(|_| ())
+}
+
 fn zstd(body: &[u8]) -> std::io::Result<zstd::stream::read::Decoder<'_, &[u8]>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?;
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?.single_frame();
     decoder.window_log_max(ZSTD_WINDOW_LOG)?;
     Ok(decoder)
 }
@@ -100,7 +116,9 @@ mod tests {
         for (encoding, body) in [
             (ContentEncoding::Gzip, &gzip(b"message")[..20]),
             (ContentEncoding::Gzip, b"message"),
+            (ContentEncoding::Gzip, &gzip(b"").repeat(2)),
             (ContentEncoding::Zstd, b"message"),
+            (ContentEncoding::Zstd, &zstd::stream::encode_all(&b""[..], 3).unwrap().repeat(2)),
         ] {
             let refused = encoding.decompress(body, 1_000, &mut Vec::new()).unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument, "{encoding:?}");

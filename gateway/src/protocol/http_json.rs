@@ -12,7 +12,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING,
+    },
     uri::PathAndQuery,
 };
 use kit::{
@@ -180,9 +182,11 @@ impl HttpJson {
             let status = status(Code::Unimplemented, "METHOD_IS_STREAM", "the response is a stream; use GET");
             return Err(Problem(Box::new(status), Some(StatusCode::METHOD_NOT_ALLOWED)));
         }
+        // Without a content type too: a browser sends such a request for a page of any origin, without a preflight.
         let media_type = content_type::media_type(request.headers());
-        if found.binding.takes_body() && !media_type.is_empty() && !is_json(media_type) {
-            let message = "the body must be JSON: send content-type application/json";
+        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !is_json(media_type) && !(is_safe && media_type.is_empty()) && !is_without_body(request) {
+            let message = "send the body as JSON, with content-type application/json";
             let status = status(Code::InvalidArgument, "CONTENT_TYPE_UNSUPPORTED", message);
             return Err(Problem(Box::new(status), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)));
         }
@@ -324,6 +328,14 @@ impl Protocol for HttpJson {
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+/// Whether the request states that it has no body, with a method that pages of other origins cannot send without a
+/// preflight.
+fn is_without_body<B>(request: &Request<B>) -> bool {
+    let has_body = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+        || request.headers().contains_key(TRANSFER_ENCODING);
+    *request.method() != Method::POST && !has_body
+}
 
 fn is_json(media_type: &str) -> bool {
     media_type.eq_ignore_ascii_case("application/json")

@@ -75,7 +75,7 @@ impl HeaderFields {
 fn unquoted(value: &HeaderValue) -> Option<&str> {
     let text = value.to_str().ok()?.trim();
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    (!text.contains(['"', ','])).then_some(text)
+    (!text.is_empty() && !text.contains(['"', ','])).then_some(text)
 }
 
 fn string(plan: &Plan, path: &str) -> Option<FieldPath> {

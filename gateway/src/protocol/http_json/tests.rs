@@ -62,7 +62,9 @@ fn header_states_the_etag_of_a_request() {
     assert_eq!(etag(&update("\"r7.AAAAAAAAAAAAAAAAAAAAAA\"")), "r7", "the tag of a response to GET");
     let create = call("POST", "/v1/conversations", &[("if-match", "\"r7\"")]);
     assert!(create.problem.is_some(), "the condition would not be checked");
-    assert!(update("\"r7\", \"r8\"").problem.is_some());
+    for unusable in ["\"r7\", \"r8\"", "\"\"", ""] {
+        assert!(update(unusable).problem.is_some(), "{unusable}");
+    }
     let changed = update("\"r7\"").refuse(&Status::aborted("changed"));
     assert_eq!(changed.status(), StatusCode::PRECONDITION_FAILED);
     assert_eq!(call("PATCH", "/v1/users/u1", &[]).refuse(&Status::aborted("changed")).status(), StatusCode::CONFLICT);

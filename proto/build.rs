@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     generate_code(&encoded, &undebugged)
 }
 
-/// Encodes the descriptor set with its comments, which the generated code, reflection and OpenAPI show.
+/// Encodes the descriptor set with its comments, which the generated code and OpenAPI show; reflection drops them.
 /// `file_descriptor_set()` would drop custom options.
 fn compile(contracts: &[String]) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([".", "third_party"])?;

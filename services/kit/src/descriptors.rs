@@ -8,7 +8,8 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use crate::policy::{Access, Table};
 
 /// The descriptor set reduced to the methods (`/package.Service/Method`) for which `shows` holds. Services without
-/// methods are left out.
+/// methods are left out, and so are comments and positions: they are numbered by position and would describe other
+/// methods, and those of hidden methods are internal.
 pub fn shown(encoded: &[u8], shows: impl Fn(&str) -> bool) -> io::Result<FileDescriptorSet> {
     let mut set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
     for file in &mut set.file {
@@ -18,6 +19,7 @@ pub fn shown(encoded: &[u8], shows: impl Fn(&str) -> bool) -> io::Result<FileDes
             declared.method.retain(|method| shows(&format!("/{service}/{}", method.name())));
         }
         file.service.retain(|declared| !declared.method.is_empty());
+        file.source_code_info = None;
     }
     Ok(set)
 }
@@ -41,4 +43,20 @@ pub fn services(set: &FileDescriptorSet) -> Vec<String> {
 
 fn full_name(package: &str, name: &str) -> String {
     if package.is_empty() { name.to_owned() } else { format!("{package}.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_hidden_methods_are_not_shown() {
+        let whole = FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap();
+        assert!(whole.file.iter().any(|file| file.source_code_info.is_some()), "the contracts have comments");
+        let path = "/trellis.users.v1.UsersService/GetUser";
+        let shown = shown(proto::DESCRIPTORS, |of| of == path).unwrap();
+        assert_eq!(services(&shown), ["trellis.users.v1.UsersService"]);
+        assert_eq!(shown.file.iter().flat_map(|file| &file.service).flat_map(|service| &service.method).count(), 1);
+        assert!(shown.file.iter().all(|file| file.source_code_info.is_none()));
+    }
 }

@@ -106,7 +106,7 @@ impl Gateway {
             "/livez" => console::plain(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
             _ if path.starts_with("/openapi")
-                && let Some(response) = snapshot.openapi.respond(path) =>
+                && let Some(response) = snapshot.openapi.respond(request.method(), path, request.headers()) =>
             {
                 response
             }

@@ -20,6 +20,8 @@ mod routes;
 mod rpc;
 mod server;
 mod state;
+#[cfg(test)]
+mod test_contracts;
 mod tls;
 mod upstream;
 

@@ -1,18 +1,20 @@
 //! Maps the path of a call to its target and policy.
 
+mod forms;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kit::{
     balance::Addresses,
     identity::CallerTokens,
     limits::Limits,
-    policy::{Access, By, Policy, Priority, StreamLimit, Table, path_of},
+    policy::{Access, By, Policy, Priority, StreamLimit, Table},
     record::Meter,
     server::PROBE,
 };
 use prost_reflect::MethodDescriptor;
 use tonic::service::Routes as Here;
-use transcode::{Registry, http_rule::RouteTable};
+use transcode::Registry;
 
 use crate::{
     config::Config,
@@ -21,6 +23,7 @@ use crate::{
     rate_limit::{MethodLimits, Overrides},
     upstream::{Cluster, Upstreams, Weight},
 };
+pub(crate) use forms::FormTable;
 
 /// The histogram of the gateway's calls, by method and status.
 const SECONDS: &str = "gateway_call_duration_seconds";
@@ -117,6 +120,8 @@ pub(crate) struct Routes {
     methods: HashMap<String, Method>,
     /// By the longest prefix of the service's name that ends at a dot.
     rest: HashMap<String, Rest>,
+    /// The tables of `http`.
+    pub(crate) tables: Vec<FormTable>,
     /// The HTTP forms of the methods.
     pub(crate) http: Arc<HttpForms>,
     /// The metrics of unknown paths: made-up names share one.
@@ -139,9 +144,9 @@ pub(crate) struct RouteSources<'a> {
 impl Routes {
     /// The routes to the mesh and to external upstreams.
     pub(crate) fn new(config: &Config, sources: &RouteSources<'_>) -> Result<Self, String> {
-        let http = HttpForms::new(RouteTable::default(), sources.registry.clone(), &config.json);
+        let http = HttpForms::new(Vec::new(), sources.registry.clone(), &config.json);
         let unknown = Meter::new(SECONDS, "unknown");
-        let mut routes = Self { methods: HashMap::new(), rest: HashMap::new(), http, unknown };
+        let mut routes = Self { methods: HashMap::new(), rest: HashMap::new(), tables: Vec::new(), http, unknown };
         for route in sources.mesh {
             routes.add_mesh(route, config, sources)?;
         }
@@ -153,27 +158,10 @@ impl Routes {
                 routes.add_declared(external, contract, config, sources);
             }
         }
-        routes.http = HttpForms::new(routes.http_forms(sources)?, sources.registry.clone(), &config.json);
+        routes.tables = routes.form_tables(sources)?;
+        let tables = routes.tables.iter().map(|of| Arc::clone(&of.table)).collect();
+        routes.http = HttpForms::new(tables, sources.registry.clone(), &config.json);
         Ok(routes)
-    }
-
-    /// The HTTP forms of the methods that clients may call. A contract of an external upstream whose forms are invalid,
-    /// or are those of other methods, has none; its methods keep the other protocols.
-    fn http_forms(&self, sources: &RouteSources<'_>) -> Result<RouteTable, String> {
-        let is_open = |method: &MethodDescriptor| self.methods.contains_key(&path_of(method));
-        let mesh = sources.policies.descriptors().map(|(_, method)| method).filter(is_open);
-        let mut methods: Vec<_> = mesh.map(|method| (sources.registry, method)).collect();
-        let mut table = RouteTable::build(methods.iter().cloned()).map_err(|errors| errors.to_string())?;
-        for (prefix, contract) in sources.contracts {
-            let declared = contract.methods.iter().map(|method| method.descriptor.clone()).filter(is_open);
-            let with: Vec<_> =
-                methods.iter().cloned().chain(declared.map(|method| (&contract.registry, method))).collect();
-            match RouteTable::build(with.iter().cloned()) {
-                Ok(built) => (table, methods) = (built, with),
-                Err(errors) => tracing::warn!(upstream = %prefix, %errors, "the upstream has no HTTP forms"),
-            }
-        }
-        Ok(table)
     }
 
     /// Adds the `services` that the gateway serves itself.
@@ -190,9 +178,16 @@ impl Routes {
         self.methods.insert(PROBE.to_owned(), probe);
     }
 
-    /// Whether the path is that of a declared method that clients may call.
-    pub(crate) fn declares(&self, path: &str) -> bool {
-        self.methods.contains_key(path)
+    /// The tables of the HTTP forms.
+    fn form_tables(&self, sources: &RouteSources<'_>) -> Result<Vec<FormTable>, String> {
+        let mesh = sources.policies.descriptors().filter(|(path, _)| self.methods.contains_key(path));
+        let mesh = mesh.map(|(_, method)| (sources.registry, method)).collect();
+        let upstreams = sources.contracts.iter().map(|(prefix, contract)| {
+            let open = contract.methods.iter().filter(|method| self.opens(&method.path, prefix));
+            let open = open.map(|method| (contract.registry(), method.descriptor.clone())).collect();
+            (Arc::clone(prefix), open)
+        });
+        forms::tables(mesh, upstreams.collect())
     }
 
     /// Whether a method that the upstream under `prefix` has declared is open.
@@ -246,7 +241,7 @@ impl Routes {
                     Method { deadline, is_idempotent: method.is_idempotent(), weight, ..known }
                 }
             };
-            let codec = codec(method.descriptor.clone(), &contract.registry, config);
+            let codec = codec(method.descriptor.clone(), contract.registry(), config);
             let known = Method { codec, ..known };
             self.methods.insert(method.path.clone(), known);
         }

@@ -22,7 +22,8 @@ fn routes() -> Routes {
     Routes {
         methods: HashMap::from([(declared.to_owned(), *method)]),
         rest: rest.into_iter().map(|(prefix, rest)| (prefix.to_owned(), rest)).collect(),
-        http: HttpForms::new(RouteTable::default(), Registry::new(&DescriptorPool::new()), &Config::default().json),
+        tables: Vec::new(),
+        http: HttpForms::new(Vec::new(), Registry::new(&DescriptorPool::new()), &Config::default().json),
         unknown: Meter::new(SECONDS, "unknown"),
     }
 }

@@ -15,13 +15,10 @@ mod schemas;
 mod tests;
 mod well_known;
 
-use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
+use prost_reflect::{DescriptorPool, ServiceDescriptor};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    Registry,
-    http_rule::{RouteTable, RuleErrors},
-};
+use crate::http_rule::Binding;
 use comments::Comments;
 use operation::Operations;
 use paths::Paths;
@@ -54,47 +51,38 @@ impl Default for Options {
     }
 }
 
-/// Describes the HTTP forms of `methods`, which belong to one pool. A method without an HTTP form is left out.
-///
-/// # Errors
-///
-/// Fails as [`RouteTable::build`] does.
-pub fn document(methods: &[MethodDescriptor], options: &Options) -> Result<Value, RuleErrors> {
-    let pool = methods.first().map_or_else(DescriptorPool::new, |method| method.parent_pool().clone());
-    let mut services: Vec<ServiceDescriptor> = Vec::new();
-    for method in methods {
-        if !services.contains(method.parent_service()) {
-            services.push(method.parent_service().clone());
+/// Describes `bindings`, whose methods belong to one pool.
+pub fn document(bindings: &[&Binding], options: &Options) -> Value {
+    let pool = bindings.first().map_or_else(DescriptorPool::new, |binding| binding.method().parent_pool().clone());
+    let mut services: Vec<&ServiceDescriptor> = Vec::new();
+    for binding in bindings {
+        if !services.contains(&binding.method().parent_service()) {
+            services.push(binding.method().parent_service());
         }
     }
-    let registry = Registry::new(&pool);
-    let table = RouteTable::build(methods.iter().map(|method| (&registry, method.clone())))?;
     let comments = Comments::of(&pool);
     let mut schemas = Schemas::new(&comments);
     let mut paths = Paths::default();
     let mut operations = Operations::new(&comments, options);
-    for binding in table.bindings() {
+    for binding in bindings {
         // OpenAPI has no place for other HTTP methods.
         if let Some(field) = paths::field_of(binding.http_method()) {
             let place = paths.place(binding.template());
             paths.insert(&place, field, operations.of(binding, &place, &mut schemas));
         }
     }
-    let has_binding = |service: &ServiceDescriptor| {
-        table.bindings().iter().any(|binding| binding.method().parent_service() == service)
-    };
-    Ok(json!({
+    json!({
         "openapi": "3.1.0",
         "info": info(options),
         "servers": options.servers.iter().map(|url| json!({"url": url})).collect::<Vec<_>>(),
-        "tags": services.iter().filter(|service| has_binding(service)).map(|service| tag(service, &comments)).collect::<Vec<_>>(),
+        "tags": services.into_iter().map(|service| tag(service, &comments)).collect::<Vec<_>>(),
         "paths": paths.into_value(),
         "components": {
             "schemas": schemas.into_value(),
             "responses": {"Error": operation::error_response()},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
-    }))
+    })
 }
 
 fn info(options: &Options) -> Value {

@@ -1,12 +1,15 @@
 //! The methods that an upstream's descriptors declare.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use kit::{
     descriptors,
     policy::{Policy, Table, is_idempotent},
 };
-use prost_reflect::MethodDescriptor;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use prost_types::FileDescriptorSet;
 use transcode::Registry;
 
@@ -24,8 +27,9 @@ pub(crate) struct Contract {
     /// Their source: descriptors from another source do not apply once the configuration names a different one.
     source: DescriptorSource,
     pub(crate) methods: Vec<Declared>,
-    /// The messages of the descriptors.
-    pub(crate) registry: Registry,
+    pool: DescriptorPool,
+    /// The messages of the descriptors, compiled on first use: a contract that is read again is mostly unchanged.
+    registry: OnceLock<Registry>,
 }
 
 /// A method that descriptors declare.
@@ -72,8 +76,13 @@ impl Contract {
         if methods.is_empty() {
             return Err(format!("no service of {} is declared", prefix));
         }
-        let registry = protocol::registry(policies.pool());
-        Ok(Self { encoded: encoded.to_vec(), source: source.clone(), methods, registry })
+        let pool = policies.pool().clone();
+        Ok(Self { encoded: encoded.to_vec(), source: source.clone(), methods, pool, registry: OnceLock::new() })
+    }
+
+    /// The messages of the descriptors.
+    pub(crate) fn registry(&self) -> &Registry {
+        self.registry.get_or_init(|| protocol::registry(&self.pool))
     }
 
     /// The descriptors that reflection shows: those of the methods for which `shows` holds.
@@ -109,4 +118,42 @@ impl Contract {
 /// The paths of the methods that contracts declare, by prefix.
 pub(crate) fn declared_methods(contracts: &Contracts) -> DeclaredMethods<'_> {
     contracts.iter().map(|(prefix, contract)| (&**prefix, contract.paths().collect())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_contracts::encoded;
+
+    fn contract(source: &str) -> Contract {
+        Contract::read(&encoded(source), "acme", &DescriptorSource::None, |_| true).unwrap()
+    }
+
+    const SOURCE: &str = r#"syntax = "proto3"; package acme;
+        // The service.
+        service S {
+          // Internal notes.
+          rpc Hidden(R) returns (R);
+          // For all.
+          rpc Open(R) returns (R);
+        }
+        message R {}"#;
+
+    #[test]
+    fn reflection_shows_no_comments() {
+        let contract = contract(SOURCE);
+        assert!(contract.encoded.windows(9).any(|text| text == b"Internal "), "the source has comments");
+        let shown = contract.shown(|path| path == "/acme.S/Open");
+        let file = shown.file.iter().find(|file| file.name() == "t.proto").unwrap();
+        assert_eq!(file.service[0].method.iter().map(|method| method.name()).collect::<Vec<_>>(), ["Open"]);
+        assert!(shown.file.iter().all(|file| file.source_code_info.is_none()));
+    }
+
+    #[test]
+    fn comparison_compiles_no_messages() {
+        let (first, again) = (contract(SOURCE), contract(SOURCE));
+        assert!(first.is_same(&again));
+        assert!(first.registry.get().is_none() && again.registry.get().is_none());
+        assert!(first.registry().message("acme.R").is_some());
+    }
 }

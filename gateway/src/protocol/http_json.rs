@@ -41,10 +41,13 @@ use super::{
 use fields::{HeaderFields, IDEMPOTENCY_KEY};
 pub(super) use stream::{StreamEncoder, StreamForm};
 
-/// The HTTP forms of all methods.
+/// The HTTP forms of all methods. The position of a binding counts the bindings of all tables.
 #[derive(Debug)]
 pub(crate) struct HttpForms {
-    table: RouteTable,
+    /// In the order in which they are asked. The first one that has a path decides.
+    tables: Vec<Arc<RouteTable>>,
+    /// The table of each binding, and its position there.
+    places: Vec<(usize, usize)>,
     /// The path of each binding's method in gRPC, and the fields that headers state.
     methods: Vec<(PathAndQuery, HeaderFields)>,
     /// The messages of the details of errors outside of calls.
@@ -95,19 +98,45 @@ pub(crate) enum HttpRequest {
 }
 
 impl HttpForms {
-    pub(crate) fn new(table: RouteTable, registry: Registry, config: &Json) -> Arc<Self> {
+    /// `tables` are asked in their order.
+    pub(crate) fn new(tables: Vec<Arc<RouteTable>>, registry: Registry, config: &Json) -> Arc<Self> {
         let (parse, print, limits) = config.conversion();
         let query = QueryOptions { ignore_unknown: config.ignore_unknown_fields, ..QueryOptions::default() };
         let request = RequestOptions { query, body: parse, limits };
-        let methods = table.bindings().iter().map(|of| (path(of.method()), HeaderFields::of(of))).collect();
-        Arc::new(Self { table, methods, registry, request, print, limits })
+        let bindings = tables.iter().flat_map(|table| table.bindings());
+        let methods = bindings.map(|of| (path(of.method()), HeaderFields::of(of))).collect();
+        let numbered = tables.iter().enumerate();
+        let places = numbered.flat_map(|(at, table)| (0..table.bindings().len()).map(move |of| (at, of))).collect();
+        Arc::new(Self { tables, places, methods, registry, request, print, limits })
+    }
+
+    /// The binding at a position.
+    fn binding(&self, position: usize) -> &Binding {
+        let (table, at) = self.places[position];
+        &self.tables[table].bindings()[at]
+    }
+
+    /// The result of the first table that has the path. Positions are those of all tables.
+    fn lookup<'a>(&'a self, method: &str, path: &'a str) -> Lookup<Found<'a>> {
+        let mut before = 0;
+        for table in &self.tables {
+            match table.find(method, path) {
+                Lookup::NotFound => before += table.bindings().len(),
+                Lookup::Found(mut found) => {
+                    found.index += before;
+                    return Lookup::Found(found);
+                }
+                other => return other,
+            }
+        }
+        Lookup::NotFound
     }
 
     /// Finds the form of a request.
     pub(crate) fn find<B>(self: &Arc<Self>, request: &Request<B>) -> HttpRequest {
         // The response to HEAD is that to GET without its body.
         let method = if *request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        match self.table.find(method.as_str(), request.uri().path()) {
+        match self.lookup(method.as_str(), request.uri().path()) {
             Lookup::Found(found) => HttpRequest::Call(Box::new(HttpJson::new(self, &found, request))),
             Lookup::MethodNotAllowed(allow) => {
                 let message = format!("this path does not take {method}; it takes {allow}");
@@ -194,7 +223,7 @@ impl HttpJson {
     }
 
     fn binding(&self) -> &Binding {
-        &self.forms.table.bindings()[self.binding]
+        self.forms.binding(self.binding)
     }
 
     /// The path of the method in gRPC.

@@ -7,7 +7,6 @@ use http::HeaderValue;
 use kit::{
     config::Span,
     descriptors,
-    policy::Table,
     server::{self, ServiceContext},
 };
 use prost_types::FileDescriptorSet;
@@ -76,7 +75,7 @@ impl Snapshot {
         }
         routes.add_here(&Here::from(here), services, config, &sources);
         Ok(Self {
-            openapi: if config.json.openapi { openapi(policies, contracts, &routes) } else { OpenApi::default() },
+            openapi: if config.json.openapi { openapi(&routes) } else { OpenApi::default() },
             routes,
             origins: Origins::new(&config.cors_origins)?,
             proxies: Proxies::new(&config.trusted_proxies, config.client_address_header)?,
@@ -89,14 +88,14 @@ impl Snapshot {
     }
 }
 
-/// The documents of the methods that clients may call.
-fn openapi(policies: &Table, contracts: &Contracts, routes: &Routes) -> OpenApi {
+/// The documents of the HTTP forms that clients may call.
+fn openapi(routes: &Routes) -> OpenApi {
     let mut all = OpenApi::default();
-    let mesh = policies.descriptors().filter(|(path, _)| routes.declares(path)).map(|(_, method)| method);
-    all.add("/openapi.json".to_owned(), "Trellis", mesh.collect());
-    for (prefix, contract) in contracts {
-        let open = contract.methods.iter().filter(|method| routes.opens(&method.path, prefix));
-        all.add(format!("/openapi/{prefix}.json"), prefix, open.map(|method| method.descriptor.clone()).collect());
+    for table in &routes.tables {
+        match &table.prefix {
+            None => all.add("/openapi.json".to_owned(), "Trellis", table),
+            Some(prefix) => all.add(format!("/openapi/{prefix}.json"), prefix, table),
+        }
     }
     all
 }

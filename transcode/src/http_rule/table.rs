@@ -44,8 +44,8 @@ impl fmt::Display for RuleErrors {
 impl std::error::Error for RuleErrors {}
 
 impl RouteTable {
-    /// Compiles the HTTP forms of all `methods`, each with the registry of its pool: methods of several upstreams share
-    /// one table. Methods without an HTTP form are left out.
+    /// Compiles the HTTP forms of all `methods`, each with the registry of its pool. Methods without an HTTP form are
+    /// left out.
     ///
     /// # Errors
     ///

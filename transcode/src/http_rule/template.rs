@@ -73,9 +73,62 @@ impl Template {
         self.segments.iter().filter(|segment| !matches!(segment, Segment::Literal(_))).count()
     }
 
+    /// Whether some path matches both templates.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (&self.verb, &other.verb) {
+            (Some(mine), Some(others)) => mine == others && overlap(&self.segments, &other.segments),
+            _ => overlap(&self.with_verb(), &other.with_verb()),
+        }
+    }
+
+    /// Whether every path that matches `other` also matches this template.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (&self.verb, &other.verb) {
+            (None, _) => cover(&self.segments, &other.with_verb()),
+            (mine, others) => mine == others && cover(&self.segments, &other.segments),
+        }
+    }
+
+    /// The segments, with the verb as a part of the last one, as a template without a verb matches them.
+    fn with_verb(&self) -> Vec<Segment> {
+        let mut segments = self.segments.clone();
+        if let (Some(last), Some(verb)) = (segments.last_mut(), &self.verb) {
+            match last {
+                Segment::Literal(text) => *text = format!("{text}:{verb}"),
+                // Only wildcards match it.
+                Segment::Any => *last = Segment::Literal(format!(":{verb}")),
+                Segment::Rest => {}
+            }
+        }
+        segments
+    }
+
     /// The verb after the last `:`.
     pub fn verb(&self) -> Option<&str> {
         self.verb.as_deref()
+    }
+}
+
+/// Whether some segments match both lists. `**` is always the last one.
+fn overlap(one: &[Segment], other: &[Segment]) -> bool {
+    match (one, other) {
+        ([Segment::Rest, ..], _) | (_, [Segment::Rest, ..]) | ([], []) => true,
+        ([first, one @ ..], [second, other @ ..]) => {
+            (first == second || *first == Segment::Any || *second == Segment::Any) && overlap(one, other)
+        }
+        _ => false,
+    }
+}
+
+/// Whether all segments that match `narrow` match `wide`.
+fn cover(wide: &[Segment], narrow: &[Segment]) -> bool {
+    match (wide, narrow) {
+        ([Segment::Rest, ..], _) | ([], []) => true,
+        (_, [Segment::Rest, ..]) => false,
+        ([first, wide @ ..], [second, narrow @ ..]) => {
+            (first == second || *first == Segment::Any) && cover(wide, narrow)
+        }
+        _ => false,
     }
 }
 

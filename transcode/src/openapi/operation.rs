@@ -159,27 +159,51 @@ fn enum_name(message: &DynamicMessage, field: &str) -> Option<String> {
     of.get_value(number).map(|value| value.name().to_owned())
 }
 
-/// The response of a call that failed.
+/// The response of a call that failed: a status, or a problem document if `accept` names it.
 pub(super) fn error_response() -> Value {
     json!({
-        "description": "The call failed.",
-        "content": {PROBLEM_JSON: {"schema": {
-            "type": "object",
-            "description": "A problem document (RFC 9457).",
-            "required": ["type", "title", "status", "code"],
-            "properties": {
-                "type": {"type": "string", "format": "uri-reference"},
-                "title": {"type": "string", "description": "The reason phrase of the status."},
-                "status": {"type": "integer", "description": "The HTTP status code."},
-                "detail": {"type": "string", "description": "The message for developers."},
-                "code": {"type": "string", "description": "The gRPC code, such as `NOT_FOUND`."},
-                "details": {"type": "array", "items": {
-                    "type": "object",
-                    "required": ["@type"],
-                    "properties": {"@type": {"type": "string", "format": "uri-reference"}},
-                    "additionalProperties": true,
-                }},
-            },
-        }}},
+        "description": format!("The call failed. `accept: {PROBLEM_JSON}` asks for a problem document."),
+        "content": {
+            "application/json": {"schema": status_schema()},
+            PROBLEM_JSON: {"schema": problem_schema()},
+        },
     })
+}
+
+fn status_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "A `google.rpc.Status`.",
+        "required": ["code"],
+        "properties": {
+            "code": {"type": "integer", "description": "The gRPC code, such as 5 for `NOT_FOUND`."},
+            "message": {"type": "string", "description": "The message for developers."},
+            "details": details_schema(),
+        },
+    })
+}
+
+fn problem_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "A problem document (RFC 9457).",
+        "required": ["type", "title", "status", "code"],
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": {"type": "string", "description": "The reason phrase of the status."},
+            "status": {"type": "integer", "description": "The HTTP status code."},
+            "detail": {"type": "string", "description": "The message for developers."},
+            "code": {"type": "string", "description": "The gRPC code, such as `NOT_FOUND`."},
+            "details": details_schema(),
+        },
+    })
+}
+
+fn details_schema() -> Value {
+    json!({"type": "array", "items": {
+        "type": "object",
+        "required": ["@type"],
+        "properties": {"@type": {"type": "string", "format": "uri-reference"}},
+        "additionalProperties": true,
+    }})
 }

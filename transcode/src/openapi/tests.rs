@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
 
+use prost_reflect::MethodDescriptor;
+
 use super::*;
-use crate::test_contracts::compile;
+use crate::{Registry, http_rule::RouteTable, test_contracts::compile};
 
 /// The project's contracts.
 fn contracts(with_comments: bool) -> DescriptorPool {
@@ -20,10 +22,17 @@ fn methods(pool: &DescriptorPool, services: &[&str]) -> Vec<MethodDescriptor> {
     services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
 }
 
+/// The document of the HTTP forms of methods.
+fn document(methods: &[MethodDescriptor], options: &Options) -> Value {
+    let registry = Registry::new(methods[0].parent_pool());
+    let table = RouteTable::build(methods.iter().map(|method| (&registry, method.clone()))).unwrap();
+    super::document(&table.bindings().iter().collect::<Vec<_>>(), options)
+}
+
 fn of_contracts() -> Value {
     let options =
         Options { title: "Trellis".into(), servers: vec!["https://example.com".into()], ..Options::default() };
-    document(&methods(&contracts(true), &SERVICES), &options).unwrap()
+    document(&methods(&contracts(true), &SERVICES), &options)
 }
 
 /// The values of all members with a name, anywhere in a document.
@@ -166,7 +175,7 @@ fn streams_have_their_content_type() {
 #[test]
 fn descriptors_without_comments_suffice() {
     let pool = contracts(false);
-    let document = document(&methods(&pool, &SERVICES), &Options::default()).unwrap();
+    let document = document(&methods(&pool, &SERVICES), &Options::default());
     assert_eq!(all(&document, "operationId").len(), 37);
     assert!(document["paths"]["/v1/users"]["get"]["summary"].is_null());
 }
@@ -179,7 +188,7 @@ fn paths_with_several_segments_have_a_parameter_for_each() {
                 additional_bindings {get: "/v1/files/{name=**}"} additional_bindings {custom: {kind: "LINK" path: "/l"}}}; }
         }
         message R { string name = 1; R inner = 2; map<string, int64> counts = 3; repeated R all = 4; uint64 big = 5; }"#;
-    let document = document(&methods(&compile(source), &["t.S"]), &Options::default()).unwrap();
+    let document = document(&methods(&compile(source), &["t.S"]), &Options::default());
     let names = |operation: &Value, place: &str| {
         let parameters = operation["parameters"].as_array().unwrap().iter().filter(|one| one["in"] == place);
         parameters.map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -198,4 +207,35 @@ fn paths_with_several_segments_have_a_parameter_for_each() {
     assert_eq!(schema["counts"]["additionalProperties"], json!({"type": "string", "format": "int64"}));
     assert_eq!(schema["all"], json!({"type": "array", "items": {"$ref": "#/components/schemas/t.R"}}));
     assert_eq!(schema["big"], json!({"type": "string", "format": "uint64"}));
+}
+
+#[test]
+fn errors_are_a_status_or_a_problem_document() {
+    let document = of_contracts();
+    let content = &document["components"]["responses"]["Error"]["content"];
+    assert_eq!(
+        content.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["application/json", "application/problem+json"]
+    );
+    let types = |form: &str, name: &str| content[form]["schema"]["properties"][name]["type"].clone();
+    for (name, of_status, of_problem) in [
+        ("code", json!("integer"), json!("string")),
+        ("message", json!("string"), Value::Null),
+        ("title", Value::Null, json!("string")),
+        ("details", json!("array"), json!("array")),
+    ] {
+        assert_eq!(types("application/json", name), of_status, "{name}");
+        assert_eq!(types("application/problem+json", name), of_problem, "{name}");
+    }
+}
+
+#[test]
+fn document_describes_only_the_given_bindings() {
+    let methods = methods(&contracts(false), &SERVICES);
+    let registry = Registry::new(methods[0].parent_pool());
+    let table = RouteTable::build(methods.iter().map(|method| (&registry, method.clone()))).unwrap();
+    let one = super::document(&[&table.bindings()[0]], &Options::default());
+    assert_eq!((one["paths"].as_object().unwrap().len(), one["tags"].as_array().unwrap().len()), (1, 1));
+    let none = super::document(&[], &Options::default());
+    assert_eq!((&none["paths"], &none["tags"]), (&json!({}), &json!([])));
 }

@@ -14,7 +14,7 @@ fn forms() -> Arc<HttpForms> {
     let registry = crate::protocol::registry(&pool);
     let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let table = RouteTable::build(methods.map(|method| (&registry, method))).unwrap();
-    HttpForms::new(table, registry, &Json::default())
+    HttpForms::new(vec![Arc::new(table)], registry, &Json::default())
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {

@@ -108,3 +108,34 @@ fn large_templates_are_refused() {
     assert!(Template::parse(&"/a".repeat(MAX_SEGMENTS + 1)).is_err());
     assert!(Template::parse(&format!("/{}", "a".repeat(2048))).is_err());
 }
+
+#[test]
+fn templates_overlap_and_cover_by_their_paths() {
+    // Whether some path matches both, and whether all paths of the second match the first.
+    for (first, second, overlaps, covers) in [
+        ("/", "/", true, true),
+        ("/", "/{a}", false, false),
+        ("/{a=**}", "/", true, true),
+        ("/a", "/a", true, true),
+        ("/a", "/b", false, false),
+        ("/a", "/{x}", true, false),
+        ("/{x}", "/a", true, true),
+        ("/a/{x}", "/{y}/b", true, false),
+        ("/a/{x}", "/a", false, false),
+        ("/a/{x=**}", "/a", true, true),
+        ("/a/{x=**}", "/a/b/{y}", true, true),
+        ("/a/{x}/{y=**}", "/a/{x=**}", true, false),
+        ("/{x}:run", "/{y}:run", true, true),
+        ("/{x}:run", "/{y}:stop", false, false),
+        ("/{x}", "/{y}:run", true, true),
+        ("/{x}:run", "/{y}", true, false),
+        ("/a", "/{y}:run", false, false),
+        ("/a", "/a:run", false, false),
+        ("/a/{x=**}", "/a:run", false, false),
+        ("/{x}", "/a:run", true, true),
+    ] {
+        let [one, other] = [first, second].map(|text| Template::parse(text).unwrap());
+        assert_eq!((one.overlaps(&other), one.covers(&other)), (overlaps, covers), "{first} {second}");
+        assert_eq!(other.overlaps(&one), overlaps, "{second} {first}");
+    }
+}

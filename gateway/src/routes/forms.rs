@@ -1,0 +1,107 @@
+//! The HTTP forms of the methods that clients may call: one table for the mesh, and one for each external upstream.
+//!
+//! A request goes to the first table that has its path, whatever its HTTP method: the mesh's, then those of the
+//! upstreams, sorted by prefix. So no upstream can take a path of the mesh. None can take a path of the gateway itself.
+
+use std::sync::Arc;
+
+use prost_reflect::MethodDescriptor;
+use transcode::{
+    Registry,
+    http_rule::{Binding, RouteTable, RuleError, RuleErrors, Template},
+};
+
+/// The paths that the gateway serves itself.
+const OWN_PATHS: [&str; 9] = [
+    "/",
+    "/index.html",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/openapi/*/**",
+    "/assets/*/**",
+    "/.well-known/*/**",
+];
+
+/// A method that clients may call, with the messages of its descriptors.
+pub(super) type OpenMethod<'a> = (&'a Registry, MethodDescriptor);
+
+/// The HTTP forms of the mesh or of an external upstream.
+#[derive(Debug)]
+pub(crate) struct FormTable {
+    /// The prefix of the upstream; `None`: the mesh.
+    pub(crate) prefix: Option<Arc<str>>,
+    pub(crate) table: Arc<RouteTable>,
+    /// The positions of the bindings that an earlier table does not hide.
+    pub(crate) routed: Vec<usize>,
+}
+
+impl FormTable {
+    /// A table that is asked after those `before` it.
+    fn new(prefix: Option<Arc<str>>, table: RouteTable, before: &[Self]) -> Self {
+        let hides = |binding: &Binding| before.iter().find_map(|earlier| Some((earlier, earlier.hides(binding)?)));
+        let mut routed = Vec::new();
+        for (position, binding) in table.bindings().iter().enumerate() {
+            match hides(binding) {
+                None => routed.push(position),
+                Some((earlier, by)) => tracing::warn!(
+                    upstream = prefix.as_deref().unwrap_or("mesh"),
+                    form = named(binding),
+                    by = named(by),
+                    of = earlier.prefix.as_deref().unwrap_or("mesh"),
+                    "an HTTP form is unreachable: an earlier one has all its paths"
+                ),
+            }
+        }
+        Self { prefix, table: Arc::new(table), routed }
+    }
+
+    /// The binding that has all paths of `other`. The first table with a path decides, whatever the HTTP method.
+    fn hides(&self, other: &Binding) -> Option<&Binding> {
+        self.table.bindings().iter().find(|mine| mine.template().covers(other.template()))
+    }
+}
+
+/// The tables in the order in which they are asked. An external upstream whose forms are invalid has none; its methods
+/// keep the other protocols. Invalid forms of the mesh are an error.
+pub(super) fn tables(
+    mesh: Vec<OpenMethod<'_>>,
+    mut upstreams: Vec<(Arc<str>, Vec<OpenMethod<'_>>)>,
+) -> Result<Vec<FormTable>, String> {
+    let mesh = build(mesh).map_err(|errors| errors.to_string())?;
+    let mut tables = vec![FormTable::new(None, mesh, &[])];
+    upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (prefix, methods) in upstreams {
+        match build(methods) {
+            Ok(table) => tables.push(FormTable::new(Some(prefix), table, &tables)),
+            Err(errors) => tracing::warn!(upstream = %prefix, %errors, "the upstream has no HTTP forms"),
+        }
+    }
+    Ok(tables)
+}
+
+/// The table of `methods`, none of which has a path of the gateway itself.
+fn build(methods: Vec<OpenMethod<'_>>) -> Result<RouteTable, RuleErrors> {
+    let table = RouteTable::build(methods)?;
+    let own: Vec<_> = OWN_PATHS.iter().filter_map(|path| Template::parse(path).ok()).collect();
+    let taken: Vec<_> = table.bindings().iter().filter_map(|binding| taking(binding, &own)).collect();
+    if taken.is_empty() { Ok(table) } else { Err(RuleErrors(taken)) }
+}
+
+/// The error of a binding that has one of the gateway's `own` paths.
+fn taking(binding: &Binding, own: &[Template]) -> Option<RuleError> {
+    let taken = own.iter().find(|own| own.overlaps(binding.template()))?;
+    let (http_method, template) = (binding.http_method(), binding.template());
+    Some(RuleError {
+        method: binding.method().full_name().to_owned(),
+        problem: format!("{http_method} {template} matches {taken}, which the gateway serves itself: change the path"),
+    })
+}
+
+fn named(binding: &Binding) -> String {
+    format!("{} {} of {}", binding.http_method(), binding.template(), binding.method().full_name())
+}
+
+#[cfg(test)]
+mod tests;

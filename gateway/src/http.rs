@@ -4,4 +4,3 @@ pub(crate) mod client_address;
 pub(crate) mod console;
 pub(crate) mod cors;
 pub(crate) mod headers;
-pub(crate) mod openapi;

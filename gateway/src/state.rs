@@ -3,6 +3,7 @@
 
 mod config_check;
 mod last_good;
+mod openapi;
 mod refresh;
 mod snapshot;
 

@@ -10,7 +10,7 @@ use http::{
     },
 };
 use http_body_util::Full;
-use kit::origin::Origin;
+use kit::origin::WebOrigin;
 
 /// The headers of a response that a page may read.
 const EXPOSED: &str =
@@ -29,7 +29,7 @@ impl Origins {
     /// Reads `gateway.cors_origins`.
     pub(crate) fn new(origins: &[String]) -> Result<Self, String> {
         let parse = |origin: &String| {
-            let normal = Origin::parse(origin).filter(|_| !origin.ends_with('/')).map(as_browsers_send_it);
+            let normal = WebOrigin::parse(origin).filter(|_| !origin.ends_with('/')).map(as_browsers_send_it);
             normal.and_then(|normal| HeaderValue::try_from(normal).ok()).ok_or_else(|| {
                 format!("gateway.cors_origins: {origin:?} is not an origin, such as https://app.example.org")
             })
@@ -81,8 +81,8 @@ impl Origins {
 }
 
 /// The origin as browsers write it in `origin`, which is compared as text: the host in lower case, and no default port.
-fn as_browsers_send_it(origin: Origin) -> String {
-    let Origin { scheme, authority, port, .. } = origin;
+fn as_browsers_send_it(origin: WebOrigin) -> String {
+    let WebOrigin { scheme, authority, port, .. } = origin;
     let default = match scheme.as_str() {
         "http" => Some(80),
         "https" => Some(443),

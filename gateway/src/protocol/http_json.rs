@@ -214,7 +214,8 @@ impl HttpJson {
         // Without a content type too: a browser sends such a request for a page of any origin, without a preflight.
         let media_type = content_type::media_type(request.headers());
         let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
-        if !is_json(media_type) && !(is_safe && media_type.is_empty()) && !is_without_body(request) {
+        let is_allowed = is_json(media_type) || is_safe && media_type.is_empty() || is_without_body(request);
+        if !is_allowed {
             let message = "send the body as JSON, with content-type application/json";
             let status = status(Code::InvalidArgument, "CONTENT_TYPE_UNSUPPORTED", message);
             return Err(Problem(Box::new(status), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)));

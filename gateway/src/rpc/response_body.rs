@@ -83,7 +83,7 @@ pub(crate) struct ResponseBody {
     early: HeaderMap,
     /// The message was truncated: the next poll returns the error.
     is_truncated: bool,
-    /// What is left of a converted message that has been handed over in part.
+    /// The rest of a converted message that has been handed over in part.
     rest: Bytes,
     /// The status that ends the response after the last frame.
     end_with: Option<Status>,

@@ -13,13 +13,13 @@ use prost_types::FileDescriptorSet;
 use tonic::service::Routes as Here;
 use transcode::Registry;
 
-use super::last_good::LastGood;
+use super::{last_good::LastGood, openapi::OpenApi};
 use crate::{
     config::{Config, INTROSPECTION},
     external::{self, Contracts, ExternalUpstream},
-    http::{client_address::Proxies, cors::Origins, openapi::OpenApi},
+    http::{client_address::Proxies, cors::Origins},
     rate_limit::{KnownMethods, Overrides},
-    routes::{Route, RouteSources, Routes},
+    routes::{FormTable, Route, RouteSources, Routes},
     upstream::Upstreams,
 };
 
@@ -91,10 +91,10 @@ impl Snapshot {
 /// The documents of the HTTP forms that clients may call.
 fn openapi(routes: &Routes) -> OpenApi {
     let mut all = OpenApi::default();
-    for table in &routes.tables {
-        match &table.prefix {
-            None => all.add("/openapi.json".to_owned(), "Trellis", table),
-            Some(prefix) => all.add(format!("/openapi/{prefix}.json"), prefix, table),
+    for FormTable { prefix, table, routed } in &routes.tables {
+        match prefix {
+            None => all.add("/openapi.json".to_owned(), "Trellis", table, routed),
+            Some(prefix) => all.add(format!("/openapi/{prefix}.json"), prefix, table, routed),
         }
     }
     all

@@ -23,7 +23,7 @@ pub async fn with_deadline<F: Future>(deadline: Option<Instant>, work: F) -> F::
     DEADLINE.scope(deadline, work).await
 }
 
-/// The deadline of the unary call that the current task works for. After it the caller has been told that the call
+/// The deadline of the unary call that the current task works for. After it the caller has the error that the call
 /// failed, so nothing may be stored any more. A task that a handler spawns has none.
 pub fn deadline() -> Option<Instant> {
     DEADLINE.try_with(|deadline| *deadline).ok().flatten()

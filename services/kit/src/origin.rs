@@ -4,7 +4,7 @@ use http::uri::{Authority, Scheme, Uri};
 
 /// A scheme, a host and perhaps a port, such as `http://host:port`. Without user information, path, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct WebOrigin {
     /// The scheme, in lower case if it is `http` or `https`.
     pub scheme: Scheme,
     /// The host and the port, as in the text.
@@ -15,7 +15,7 @@ pub struct Origin {
     pub port: Option<u16>,
 }
 
-impl Origin {
+impl WebOrigin {
     /// Parses an origin. A slash at its end is allowed. `None`: the text is no origin, or its port is not one.
     pub fn parse(text: &str) -> Option<Self> {
         // The parser of URIs drops a fragment.
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn origin_has_a_host_and_a_valid_port() {
-        let read = |text: &str| Origin::parse(text).map(|origin| (origin.host, origin.port));
+        let read = |text: &str| WebOrigin::parse(text).map(|origin| (origin.host, origin.port));
         assert_eq!(read("http://a:1"), Some(("a".to_owned(), Some(1))));
         assert_eq!(read("https://a.example/"), Some(("a.example".to_owned(), None)));
         assert_eq!(read("http://[::1]:65535"), Some(("::1".to_owned(), Some(65_535))));

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::{grpc, origin::Origin};
+use crate::{grpc, origin::WebOrigin};
 
 /// The header that carries the context.
 const PARENT: &str = "traceparent";
@@ -63,7 +63,7 @@ impl Default for TraceConfig {
 impl TraceConfig {
     /// Checks the form of the endpoint. The error names the key.
     pub fn check(&self) -> Result<(), String> {
-        let is_address = Origin::parse(&self.endpoint).is_some_and(|origin| origin.scheme == Scheme::HTTP);
+        let is_address = WebOrigin::parse(&self.endpoint).is_some_and(|origin| origin.scheme == Scheme::HTTP);
         match self.endpoint.as_str() {
             "" => Ok(()),
             _ if is_address => Ok(()),

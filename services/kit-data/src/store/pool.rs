@@ -4,7 +4,7 @@
 //! queue for a connection. sqlx closes a connection whose checkout is cancelled, and returns one to the pool without a
 //! time limit. So both happen in a task that callers cannot cancel.
 //!
-//! After the deadline of a call the pool starts no statement for it, and commits nothing: its caller has been told that
+//! After the deadline of a call the pool starts no statement for it, and commits nothing: its caller has an error, so
 //! the call failed. A change that is its only statement begins a transaction too where BEGIN waits for the lock (SQLite).
 
 use std::{

@@ -76,7 +76,7 @@ async fn sessions(other: &mut PgConnection) -> i64 {
     row.fetch_one(other).await.unwrap().try_get(0).unwrap()
 }
 
-/// The caller has been told that its change failed.
+/// The caller already has the error of its change.
 #[tokio::test(flavor = "multi_thread")]
 async fn change_is_not_stored_after_its_deadline() {
     const A_WHILE: Duration = Duration::from_millis(300);

@@ -68,7 +68,7 @@ async fn lock_of_another_process_is_reported_and_stores_nothing() {
     database.remove().await;
 }
 
-/// The caller has been told that its change failed.
+/// The caller already has the error of its change.
 #[tokio::test(flavor = "multi_thread")]
 async fn change_is_not_stored_after_its_deadline() {
     let database = Database::sqlite();

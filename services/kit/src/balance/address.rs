@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, ops::Deref};
 use http::uri::{Authority, Scheme, Uri};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::origin::Origin;
+use crate::origin::WebOrigin;
 
 /// The port of `http://host`.
 const HTTP: u16 = 80;
@@ -111,7 +111,7 @@ impl Address {
     /// Parses `http://host:port`. The error is a sentence without the configuration key.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let bad = || format!("{text:?} is not an address such as http://host:port");
-        let Origin { scheme, authority, host, port } = Origin::parse(text).ok_or_else(bad)?;
+        let WebOrigin { scheme, authority, host, port } = WebOrigin::parse(text).ok_or_else(bad)?;
         let is_secure = scheme == Scheme::HTTPS;
         if !is_secure && scheme != Scheme::HTTP {
             return Err(bad());

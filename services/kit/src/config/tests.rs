@@ -57,9 +57,9 @@ fn later_sources_override_earlier_ones() {
 fn environment_may_contain_any_bytes() {
     use std::os::unix::ffi::OsStringExt as _;
     let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-    let foreign = [(b"OTHER".as_slice(), b"\xff".as_slice()), (b"\xff", b"1"), (b"TRELLIS_CONFIG", b"/\xff")];
+    let others = [(b"OTHER".as_slice(), b"\xff".as_slice()), (b"\xff", b"1"), (b"TRELLIS_CONFIG", b"/\xff")];
     let own = [(b"TRELLIS_SERVER__PORT".as_slice(), b"3".as_slice())];
-    let all = foreign.iter().chain(&own).map(|(name, value)| (text(name), text(value)));
+    let all = others.iter().chain(&own).map(|(name, value)| (text(name), text(value)));
     let found = ("TRELLIS_SERVER__PORT".to_owned(), "server.port".to_owned(), "3".to_owned());
     assert_eq!(variables(all).unwrap(), [found]);
     let error = variables([(text(b"TRELLIS_SERVER__NAME"), text(b"\xff"))].into_iter()).unwrap_err();

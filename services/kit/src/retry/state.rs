@@ -222,7 +222,7 @@ mod tests {
         // The time counts from the start of the last attempt, after the pause and after unprocessed attempts.
         assert_eq!(again(Attempt::Unsent, at(3_500)), Ok(Duration::ZERO));
         assert_eq!(again(locked, at(3_600)), Ok(Duration::from_secs(1)));
-        // A broken attempt says nothing about the time that the next one takes.
+        // A broken attempt is no measure of the time that the next one takes.
         let broken =
             |attempt| RetryState::new(true, Some(at(5_000)), start).again(attempt, &config, &ample(), 0.0, at(4_900));
         assert_eq!(broken(UNAVAILABLE), Err(NotRetried::Deadline));

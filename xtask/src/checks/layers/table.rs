@@ -56,7 +56,10 @@ const KIT: Crate<'static> = Crate {
         layer(&["redis", "trace", "error"], "the connections to Redis; the trace context and errors on the wire"),
         layer(&["principal"], "the parties that make calls, as values"),
         layer(&["grpc", "jwk", "page", "rng", "secret_file", "shutdown"], "names, codecs and tools without a policy"),
-        layer(&["config", "cookie", "dns", "machine", "time"], "the ground: configuration values, names, time"),
+        layer(
+            &["config", "cookie", "dns", "machine", "origin", "time"],
+            "the ground: configuration values, names, time",
+        ),
     ],
 };
 

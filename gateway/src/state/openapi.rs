@@ -18,8 +18,7 @@ use transcode::{
     openapi::{Options, document},
 };
 
-use super::console;
-use crate::routes::FormTable;
+use crate::http::console;
 
 /// The documents, by path. A document is made when it is first requested.
 #[derive(Default)]
@@ -39,11 +38,11 @@ struct Text {
 }
 
 impl OpenApi {
-    /// Adds the document at `path`, unless requests can reach no form of the table.
-    pub(crate) fn add(&mut self, path: String, title: &str, forms: &FormTable) {
-        if !forms.routed.is_empty() {
-            let (table, routed) = (Arc::clone(&forms.table), forms.routed.clone());
-            self.0.insert(path, Document { title: title.to_owned(), table, routed, text: OnceLock::new() });
+    /// Adds the document at `path` of the bindings of `table` at the positions `routed`, unless there are none.
+    pub(crate) fn add(&mut self, path: String, title: &str, table: &Arc<RouteTable>, routed: &[usize]) {
+        if !routed.is_empty() {
+            let (title, table, routed) = (title.to_owned(), Arc::clone(table), routed.to_vec());
+            self.0.insert(path, Document { title, table, routed, text: OnceLock::new() });
         }
     }
 

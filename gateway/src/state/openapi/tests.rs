@@ -19,8 +19,8 @@ fn documents() -> OpenApi {
     let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let table = Arc::new(RouteTable::build(methods.map(|method| (&registry, method))).unwrap());
     let mut all = OpenApi::default();
-    all.add(PATH.to_owned(), "T", &FormTable { prefix: None, table: Arc::clone(&table), routed: vec![1] });
-    all.add("/openapi/none.json".to_owned(), "None", &FormTable { prefix: None, table, routed: Vec::new() });
+    all.add(PATH.to_owned(), "T", &table, &[1]);
+    all.add("/openapi/none.json".to_owned(), "None", &table, &[]);
     all
 }
 

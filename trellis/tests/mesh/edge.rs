@@ -260,7 +260,7 @@ async fn configured_cors_origins_may_call() {
     assert_eq!(response.header("access-control-allow-credentials"), "true");
     let headers = [("origin", "https://evil.example")];
     // The developer of an allowed page can read the error.
-    let mistaken = [("origin", "https://app.example.org"), ("content-type", "application/json")];
+    let mistaken = [("origin", "https://app.example.org"), ("content-type", "application/xml")];
     let mistaken = web::request("POST", port, JWKS, &mistaken, Bytes::new());
     let mistaken = web::send(port, Http::One, mistaken).await.unwrap();
     assert_eq!((mistaken.status, mistaken.header("access-control-allow-origin")), (415, "https://app.example.org"));
@@ -320,7 +320,7 @@ async fn gateway_serves_the_page_and_probes() {
     assert_eq!(web::get(port, "/metrics").await.unwrap().status, 404);
     let metrics = web::get(mesh.ports.admin, "/metrics").await.unwrap();
     assert!(String::from_utf8_lossy(&metrics.body).contains("rpc_server_call_duration_seconds"));
-    let posted = web::request("POST", port, JWKS, &[("content-type", "application/json")], Bytes::from_static(b"{}"));
+    let posted = web::request("POST", port, JWKS, &[("content-type", "application/xml")], Bytes::from_static(b"<a/>"));
     assert_eq!(web::send(port, Http::One, posted).await.unwrap().status, 415);
     let got = web::get(port, JWKS).await.unwrap();
     assert_eq!((got.status, got.header("allow")), (405, "POST"));

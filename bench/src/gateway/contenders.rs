@@ -202,7 +202,7 @@ impl Contenders {
         };
         let is_open = matches!(contender, Contender::NoToken | Contender::OpenWithToken);
         let prefix = if is_open { OPEN } else { GUARDED };
-        let dialect = if contender == Contender::Direct { Dialect::Grpc } else { Dialect::Web };
+        let dialect = if contender == Contender::Direct { Dialect::Grpc } else { scenario.dialect };
         if dialect == Dialect::Grpc && scenario.http == Http::One {
             return Err("plain gRPC needs HTTP/2".to_owned());
         }

@@ -9,7 +9,7 @@ use super::contenders::Contender::{
 };
 use crate::{
     echo::Order,
-    load::{Drive, Expected, Http, Plan},
+    load::{Dialect, Drive, Expected, Http, Plan},
 };
 
 /// The length of a run.
@@ -41,6 +41,8 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) http: Http,
+    /// The protocol of every contender but `direct-grpc`.
+    pub(crate) dialect: Dialect,
     pub(crate) connections: usize,
     /// The size of a message, in bytes.
     pub(crate) size: usize,
@@ -98,6 +100,11 @@ pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
         }
     }
     for http in [Http::One, Http::Two] {
+        for (size, breadth) in [(SMALL, Breadth::Main), (10_000, Breadth::LatencyBaseline)] {
+            all.push((breadth, scenario(Kind::Unary, http, 16, size, pace).as_text()));
+        }
+    }
+    for http in [Http::One, Http::Two] {
         all.push((Breadth::Main, scenario(Kind::Flood, http, FLOODS, SMALL, pace)));
         all.push((Breadth::Main, scenario(Kind::Paced, http, PACED, SMALL, pace)));
         all.push((Breadth::Main, scenario(Kind::Refused, http, 16, SMALL, pace)));
@@ -135,7 +142,7 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
         (1_000_000.., _) => pace.seconds * 1.5,
         _ => pace.seconds,
     };
-    Scenario { name, kind, http, connections, size, contenders, seconds }
+    Scenario { name, kind, http, dialect: Dialect::Web, connections, size, contenders, seconds }
 }
 
 fn shown(size: usize) -> String {
@@ -147,6 +154,15 @@ fn shown(size: usize) -> String {
 }
 
 impl Scenario {
+    /// The same load in gRPC-Web-text.
+    fn as_text(mut self) -> Self {
+        self.name.push_str(", gRPC-Web-text");
+        self.dialect = Dialect::WebText;
+        // The floor does not decode, and plain gRPC has no text form.
+        self.contenders.retain(|contender| !matches!(contender, Direct | Floor));
+        self
+    }
+
     /// Adds the baseline beside the gateway.
     pub(super) fn add_baseline(&mut self) {
         if let Some(at) = self.contenders.iter().position(|contender| *contender == Gateway) {

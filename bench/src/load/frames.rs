@@ -1,11 +1,17 @@
 //! An incremental parser of gRPC's framing. It counts messages and keeps trailer frames, but buffers no messages.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::Dialect;
+
 /// The first bytes of a message, into which [`crate::echo`] writes the send time.
 pub(super) type Stamp = [u8; 8];
 
 /// The state of a body.
 #[derive(Default)]
 pub(super) struct Frames {
+    /// The incomplete group of a body in base64. `None`: the body is binary.
+    text: Option<Vec<u8>>,
     head: [u8; 5],
     head_length: usize,
     /// The missing bytes of the current frame.
@@ -18,8 +24,25 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { text: (dialect == Dialect::WebText).then(Vec::new), ..Self::default() }
+    }
+
     /// Parses the next bytes. Calls `on_message` for each message that they complete.
-    pub(super) fn feed(&mut self, mut piece: &[u8], on_message: &mut impl FnMut(Stamp)) {
+    pub(super) fn feed(&mut self, piece: &[u8], on_message: &mut impl FnMut(Stamp)) -> Result<(), String> {
+        let Some(text) = &mut self.text else {
+            self.feed_binary(piece, on_message);
+            return Ok(());
+        };
+        text.extend_from_slice(piece);
+        let whole = text.len() / 4 * 4;
+        let binary = decode(&text[..whole])?;
+        text.drain(..whole);
+        self.feed_binary(&binary, on_message);
+        Ok(())
+    }
+
+    fn feed_binary(&mut self, mut piece: &[u8], on_message: &mut impl FnMut(Stamp)) {
         while !piece.is_empty() {
             if self.head_length < self.head.len() {
                 piece = self.feed_head(piece);
@@ -76,7 +99,7 @@ impl Frames {
 
     /// Whether the body may end here.
     pub(super) fn is_whole(&self) -> bool {
-        self.head_length == 0
+        self.head_length == 0 && self.text.as_ref().is_none_or(Vec::is_empty)
     }
 
     /// The status in the trailer frame.
@@ -88,6 +111,19 @@ impl Frames {
         };
         text.split("\r\n").find_map(value)
     }
+}
+
+/// Decodes base64 of whole groups. Padding may stand inside, at the end of each encoded part.
+fn decode(text: &[u8]) -> Result<Vec<u8>, String> {
+    let mut binary = Vec::with_capacity(text.len() / 4 * 3);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let padding = rest.iter().position(|byte| *byte == b'=');
+        let (part, later) = rest.split_at(padding.map_or(rest.len(), |at| (at / 4 + 1) * 4));
+        STANDARD.decode_vec(part, &mut binary).map_err(|e| format!("the body is not base64: {e}"))?;
+        rest = later;
+    }
+    Ok(binary)
 }
 
 #[cfg(test)]
@@ -102,7 +138,7 @@ mod tests {
             let mut frames = Frames::default();
             let mut stamps = Vec::new();
             for piece in BODY.chunks(size) {
-                frames.feed(piece, &mut |stamp| stamps.push(stamp));
+                frames.feed(piece, &mut |stamp| stamps.push(stamp)).expect("binary");
             }
             assert_eq!((frames.messages, frames.bytes, frames.status()), (2, 10, Some(0)), "pieces of {size}");
             assert_eq!(stamps, [*b"ABCDEFGH", [0; 8]]);
@@ -111,10 +147,24 @@ mod tests {
     }
 
     #[test]
+    fn text_is_parsed_from_pieces_of_any_size() {
+        let (message, trailers) = BODY.split_at(BODY.len() - 21);
+        let text = STANDARD.encode(message) + &STANDARD.encode(trailers);
+        for size in 1..=text.len() {
+            let mut frames = Frames::new(Dialect::WebText);
+            for piece in text.as_bytes().chunks(size) {
+                frames.feed(piece, &mut |_| {}).expect("base64");
+            }
+            assert_eq!((frames.messages, frames.bytes, frames.status()), (2, 10, Some(0)), "pieces of {size}");
+            assert!(frames.is_whole());
+        }
+    }
+
+    #[test]
     fn truncated_body_is_not_whole() {
         for cut in [3, 8, BODY.len() - 1] {
             let mut frames = Frames::default();
-            frames.feed(&BODY[..cut], &mut |_| {});
+            frames.feed(&BODY[..cut], &mut |_| {}).expect("binary");
             assert!(!frames.is_whole(), "{cut}");
         }
     }

@@ -51,7 +51,7 @@ impl Http1 {
         self.stream.write_all(&request.text).await.map_err(|e| e.to_string())?;
         let head = self.line(b"\r\n\r\n").await?;
         let head = Head::parse(&head)?;
-        let mut frames = Frames::default();
+        let mut frames = Frames::new(request.dialect);
         match head.length {
             Length::Known(length) => self.body(length, &mut frames, &mut on_message).await?,
             Length::Chunked => self.chunks(&mut frames, &mut on_message).await?,
@@ -98,7 +98,7 @@ impl Http1 {
                 self.read().await?;
             }
             let here = left.min(self.buffer.len());
-            frames.feed(&self.buffer[..here], on_message);
+            frames.feed(&self.buffer[..here], on_message)?;
             self.buffer.advance(here);
             left -= here;
         }

@@ -45,11 +45,11 @@ impl Http2 {
         let (response, mut sending) = sender.send_request(request.head.clone(), false).map_err(failed)?;
         sending.send_data(request.body.clone(), true).map_err(failed)?;
         let (head, mut body) = response.await.map_err(failed)?.into_parts();
-        let mut frames = Frames::default();
+        let mut frames = Frames::new(request.dialect);
         while let Some(piece) = body.data().await {
             let piece = piece.map_err(failed)?;
             body.flow_control().release_capacity(piece.len()).map_err(failed)?;
-            frames.feed(&piece, &mut on_message);
+            frames.feed(&piece, &mut on_message)?;
         }
         let trailers = body.trailers().await.map_err(failed)?;
         if !frames.is_whole() {

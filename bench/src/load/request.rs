@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::Expected;
@@ -18,6 +19,8 @@ pub(crate) enum Http {
 pub(crate) enum Dialect {
     /// gRPC-Web with binary bodies.
     Web,
+    /// gRPC-Web with bodies in base64.
+    WebText,
     /// Plain gRPC, which needs HTTP/2.
     Grpc,
 }
@@ -39,14 +42,18 @@ pub(crate) struct Request {
     pub(super) text: Bytes,
     /// The head for HTTP/2.
     pub(super) head: http::Request<()>,
-    /// The framed message.
+    /// The framed message, in base64 for gRPC-Web-text.
     pub(super) body: Bytes,
+    pub(super) dialect: Dialect,
     pub(super) expected: Expected,
 }
 
 impl Request {
     pub(crate) fn new(route: &Route, http: Http, message: &[u8], expected: Expected) -> Result<Self, String> {
-        let body = frame(message);
+        let body = match route.dialect {
+            Dialect::WebText => Bytes::from(STANDARD.encode(frame(message))),
+            Dialect::Web | Dialect::Grpc => frame(message),
+        };
         let headers = headers(route);
         let mut text = format!("POST {} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n", route.path, route.port);
         let mut head = http::Request::post(format!("http://127.0.0.1:{}{}", route.port, route.path));
@@ -60,19 +67,23 @@ impl Request {
         whole.put(text.as_bytes());
         whole.put(body.clone());
         let head = head.body(()).map_err(|e| e.to_string())?;
-        Ok(Self { port: route.port, http, text: whole.freeze(), head, body, expected })
+        Ok(Self { port: route.port, http, text: whole.freeze(), head, body, dialect: route.dialect, expected })
     }
 }
 
 /// Headers like those of a client in a browser.
 fn headers(route: &Route) -> Vec<(&'static str, String)> {
-    let mut headers = match route.dialect {
-        Dialect::Web => vec![
-            ("content-type", "application/grpc-web+proto"),
-            ("accept", "application/grpc-web+proto"),
+    let web = |content_type| {
+        vec![
+            ("content-type", content_type),
+            ("accept", content_type),
             ("x-grpc-web", "1"),
             ("x-user-agent", "grpc-web-javascript/0.1"),
-        ],
+        ]
+    };
+    let mut headers = match route.dialect {
+        Dialect::Web => web("application/grpc-web+proto"),
+        Dialect::WebText => web("application/grpc-web-text+proto"),
         Dialect::Grpc => vec![("content-type", "application/grpc+proto"), ("te", "trailers")],
     };
     headers.push(("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"));

@@ -149,7 +149,7 @@ pub(crate) enum Jobs {
         #[arg(long)]
         all: bool,
         /// With --all: only dead jobs of this kind
-        #[arg(long, requires = "all")]
+        #[arg(long, requires = "all", conflicts_with = "ids")]
         kind: Option<String>,
         /// Retry running jobs too, for example those of a killed process
         ///
@@ -175,4 +175,19 @@ pub(crate) enum JobState {
     Running,
     /// It has failed too often.
     Dead,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_of_retried_jobs_needs_all() {
+        let id = "00000000-0000-0000-0000-000000000000";
+        let accepts = |args: &[&str]| Cli::try_parse_from([&["trellis", "jobs", "retry"], args].concat()).is_ok();
+        assert!(accepts(&["--all", "--kind", "account.deleted"]));
+        assert!(accepts(&[id]));
+        assert!(!accepts(&["--kind", "account.deleted", id]), "the kind would have no effect");
+        assert!(!accepts(&["--kind", "account.deleted"]));
+    }
 }

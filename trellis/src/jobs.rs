@@ -1,7 +1,7 @@
 //! `trellis jobs`: lists, retries and deletes the jobs of the services. It reads their databases, so that it also works
 //! while no process runs.
 
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
 
 use kit::{ClockAndRng, Timestamp, error::chain};
 use kit_data::{
@@ -99,7 +99,8 @@ impl Change {
 }
 
 async fn change(config: &Config, change: Change, ids: &[Uuid]) -> Result<String, String> {
-    let (mut left, now) = (ids.to_vec(), ClockAndRng::system().now());
+    let ids = distinct(ids);
+    let (mut left, now) = (ids.clone(), ClockAndRng::system().now());
     for service in with_jobs() {
         let mut operator = connect(config, service).await?;
         let mut rest = Vec::new();
@@ -118,6 +119,12 @@ async fn change(config: &Config, change: Change, ids: &[Uuid]) -> Result<String,
         (0, others) => format!("none of the {others} jobs was changed; job {first}: {why}"),
         (_, others) => format!("{}; {others} not changed; job {first}: {why}", changed_jobs(changed, change)),
     })
+}
+
+/// The ids in their order, each once.
+fn distinct(ids: &[Uuid]) -> Vec<Uuid> {
+    let mut seen = HashSet::new();
+    ids.iter().copied().filter(|id| seen.insert(*id)).collect()
 }
 
 fn changed_jobs(count: usize, change: Change) -> String {
@@ -199,6 +206,12 @@ mod tests {
             attempts: 1,
             failure: String::new(),
         }
+    }
+
+    #[test]
+    fn repeated_ids_count_once() {
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(distinct(&[two, one, two, one]), [two, one]);
     }
 
     #[test]

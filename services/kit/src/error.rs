@@ -78,13 +78,17 @@ pub fn locked(retry_after: Duration) -> Status {
 }
 
 /// Whether the status is that of [`locked`].
-pub fn is_locked(status: &Status) -> bool {
+fn is_locked(status: &Status) -> bool {
     status.code() == Code::Unavailable && reason(status).as_deref() == Some(LOCKED)
 }
 
 /// The bland INTERNAL status of an unexpected error. The error is logged once, here.
 pub fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
     tracing::error!(error = %chain(error), "unexpected error");
+    bland()
+}
+
+fn bland() -> Status {
     status(Code::Internal, "INTERNAL", "internal error; the server's log has the details")
 }
 
@@ -94,6 +98,30 @@ pub fn unavailable(what: &str) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(RETRY));
     details.set_error_info("UNAVAILABLE", DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unavailable, format!("{what} is not available now; try again"), details)
+}
+
+/// The status for a caller whose call failed in `what`, another service that this one has called. What a repeat may
+/// mend is UNAVAILABLE, also a refused identity, because keys may be rotating. A wait for a lock keeps its reason.
+/// Anything else is a fault of the two services, and INTERNAL.
+pub fn from_service(what: &str, failure: &Status) -> Status {
+    let (code, message) = (failure.code(), failure.message());
+    match code {
+        _ if is_locked(failure) => locked(RETRY),
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Cancelled
+        | Code::Unauthenticated
+        | Code::PermissionDenied => {
+            tracing::warn!(rpc.code = ?code, error = message, "call to {what} failed");
+            unavailable(what)
+        }
+        _ => {
+            tracing::error!(rpc.code = ?code, error = message, "call to {what} failed");
+            bland()
+        }
+    }
 }
 
 /// DEADLINE_EXCEEDED: the client no longer waits.
@@ -132,4 +160,25 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_of_another_service_is_retried_only_if_that_can_help() {
+        let seen = |failure| {
+            let status = from_service("the users service", &failure);
+            (status.code(), reason(&status).expect("a reason"))
+        };
+        let unavailable = (Code::Unavailable, "UNAVAILABLE".to_owned());
+        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::ResourceExhausted, Code::Unauthenticated] {
+            assert_eq!(seen(Status::new(code, "no")), unavailable, "{code:?}");
+        }
+        assert_eq!(seen(locked(RETRY)), (Code::Unavailable, LOCKED.to_owned()));
+        for code in [Code::InvalidArgument, Code::NotFound, Code::Internal, Code::Unimplemented, Code::Unknown] {
+            assert_eq!(seen(Status::new(code, "secret")), (Code::Internal, "INTERNAL".to_owned()), "{code:?}");
+        }
+    }
 }

@@ -19,8 +19,6 @@ use crate::{
 
 /// How long only its creator can resume a pending account. After that the address is free for another sign-up.
 const RESUMABLE: Duration = Duration::from_secs(600);
-/// When the caller may retry a sign-up whose profile waited too long for other changes.
-const RETRY: Duration = Duration::from_secs(1);
 /// How often a sign-up starts again after a conflict with another one for the same address.
 const TRIES: u32 = 3;
 
@@ -103,12 +101,7 @@ impl Api {
                 Err(error::status(Code::AlreadyExists, "HANDLE_TAKEN", "the handle is taken; choose another"))
             }
             Err(status) if status.code() == Code::Aborted => Err(concurrent_sign_up()),
-            // The caller gets the reason: the users service works, and another change holds the lock.
-            Err(status) if error::is_locked(&status) => Err(error::locked(RETRY)),
-            Err(status) => {
-                tracing::warn!(rpc.code = ?status.code(), error = status.message(), "users did not create a profile");
-                Err(error::unavailable("the users service"))
-            }
+            Err(status) => Err(error::from_service("the users service", &status)),
         }
     }
 }

@@ -50,7 +50,7 @@ impl From<Error> for tonic::Status {
                 kit::error::unavailable("the database")
             }
             Error::Locked(_) => {
-                tracing::warn!(error = %kit::error::chain(&error), "the database stopped a statement");
+                tracing::warn!(error = %kit::error::chain(&error), "a statement was stopped: it waited too long for another change");
                 kit::error::locked(RETRY)
             }
             Error::Refused(Refused::Elapsed) => kit::error::locked(RETRY),

@@ -128,7 +128,12 @@ impl Api {
     async fn count_active(&self, context: &Context, user_ids: Vec<String>) -> Result<usize, Status> {
         let request = context.request(BatchGetUsersRequest { user_ids }, self.service.config.users_timeout.0);
         let response = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
-        Ok(response.map_err(|status| users_failed(&status))?.into_inner().users.len())
+        match response {
+            Ok(response) => Ok(response.into_inner().users.len()),
+            // The caller's token has expired on the way.
+            Err(status) if status.code() == Code::Unauthenticated => Err(status),
+            Err(status) => Err(error::from_service("the users service", &status)),
+        }
     }
 
     async fn remove(&self, change: Change, person: UserId) -> Result<(), ChangeError> {
@@ -144,13 +149,4 @@ impl Api {
             self.hub.moved(person, seq);
         }
     }
-}
-
-/// Reports a failure of users as UNAVAILABLE, since the caller can only retry. An expired token is UNAUTHENTICATED.
-fn users_failed(status: &Status) -> Status {
-    if status.code() == Code::Unauthenticated {
-        return status.clone();
-    }
-    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "call to the users service failed");
-    error::unavailable("the users service")
 }

@@ -93,7 +93,8 @@ pub struct Json {
     pub elements: usize,
     /// After how much silence a stream of server-sent events gets a comment, so that proxies do not take it for idle.
     pub heartbeat: Span,
-    /// Serve the OpenAPI documents: at `/openapi.json`, and at `/openapi/PREFIX.json` for each external upstream.
+    /// Serve the OpenAPI documents: at `/openapi.json`, and at `/openapi/PREFIX.json` for each external upstream. `/docs`
+    /// shows them.
     pub openapi: bool,
 }
 

@@ -16,7 +16,7 @@ use http_body_util::Full;
 
 use crate::{
     Gateway,
-    http::console,
+    http::{console, docs},
     io::Inbound,
     protocol::{ClientProtocol, HttpRequest},
     routes::Found,
@@ -107,6 +107,11 @@ impl Gateway {
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
             _ if path.starts_with("/openapi")
                 && let Some(response) = snapshot.openapi.respond(request.method(), path, request.headers()) =>
+            {
+                response
+            }
+            _ if !snapshot.openapi.is_empty()
+                && let Some(response) = docs::serve(request.method(), path, request.headers()) =>
             {
                 response
             }

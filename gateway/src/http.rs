@@ -3,4 +3,5 @@
 pub(crate) mod client_address;
 pub(crate) mod console;
 pub(crate) mod cors;
+pub(crate) mod docs;
 pub(crate) mod headers;

@@ -30,7 +30,7 @@ use tonic::Status;
 pub(crate) use codec::{MethodCodec, registry};
 use connect::{Connect, ConnectStream};
 use grpc::Grpc;
-pub(crate) use http_json::{HttpForms, HttpRequest};
+pub(crate) use http_json::{HeaderFields, HttpForms, HttpRequest};
 use http_json::{HttpJson, StreamEncoder};
 use json_frames::{JsonFramesDecoder, JsonFramesEncoder};
 use unary::{MessageDecoder, MessageEncoder};

@@ -141,6 +141,8 @@ fn scalar_rules(
     let mut lines = Vec::new();
     for (rule, argument) in rules.fields() {
         let call = match (kind, rule.name(), argument) {
+            // Documentation, not a rule.
+            ("string", "example", _) => continue,
             ("string", rule @ ("len" | "min_len" | "max_len" | "min_bytes" | "max_bytes"), Value::U64(n)) => {
                 format!("rules::string_{rule}({by_reference}, {n}")
             }

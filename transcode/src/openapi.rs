@@ -2,9 +2,12 @@
 //!
 //! Documentation comes from the comments of the contracts, if the descriptor set has its source information. Schemas
 //! have the rules of `buf.validate` that JSON Schema can express. The policy `trellis.policy.v1.method` gives security
-//! requirements and `x-rate-limit`.
+//! requirements and `x-rate-limit`. The errors of an operation are those that every method can have, and those whose codes
+//! the comments of the method and of its request's fields name.
 
 mod comments;
+mod errors;
+mod examples;
 mod operation;
 mod options;
 mod parameters;
@@ -35,8 +38,10 @@ pub struct Options {
     pub description: String,
     /// The base URLs. Empty: the server of the document.
     pub servers: Vec<String>,
-    /// The content type of responses that are streams.
-    pub stream_content_type: String,
+    /// The maximum size of the message of a request, if it is to be stated.
+    pub message_bytes: Option<usize>,
+    /// Whether unknown fields of requests are errors.
+    pub refuses_unknown: bool,
 }
 
 impl Default for Options {
@@ -46,40 +51,71 @@ impl Default for Options {
             version: "1".into(),
             description: String::new(),
             servers: Vec::new(),
-            stream_content_type: "application/x-ndjson".into(),
+            message_bytes: None,
+            refuses_unknown: true,
         }
     }
 }
 
-/// Describes `bindings`, whose methods belong to one pool.
-pub fn document(bindings: &[&Binding], options: &Options) -> Value {
-    let pool = bindings.first().map_or_else(DescriptorPool::new, |binding| binding.method().parent_pool().clone());
-    let mut services: Vec<&ServiceDescriptor> = Vec::new();
-    for binding in bindings {
-        if !services.contains(&binding.method().parent_service()) {
-            services.push(binding.method().parent_service());
-        }
-    }
+/// An HTTP form to describe.
+#[derive(Debug, Clone)]
+pub struct Form<'a> {
+    /// The form.
+    pub binding: &'a Binding,
+    /// What the server adds to it.
+    pub terms: Terms,
+}
+
+/// What a server adds to the HTTP form of a method.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// Whether a call needs the access token of a user. `None`: as the policy in the contract says.
+    pub needs_user: Option<bool>,
+    /// Whether the call reads a cookie, which pages of some origins may not use.
+    pub reads_cookie: bool,
+    /// The field of the request that `Idempotency-Key` sets.
+    pub idempotency_key: Option<String>,
+    /// Whether `If-Match` sets the `etag` of the request.
+    pub if_match: bool,
+    /// Whether the response has an `ETag` from its message.
+    pub has_etag: bool,
+    /// Whether the comments of the contract may omit errors of the service.
+    pub is_open: bool,
+}
+
+/// Describes `forms`, whose methods belong to one pool.
+pub fn document(forms: &[Form<'_>], options: &Options) -> Value {
+    let pool = forms.first().map_or_else(DescriptorPool::new, |form| form.binding.method().parent_pool().clone());
     let comments = Comments::of(&pool);
-    let mut schemas = Schemas::new(&comments);
+    let mut schemas = Schemas::new(&comments, options.refuses_unknown);
     let mut paths = Paths::default();
     let mut operations = Operations::new(&comments, options);
-    for binding in bindings {
-        // OpenAPI has no place for other HTTP methods.
-        if let Some(field) = paths::field_of(binding.http_method()) {
-            let place = paths.place(binding.template());
-            paths.insert(&place, field, operations.of(binding, &place, &mut schemas));
+    let mut services: Vec<ServiceDescriptor> = Vec::new();
+    for form in forms {
+        let (binding, method) = (form.binding, form.binding.method());
+        // OpenAPI has no place for other HTTP methods. Methods that read a stream have no HTTP form.
+        let Some(field) = paths::field_of(binding.http_method()).filter(|_| !method.is_client_streaming()) else {
+            continue;
+        };
+        let place = paths.place(binding.template());
+        paths.insert(&place, field, operations.of(form, &place, &mut schemas));
+        let service = method.parent_service();
+        if !services.contains(service) {
+            services.push(service.clone());
         }
     }
+    let mut schemas = schemas.into_members();
+    schemas.extend(errors::schemas());
     json!({
         "openapi": "3.1.0",
         "info": info(options),
         "servers": options.servers.iter().map(|url| json!({"url": url})).collect::<Vec<_>>(),
-        "tags": services.into_iter().map(|service| tag(service, &comments)).collect::<Vec<_>>(),
+        "tags": services.iter().map(|service| tag(service, &comments)).collect::<Vec<_>>(),
         "paths": paths.into_value(),
         "components": {
-            "schemas": schemas.into_value(),
-            "responses": {"Error": operation::error_response()},
+            "schemas": schemas,
+            "responses": errors::responses(),
+            "headers": errors::headers(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     })

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Generated folders. They are committed, so that building Trellis needs no Node.
-const GENERATED: [&str; 3] = ["client/src/gen", "console/dist", "e2e/clients/gen"];
+const GENERATED: [&str; 4] = ["client/src/gen", "console/dist", "docs/dist", "e2e/clients/gen"];
 /// The folder that npm installs into; kept between runs until the lock file changes.
 const INSTALLED: &str = "node_modules";
 /// The oldest version that Vite supports.

@@ -21,15 +21,21 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
      font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; \
      base-uri 'none'";
 
-/// Serves a file.
+/// Serves a file of the page.
 pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
+    match ConsoleFiles::get(name) {
+        Some(found) => file(method, name, found, headers),
+        None if method != Method::GET && method != Method::HEAD => not_allowed("use GET or HEAD\n", "GET, HEAD"),
+        None => plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),
+    }
+}
+
+/// Serves an embedded file.
+pub(super) fn file(method: &Method, name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response<Full<Bytes>> {
     if method != Method::GET && method != Method::HEAD {
         return not_allowed("use GET or HEAD\n", "GET, HEAD");
     }
-    let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
-    let Some(file) = ConsoleFiles::get(name) else {
-        return plain(StatusCode::NOT_FOUND, "no page or method at this path\n");
-    };
     let tag = tag(&file);
     let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         status(StatusCode::NOT_MODIFIED)

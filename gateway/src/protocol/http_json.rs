@@ -38,7 +38,8 @@ use super::{
     content_type, grpc,
     unary::{MessageDecoder, MessageEncoder, MessageForm},
 };
-use fields::{HeaderFields, IDEMPOTENCY_KEY};
+pub(crate) use fields::HeaderFields;
+use fields::IDEMPOTENCY_KEY;
 pub(super) use stream::{StreamEncoder, StreamForm};
 
 /// The HTTP forms of all methods. The position of a binding counts the bindings of all tables.

@@ -12,12 +12,15 @@ use transcode::{
 };
 
 /// The paths that the gateway serves itself.
-const OWN_PATHS: [&str; 9] = [
+const OWN_PATHS: [&str; 12] = [
     "/",
     "/index.html",
     "/livez",
     "/readyz",
     "/metrics",
+    "/docs",
+    "/docs/*/**",
+    "/openapi",
     "/openapi.json",
     "/openapi/*/**",
     "/assets/*/**",

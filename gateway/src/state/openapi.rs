@@ -12,23 +12,36 @@ use http::{
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
 };
 use http_body_util::Full;
+use kit::policy::{Access, path_of};
 use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
 use transcode::{
     http_rule::{Binding, RouteTable},
-    openapi::{Options, document},
+    openapi::{Form, Options, Terms, document},
 };
 
-use crate::http::console;
+use crate::{
+    config::Json,
+    http::console,
+    protocol::HeaderFields,
+    routes::{FormTable, Found, Routes},
+};
+
+/// The path of the list of documents.
+const INDEX: &str = "/openapi";
+
+/// What the descriptors do not say, in Markdown.
+const DESCRIPTION: &str = include_str!("openapi/description.md");
 
 /// The documents, by path. A document is made when it is first requested.
 #[derive(Default)]
 pub(crate) struct OpenApi(BTreeMap<String, Document>);
 
 struct Document {
-    title: String,
+    options: Options,
     table: Arc<RouteTable>,
-    /// The positions of the bindings that it describes.
-    routed: Vec<usize>,
+    /// The positions of the bindings that it describes, with what the gateway adds to them.
+    forms: Vec<(usize, Terms)>,
     text: OnceLock<Text>,
 }
 
@@ -38,21 +51,64 @@ struct Text {
 }
 
 impl OpenApi {
-    /// Adds the document at `path` of the bindings of `table` at the positions `routed`, unless there are none.
-    pub(crate) fn add(&mut self, path: String, title: &str, table: &Arc<RouteTable>, routed: &[usize]) {
-        if !routed.is_empty() {
-            let (title, table, routed) = (title.to_owned(), Arc::clone(table), routed.to_vec());
-            self.0.insert(path, Document { title, table, routed, text: OnceLock::new() });
+    /// The documents of the HTTP forms that requests reach.
+    pub(crate) fn new(routes: &Routes, message_bytes: usize, config: &Json) -> Self {
+        let mut all = Self::default();
+        for FormTable { prefix, table, routed } in &routes.tables {
+            let (path, title) = match prefix {
+                None => ("/openapi.json".to_owned(), "Trellis"),
+                Some(prefix) => (format!("/openapi/{prefix}.json"), &**prefix),
+            };
+            let options = Options {
+                title: title.to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                description: DESCRIPTION.to_owned(),
+                servers: Vec::new(),
+                message_bytes: Some(message_bytes),
+                refuses_unknown: !config.ignore_unknown_fields,
+            };
+            let terms = |at: usize| (at, terms(&table.bindings()[at], routes, prefix.is_some()));
+            all.add(path, options, table, routed.iter().map(|&at| terms(at)).collect());
         }
+        all
+    }
+
+    /// Adds the document at `path` of bindings of `table`, unless there are none.
+    fn add(&mut self, path: String, options: Options, table: &Arc<RouteTable>, forms: Vec<(usize, Terms)>) {
+        if !forms.is_empty() {
+            self.0.insert(path, Document { options, table: Arc::clone(table), forms, text: OnceLock::new() });
+        }
+    }
+
+    /// Whether there is no document.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The list of documents.
+    fn index(&self) -> Text {
+        let all: Vec<_> =
+            self.0.iter().map(|(path, document)| json!({"title": document.options.title, "path": path})).collect();
+        Text::new(&json!({"documents": all}))
     }
 
     /// The response to a request for the document at `path`; `None`: there is none.
     pub(crate) fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
-        let found = self.0.get(path)?;
+        let found = self.0.get(path);
+        if found.is_none() && (path != INDEX || self.is_empty()) {
+            return None;
+        }
         if method != Method::GET && method != Method::HEAD {
             return Some(console::not_allowed("use GET or HEAD\n", "GET, HEAD"));
         }
-        let Text { json, tag } = found.text.get_or_init(|| found.make());
+        let index;
+        let Text { json, tag } = match found {
+            Some(document) => document.text.get_or_init(|| document.make()),
+            None => {
+                index = self.index();
+                &index
+            }
+        };
         let mut response = if has_stored(headers, tag) {
             let mut unchanged = Response::new(Full::default());
             *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
@@ -73,15 +129,30 @@ impl OpenApi {
 
 impl Document {
     fn make(&self) -> Text {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let options = Options { title: self.title.clone(), version, ..Options::default() };
-        let bindings: Vec<&Binding> = self.routed.iter().map(|&at| &self.table.bindings()[at]).collect();
-        let json = Bytes::from(document(&bindings, &options).to_string());
+        let form = |(at, terms): &(usize, Terms)| Form { binding: &self.table.bindings()[*at], terms: terms.clone() };
+        Text::new(&document(&self.forms.iter().map(form).collect::<Vec<_>>(), &self.options))
+    }
+}
+
+impl Text {
+    fn new(document: &Value) -> Self {
+        let json = Bytes::from(document.to_string());
         let hash = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &json).as_ref()[..16]);
         // Base64 fits into a header.
         let tag = HeaderValue::try_from(format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-        Text { json, tag }
+        Self { json, tag }
     }
+}
+
+/// What the gateway adds to a form.
+fn terms(binding: &Binding, routes: &Routes, is_external: bool) -> Terms {
+    let mut terms = Terms { is_open: is_external, ..Terms::default() };
+    HeaderFields::of(binding).describe(&mut terms);
+    if let Found::Method(method) = routes.find(&path_of(binding.method())) {
+        terms.needs_user = Some(!matches!(method.access, Access::Public));
+        terms.reads_cookie = method.reads_session_cookie;
+    }
+    terms
 }
 
 /// Whether the client has stored the document with this tag (RFC 9110, section 13.1.2).

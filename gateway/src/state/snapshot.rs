@@ -19,7 +19,7 @@ use crate::{
     external::{self, Contracts, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
     rate_limit::{KnownMethods, Overrides},
-    routes::{FormTable, Route, RouteSources, Routes},
+    routes::{Route, RouteSources, Routes},
     upstream::Upstreams,
 };
 
@@ -75,7 +75,11 @@ impl Snapshot {
         }
         routes.add_here(&Here::from(here), services, config, &sources);
         Ok(Self {
-            openapi: if config.json.openapi { openapi(&routes) } else { OpenApi::default() },
+            openapi: if config.json.openapi {
+                OpenApi::new(&routes, limits.message_bytes, &config.json)
+            } else {
+                OpenApi::default()
+            },
             routes,
             origins: Origins::new(&config.cors_origins)?,
             proxies: Proxies::new(&config.trusted_proxies, config.client_address_header)?,
@@ -86,18 +90,6 @@ impl Snapshot {
             undeclared,
         })
     }
-}
-
-/// The documents of the HTTP forms that clients may call.
-fn openapi(routes: &Routes) -> OpenApi {
-    let mut all = OpenApi::default();
-    for FormTable { prefix, table, routed } in &routes.tables {
-        match prefix {
-            None => all.add("/openapi.json".to_owned(), "Trellis", table, routed),
-            Some(prefix) => all.add(format!("/openapi/{prefix}.json"), prefix, table, routed),
-        }
-    }
-    all
 }
 
 fn hsts(time: Span) -> Option<HeaderValue> {

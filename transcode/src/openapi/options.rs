@@ -8,6 +8,12 @@ pub(super) fn extension(options: &DynamicMessage, full_name: &str) -> Option<Dyn
     value.as_message().cloned()
 }
 
+/// Whether the boolean extension with a full name is set and true.
+pub(super) fn has_flag(options: &DynamicMessage, full_name: &str) -> bool {
+    let mut extensions = options.extensions();
+    extensions.any(|(extension, value)| extension.full_name() == full_name && value.as_bool() == Some(true))
+}
+
 /// A field that is set.
 pub(super) fn set(message: &DynamicMessage, field: &str) -> Option<Value> {
     let field = message.descriptor().get_field_by_name(field)?;

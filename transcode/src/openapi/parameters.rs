@@ -3,11 +3,14 @@
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
-use super::{paths::Place, rules, schemas::Schemas, well_known};
+use super::{Terms, examples, paths::Place, rules, schemas::Schemas, well_known};
 use crate::http_rule::Binding;
 
 /// How deep query parameters of nested messages are listed.
 const MAX_DEPTH: usize = 4;
+
+/// An entity tag (RFC 9110, section 8.8.3) without commas: the etag of a message, and the hash of a response to GET.
+const TAG: &str = r#""[!#-+\--~]{1,64}(\.[A-Za-z0-9_\-]{22})?""#;
 
 /// The fields that the path and the body hold.
 pub(super) struct Held {
@@ -43,6 +46,9 @@ pub(super) fn of_path(binding: &Binding, place: &Place, schemas: &mut Schemas<'_
         };
         let mut shown = json!({"name": parameter.name, "in": "path", "required": true, "schema": schema});
         let note = parameter.is_rest.then_some("The rest of the path, which may have several segments.");
+        if let Some(example) = field.as_ref().and_then(|field| examples::of_parameter(field, true)) {
+            shown["example"] = example;
+        }
         let comment = field.and_then(|field| schemas.comment_of(&field));
         let description: Vec<_> = comment.as_deref().into_iter().chain(note).collect();
         if !description.is_empty() {
@@ -51,6 +57,31 @@ pub(super) fn of_path(binding: &Binding, place: &Place, schemas: &mut Schemas<'_
         shown
     };
     place.parameters.iter().map(parameter).collect()
+}
+
+/// The headers that set a field of the request or that state a condition. `is_stored`: clients may store responses.
+pub(super) fn of_headers(binding: &Binding, terms: &Terms, is_stored: bool, schemas: &mut Schemas<'_>) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut add = |name: &str, schema: Value, description: &str| {
+        found.push(json!({"name": name, "in": "header", "schema": schema, "description": description}));
+    };
+    if let Some(field) = terms.idempotency_key.as_deref().and_then(|name| find(&binding.method().input(), name)) {
+        let text = format!("Sets `{}`. A repeated call with the same value has no further effect.", field.json_name());
+        add("Idempotency-Key", schemas.parameter(&field), &text);
+    }
+    if terms.if_match {
+        let schema = json!({"type": "string", "pattern": format!("^(\\*|{TAG})$")});
+        add(
+            "If-Match",
+            schema,
+            "Sets the `etag` of the request: the call fails with 412 when the resource has another one.",
+        );
+    }
+    if is_stored {
+        let schema = json!({"type": "string", "pattern": format!("^(\\*|(W/)?{TAG}(, ?(W/)?{TAG})*)$")});
+        add("If-None-Match", schema, "The `ETag` of a stored response: the response is 304 while it is current.");
+    }
+    found
 }
 
 /// The field with a dotted name.
@@ -102,8 +133,12 @@ impl Query<'_, '_> {
     fn add(&mut self, field: &FieldDescriptor, json_name: &str, depth: usize) {
         let mut shown = json!({"name": json_name, "in": "query", "schema": self.schemas.parameter(field)});
         // The message around a nested field may be absent.
-        if depth == 0 && rules::is_required(field) {
+        let is_required = depth == 0 && rules::is_required(field);
+        if is_required {
             shown["required"] = true.into();
+        }
+        if let Some(example) = examples::of_parameter(field, is_required) {
+            shown["example"] = example;
         }
         if let Some(comment) = self.schemas.comment_of(field) {
             shown["description"] = comment.into();

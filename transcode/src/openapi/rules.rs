@@ -1,9 +1,11 @@
 //! The rules of `buf.validate` as JSON Schema.
 
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, ReflectMessage as _};
 use serde_json::{Map, Value, json};
 
 use super::options;
+
+mod text;
 
 /// The extension with the rules of a field.
 const RULES: &str = "buf.validate.field";
@@ -36,10 +38,8 @@ pub(super) fn is_required(field: &FieldDescriptor) -> bool {
         };
         names.iter().any(at_least_one)
     };
-    let is_format = options::message(&rules, "string")
-        .is_some_and(|rules| options::is_true(&rules, "uuid") || options::is_true(&rules, "email"));
     let numbers = ["int32", "int64", "uint32", "uint64"];
-    is_format
+    options::message(&rules, "string").is_some_and(|rules| text::refuses_empty(&rules))
         || positive("string", &["min_len", "min_bytes", "len", "len_bytes"])
         || positive("bytes", &["min_len", "len"])
         || positive("repeated", &["min_items"])
@@ -51,7 +51,7 @@ pub(super) fn apply(rules: &DynamicMessage, schema: Value) -> Value {
     let Value::Object(mut members) = schema else { return schema };
     let before = members.clone();
     if let Some(rules) = options::message(rules, "string") {
-        text(&rules, &mut members);
+        text::apply(&rules, &mut members);
     }
     if let Some(rules) = options::message(rules, "bytes") {
         bytes(&rules, &mut members);
@@ -61,34 +61,14 @@ pub(super) fn apply(rules: &DynamicMessage, schema: Value) -> Value {
             number(&rules, &mut members);
         }
     }
+    if let Some(rules) = options::message(rules, "enum") {
+        enumeration(&rules, &mut members);
+    }
     let is_text = members.get("type") == Some(&"string".into());
     if ignore(rules) == IGNORE_ZERO && is_text && members != before {
         return json!({"anyOf": [members, {"const": ""}]});
     }
     members.into()
-}
-
-fn text(rules: &DynamicMessage, schema: &mut Map<String, Value>) {
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            schema.insert(name.into(), value);
-        }
-    };
-    let size = |names: &[&str]| names.iter().find_map(|name| options::number(rules, name)).map(Value::from);
-    put("minLength", size(&["min_len", "len"]));
-    // A character has at least one byte.
-    put("maxLength", size(&["max_len", "len", "max_bytes", "len_bytes"]));
-    put("pattern", options::text(rules, "pattern").map(Value::from));
-    put("const", options::text(rules, "const").map(Value::from));
-    put("format", options::is_true(rules, "uuid").then(|| "uuid".into()));
-    put("format", options::is_true(rules, "email").then(|| "email".into()));
-    let values = options::set(rules, "in");
-    let values = values.as_ref().and_then(|value| value.as_list()).filter(|list| !list.is_empty());
-    put("enum", values.map(|list| list.iter().filter_map(|value| value.as_str()).collect()));
-    let has_byte = |name: &&str| options::number(rules, name).and_then(|least| least.as_u64()).is_some_and(|n| n > 0);
-    if ["min_bytes", "len_bytes"].iter().any(has_byte) && !schema.contains_key("minLength") {
-        schema.insert("minLength".into(), 1.into());
-    }
 }
 
 /// The lengths of base64: four characters for each three bytes.
@@ -97,13 +77,15 @@ fn bytes(rules: &DynamicMessage, schema: &mut Map<String, Value>) {
     if let Some(most) = size("max_len").or_else(|| size("len")) {
         schema.insert("maxLength".into(), most.div_ceil(3).saturating_mul(4).into());
     }
+    // Padding is optional.
+    if let Some(least) = size("min_len").or_else(|| size("len")) {
+        schema.insert("minLength".into(), least.saturating_mul(4).div_ceil(3).into());
+    }
 }
 
-/// Only for numbers that JSON writes as numbers: 64-bit integers are strings.
+/// The bounds of a number. In JSON text 64-bit integers are strings, whose pattern can state the sign only.
 fn number(rules: &DynamicMessage, schema: &mut Map<String, Value>) {
-    if schema.get("type") != Some(&"integer".into()) {
-        return;
-    }
+    let is_text = schema.get("type") == Some(&"string".into());
     for (rule, keyword) in [
         ("lt", "exclusiveMaximum"),
         ("lte", "maximum"),
@@ -111,9 +93,40 @@ fn number(rules: &DynamicMessage, schema: &mut Map<String, Value>) {
         ("gte", "minimum"),
         ("const", "const"),
     ] {
-        if let Some(number) = options::number(rules, rule) {
+        let Some(number) = options::number(rules, rule) else { continue };
+        if !is_text {
             schema.insert(keyword.into(), number.into());
+            continue;
         }
+        match (rule, number.as_i64()) {
+            ("const", _) => schema.insert(keyword.into(), number.to_string().into()),
+            ("gt", Some(0..)) | ("gte", Some(1..)) => schema.insert("pattern".into(), "^[1-9][0-9]{0,19}$".into()),
+            ("gte", Some(0)) => schema.insert("pattern".into(), "^(0|[1-9][0-9]{0,19})$".into()),
+            _ => None,
+        };
+        schema.insert(format!("x-{keyword}"), number.to_string().into());
+    }
+}
+
+/// Enums are references, which members may stand beside.
+fn enumeration(rules: &DynamicMessage, schema: &mut Map<String, Value>) {
+    let Some(Value::String(reference)) = schema.get("$ref") else { return };
+    let Some(of) = reference.strip_prefix("#/components/schemas/") else { return };
+    let Some(of) = rules.descriptor().parent_pool().get_enum_by_name(of) else { return };
+    let name = |number| of.get_value(number).map(|value| Value::from(value.name()));
+    let names = |field: &str| {
+        let list = options::set(rules, field)?;
+        let names: Vec<_> = list.as_list()?.iter().filter_map(|value| name(value.as_i32()?)).collect();
+        (!names.is_empty()).then_some(names)
+    };
+    if let Some(names) = names("in") {
+        schema.insert("enum".into(), names.into());
+    }
+    if let Some(names) = names("not_in") {
+        schema.insert("not".into(), json!({"enum": names}));
+    }
+    if let Some(constant) = options::set(rules, "const").and_then(|value| name(value.as_i32()?)) {
+        schema.insert("const".into(), constant);
     }
 }
 

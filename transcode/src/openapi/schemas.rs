@@ -1,5 +1,8 @@
 //! The schemas of messages and enums.
 
+mod scalars;
+mod strict;
+
 use std::collections::BTreeMap;
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
@@ -12,15 +15,56 @@ pub(super) struct Schemas<'a> {
     comments: &'a Comments,
     /// By full name. `None` while the schema is made: a recursive message refers to itself.
     all: BTreeMap<String, Option<Value>>,
+    /// The schemas of responses: their messages may have unknown fields.
+    responses: Vec<Value>,
+    /// Whether unknown fields of requests are errors.
+    refuses_unknown: bool,
 }
 
 impl<'a> Schemas<'a> {
-    pub(super) fn new(comments: &'a Comments) -> Self {
-        Self { comments, all: BTreeMap::new() }
+    pub(super) fn new(comments: &'a Comments, refuses_unknown: bool) -> Self {
+        Self { comments, all: BTreeMap::new(), responses: Vec::new(), refuses_unknown }
     }
 
-    pub(super) fn into_value(self) -> Value {
-        self.all.into_iter().filter_map(|(name, schema)| Some((name, schema?))).collect::<Map<_, _>>().into()
+    /// All schemas, by name.
+    pub(super) fn into_members(self) -> Map<String, Value> {
+        let Self { all, responses, refuses_unknown, .. } = self;
+        let mut all: Map<_, _> = all.into_iter().filter_map(|(name, schema)| Some((name, schema?))).collect();
+        if refuses_unknown {
+            strict::apply(&mut all, &responses);
+        }
+        all
+    }
+
+    /// The schema of a response: of a message, or of one of its fields.
+    pub(super) fn response(&mut self, message: &MessageDescriptor, field: Option<&FieldDescriptor>) -> Value {
+        let schema = match field {
+            Some(field) => self.field(field),
+            None => self.message(message),
+        };
+        self.responses.push(schema.clone());
+        schema
+    }
+
+    /// The schema of a body that is one message field, without the fields that the path holds. A response may have the
+    /// same message, but only here unknown fields are errors.
+    pub(super) fn request_field(&mut self, message: &MessageDescriptor, held: &[String]) -> Value {
+        if well_known::is(message) { self.message(message) } else { self.request(message, held) }
+    }
+
+    /// Whether a schema of this document requires a member.
+    pub(super) fn requires_members(&self, schema: &Value) -> bool {
+        let named = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+        let schema = named.and_then(|name| self.all.get(name)?.as_ref()).unwrap_or(schema);
+        schema["required"].is_array()
+    }
+
+    fn request(&mut self, message: &MessageDescriptor, held: &[String]) -> Value {
+        let mut schema = self.object(message, held);
+        if self.refuses_unknown {
+            schema["additionalProperties"] = false.into();
+        }
+        schema
     }
 
     /// The schema of a message: a reference, or that of a well-known type.
@@ -39,7 +83,7 @@ impl<'a> Schemas<'a> {
     /// The schema of a message without the fields that the path holds.
     pub(super) fn without(&mut self, message: &MessageDescriptor, held: &[String]) -> Value {
         let has_held = message.fields().any(|field| held.iter().any(|name| name == field.name()));
-        if has_held { self.object(message, held) } else { self.message(message) }
+        if has_held { self.request(message, held) } else { self.message(message) }
     }
 
     fn object(&mut self, message: &MessageDescriptor, held: &[String]) -> Value {
@@ -103,23 +147,9 @@ impl<'a> Schemas<'a> {
 
     fn value(&mut self, kind: &Kind, is_parameter: bool) -> Value {
         match kind {
-            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => json!({"type": "integer", "format": "int32"}),
-            Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "format": "uint32", "minimum": 0}),
-            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 if is_parameter => {
-                json!({"type": "integer", "format": "int64"})
-            }
-            Kind::Uint64 | Kind::Fixed64 if is_parameter => {
-                json!({"type": "integer", "format": "uint64", "minimum": 0})
-            }
-            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => json!({"type": "string", "format": "int64"}),
-            Kind::Uint64 | Kind::Fixed64 => json!({"type": "string", "format": "uint64"}),
-            Kind::Float => json!({"type": "number", "format": "float"}),
-            Kind::Double => json!({"type": "number", "format": "double"}),
-            Kind::Bool => json!({"type": "boolean"}),
-            Kind::String => json!({"type": "string"}),
-            Kind::Bytes => json!({"type": "string", "contentEncoding": "base64"}),
             Kind::Enum(of) => self.enumeration(of),
             Kind::Message(message) => self.message(message),
+            _ => scalars::schema(kind, is_parameter),
         }
     }
 

@@ -26,7 +26,11 @@ fn methods(pool: &DescriptorPool, services: &[&str]) -> Vec<MethodDescriptor> {
 fn document(methods: &[MethodDescriptor], options: &Options) -> Value {
     let registry = Registry::new(methods[0].parent_pool());
     let table = RouteTable::build(methods.iter().map(|method| (&registry, method.clone()))).unwrap();
-    super::document(&table.bindings().iter().collect::<Vec<_>>(), options)
+    super::document(&forms(&table, &Terms::default()), options)
+}
+
+fn forms<'a>(table: &'a RouteTable, terms: &Terms) -> Vec<Form<'a>> {
+    table.bindings().iter().map(|binding| Form { binding, terms: terms.clone() }).collect()
 }
 
 fn of_contracts() -> Value {
@@ -108,11 +112,15 @@ fn operation_of_a_query_is_complete() {
     let parameter = &operation["parameters"][0];
     assert_eq!((&parameter["name"], &parameter["in"]), (&json!("pageSize"), &json!("query")));
     assert_eq!(parameter["schema"], json!({"type": "integer", "format": "int32", "minimum": 0, "maximum": 100}));
-    assert_eq!(operation["parameters"][2]["schema"], json!({"type": "string", "maxLength": 64}));
+    let query = json!({"type": "string", "maxLength": 64, "pattern": "^[^\\u0000]*$"});
+    assert_eq!(
+        (&operation["parameters"][2]["schema"], &operation["parameters"][2]["example"]),
+        (&query, &json!("ada love"))
+    );
     assert_eq!(operation["requestBody"], Value::Null);
     let ok = &operation["responses"]["200"]["content"]["application/json"]["schema"];
     assert_eq!(*ok, json!({"$ref": "#/components/schemas/trellis.users.v1.ListUsersResponse"}));
-    assert_eq!(operation["responses"]["default"], json!({"$ref": "#/components/responses/Error"}));
+    assert!(operation["responses"]["default"].is_null(), "the contract states the errors");
 }
 
 #[test]
@@ -140,7 +148,7 @@ fn path_variables_leave_the_body() {
     assert!(body["properties"]["displayName"].is_object());
     assert!(body["properties"]["userId"].is_null() && body["required"].is_null());
     let settings = &document["paths"]["/v1/messagingSettings"]["patch"]["requestBody"]["content"]["application/json"];
-    assert_eq!(settings["schema"], json!({"$ref": "#/components/schemas/trellis.messaging.v1.Settings"}));
+    assert_eq!(settings["schema"]["additionalProperties"], false, "the message of a response is open");
 }
 
 #[test]
@@ -166,10 +174,137 @@ fn rules_and_comments_become_schemas() {
 }
 
 #[test]
-fn streams_have_their_content_type() {
+fn streams_are_lines_or_events() {
     let document = of_contracts();
     let content = &document["paths"]["/v1/conversations:subscribe"]["post"]["responses"]["200"]["content"];
-    assert!(content["application/x-ndjson"].is_object());
+    let items = |form: &str| content[form]["schema"]["items"]["oneOf"].clone();
+    let message = json!({"$ref": "#/components/schemas/trellis.messaging.v1.SubscribeResponse"});
+    assert_eq!(items("application/x-ndjson")[0]["properties"]["result"], message);
+    assert_eq!(items("application/x-ndjson")[1]["required"], json!(["error"]));
+    assert_eq!(items("text/event-stream")[0]["properties"]["data"]["contentSchema"], message);
+    assert_eq!(items("text/event-stream")[1]["properties"]["event"]["const"], "end");
+    assert!(content["application/json"].is_null());
+}
+
+#[test]
+fn errors_are_those_that_can_occur() {
+    let document = of_contracts();
+    let has = |path: &str, method: &str, status: &str| document["paths"][path][method]["responses"][status].is_object();
+    for (path, method, status, expected) in [
+        ("/v1/auth/jwks", "get", "401", false),
+        ("/v1/auth:signIn", "post", "401", true),
+        ("/v1/auth:signUp", "post", "409", true),
+        ("/v1/users/{user_id}", "get", "401", true),
+        ("/v1/users/{user_id}", "get", "404", true),
+        ("/v1/users/{user_id}", "get", "304", true),
+        ("/v1/users/{user_id}", "patch", "304", false),
+        ("/v1/users/{user_id}", "patch", "403", true),
+        ("/v1/users", "get", "404", false),
+        ("/v1/conversations:subscribe", "post", "503", true),
+    ] {
+        assert_eq!(has(path, method, status), expected, "{method} {path} {status}");
+    }
+    let names = document["components"]["responses"].as_object().unwrap();
+    for reference in all(&document, "$ref").into_iter().filter_map(|path| path.strip_prefix("#/components/responses/"))
+    {
+        assert!(names.contains_key(reference), "{reference}");
+    }
+}
+
+/// What the server adds to a form.
+#[test]
+fn terms_become_headers_and_responses() {
+    let source = r#"syntax = "proto3"; package t; import "google/api/annotations.proto";
+        service S { rpc A(R) returns (R) { option (google.api.http) = {patch: "/v1/{etag}" body: "*"}; } }
+        message R { string request_id = 1; string etag = 2; }"#;
+    let methods = methods(&compile(source), &["t.S"]);
+    let registry = Registry::new(methods[0].parent_pool());
+    let table = RouteTable::build(methods.iter().map(|method| (&registry, method.clone()))).unwrap();
+    let terms = Terms {
+        needs_user: Some(true),
+        reads_cookie: true,
+        idempotency_key: Some("request_id".into()),
+        if_match: true,
+        has_etag: true,
+        is_open: true,
+    };
+    let options = Options { message_bytes: Some(7), ..Options::default() };
+    let operation = super::document(&forms(&table, &terms), &options)["paths"]["/v1/{etag}"]["patch"].clone();
+    let names: Vec<_> = operation["parameters"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["etag", "Idempotency-Key", "If-Match"]);
+    for status in ["401", "403", "412", "default"] {
+        assert!(operation["responses"][status].is_object(), "{status}");
+    }
+    assert!(operation["responses"]["200"]["headers"]["ETag"].is_object());
+    assert_eq!(operation["security"], json!([{"bearer": []}]));
+    assert_eq!(operation["requestBody"]["description"], "At most 7 bytes, as JSON and as protobuf.");
+    let plain = super::document(&forms(&table, &Terms::default()), &Options::default());
+    let plain = &plain["paths"]["/v1/{etag}"]["patch"];
+    assert_eq!(plain["parameters"].as_array().unwrap().len(), 1);
+    for status in ["401", "403", "412", "default"] {
+        assert!(plain["responses"][status].is_null(), "{status}");
+    }
+}
+
+#[test]
+fn each_request_with_a_body_has_an_example() {
+    let document = of_contracts();
+    let sign_up =
+        &document["paths"]["/v1/auth:signUp"]["post"]["requestBody"]["content"]["application/json"]["example"];
+    let expected = json!({"email": "ada@example.org", "password": "correct horse battery staple", "handle": "ada",
+        "displayName": "Ada Lovelace"});
+    assert_eq!(*sign_up, expected);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if let Some(body) = operation["requestBody"].as_object() {
+                assert!(body["content"]["application/json"]["example"].is_object(), "{method} {path}");
+            }
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            for parameter in parameters.iter().filter(|parameter| parameter["required"] == true) {
+                assert!(!parameter["example"].is_null(), "{method} {path} {}", parameter["name"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn rules_of_each_kind_become_keywords() {
+    let source = r#"syntax = "proto3"; package t; import "google/api/annotations.proto"; import "buf/validate/validate.proto";
+        service S { rpc A(R) returns (E) { option (google.api.http) = {post: "/v1" body: "*"}; } }
+        enum Kind { NONE = 0; ONE = 1; TWO = 2; }
+        message E {}
+        message R {
+            string prefixed = 1 [(buf.validate.field).string = {prefix: "a.", contains: "+", not_contains: "-"}];
+            string both = 2 [(buf.validate.field).string = {pattern: "^[a-z]*$", contains: "x"}];
+            string excluded = 3 [(buf.validate.field).string.not_in = "root"];
+            bytes key = 4 [(buf.validate.field).bytes = {min_len: 4, max_len: 6}];
+            int64 big = 5 [(buf.validate.field).int64 = {gte: 1, lte: 9}];
+            Kind kind = 6 [(buf.validate.field).enum.in = 1];
+            string text = 7 [(buf.validate.field).string = {min_bytes: 1, max_bytes: 9}];
+            float real = 8;
+        }"#;
+    let document = document(&methods(&compile(source), &["t.S"]), &Options::default());
+    let schema = &document["components"]["schemas"]["t.R"];
+    let of = |name: &str| &schema["properties"][name];
+    assert_eq!(of("prefixed")["pattern"], r"^a\.[^\-]*\+[^\-]*$");
+    assert_eq!(
+        (&of("both")["pattern"], &of("both")["allOf"]),
+        (&json!("^[a-z]*$"), &json!([{"pattern": r"^[\s\S]*x[\s\S]*$"}]))
+    );
+    assert_eq!(of("excluded")["not"], json!({"enum": ["root"]}));
+    assert_eq!((&of("key")["minLength"], &of("key")["maxLength"]), (&json!(6), &json!(8)));
+    assert_eq!((&of("big")["pattern"], &of("big")["x-maximum"]), (&json!("^[1-9][0-9]{0,19}$"), &json!("9")));
+    assert_eq!(*of("kind"), json!({"$ref": "#/components/schemas/t.Kind", "enum": ["ONE"]}));
+    assert_eq!((&of("text")["maxLength"], &of("text")["x-max-bytes"]), (&json!(9), &json!(9)));
+    assert_eq!(of("real")["anyOf"][1]["enum"], json!(["NaN", "Infinity", "-Infinity"]));
+    assert_eq!(schema["required"], json!(["prefixed", "both", "key", "big", "text"]));
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(
+        document["components"]["schemas"]["t.E"]["additionalProperties"].is_null(),
+        "a later service may add fields"
+    );
+    // A required text with a prefix has no example, and so neither has the request.
+    assert!(document["paths"]["/v1"]["post"]["requestBody"]["content"]["application/json"]["example"].is_null());
 }
 
 #[test]
@@ -204,28 +339,32 @@ fn paths_with_several_segments_have_a_parameter_for_each() {
     assert_eq!(document["paths"].as_object().unwrap().len(), 2);
     let schema = &document["components"]["schemas"]["t.R"]["properties"];
     assert_eq!(schema["inner"], json!({"$ref": "#/components/schemas/t.R"}));
-    assert_eq!(schema["counts"]["additionalProperties"], json!({"type": "string", "format": "int64"}));
+    assert_eq!(
+        schema["counts"]["additionalProperties"],
+        json!({"type": "string", "format": "int64", "pattern": "^(0|-?[1-9][0-9]{0,18})$"})
+    );
     assert_eq!(schema["all"], json!({"type": "array", "items": {"$ref": "#/components/schemas/t.R"}}));
-    assert_eq!(schema["big"], json!({"type": "string", "format": "uint64"}));
+    assert_eq!(schema["big"], json!({"type": "string", "format": "uint64", "pattern": "^(0|[1-9][0-9]{0,19})$"}));
 }
 
 #[test]
 fn errors_are_a_status_or_a_problem_document() {
     let document = of_contracts();
-    let content = &document["components"]["responses"]["Error"]["content"];
-    assert_eq!(
-        content.as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["application/json", "application/problem+json"]
-    );
-    let types = |form: &str, name: &str| content[form]["schema"]["properties"][name]["type"].clone();
-    for (name, of_status, of_problem) in [
-        ("code", json!("integer"), json!("string")),
-        ("message", json!("string"), Value::Null),
-        ("title", Value::Null, json!("string")),
-        ("details", json!("array"), json!("array")),
-    ] {
-        assert_eq!(types("application/json", name), of_status, "{name}");
-        assert_eq!(types("application/problem+json", name), of_problem, "{name}");
+    let schema = |response: &str, form: &str| {
+        let reference = &document["components"]["responses"][response]["content"][form]["schema"]["$ref"];
+        document.pointer(reference.as_str().unwrap().strip_prefix('#').unwrap()).unwrap()
+    };
+    for response in ["NotFound", "InvalidRequest", "Error"] {
+        let types = |form: &str, name: &str| schema(response, form)["properties"][name]["type"].clone();
+        for (name, of_status, of_problem) in [
+            ("code", json!("integer"), json!("string")),
+            ("message", json!("string"), Value::Null),
+            ("title", Value::Null, json!("string")),
+            ("details", json!("array"), json!("array")),
+        ] {
+            assert_eq!(types("application/json", name), of_status, "{name}");
+            assert_eq!(types("application/problem+json", name), of_problem, "{name}");
+        }
     }
 }
 
@@ -234,7 +373,7 @@ fn document_describes_only_the_given_bindings() {
     let methods = methods(&contracts(false), &SERVICES);
     let registry = Registry::new(methods[0].parent_pool());
     let table = RouteTable::build(methods.iter().map(|method| (&registry, method.clone()))).unwrap();
-    let one = super::document(&[&table.bindings()[0]], &Options::default());
+    let one = super::document(&forms(&table, &Terms::default())[..1], &Options::default());
     assert_eq!((one["paths"].as_object().unwrap().len(), one["tags"].as_array().unwrap().len()), (1, 1));
     let none = super::document(&[], &Options::default());
     assert_eq!((&none["paths"], &none["tags"]), (&json!({}), &json!([])));

@@ -9,7 +9,9 @@ pub(super) fn schema(message: &MessageDescriptor) -> Option<Value> {
         "Timestamp" => json!({"type": "string", "format": "date-time"}),
         "Duration" => json!({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$"}),
         "FieldMask" => {
-            json!({"type": "string", "description": "Names of fields in lowerCamelCase, separated by commas."})
+            let path = "[a-z][A-Za-z0-9]*(\\.[a-z][A-Za-z0-9]*)*";
+            let description = "Names of fields in lowerCamelCase, separated by commas.";
+            json!({"type": "string", "pattern": format!("^({path}(,{path})*)?$"), "description": description})
         }
         "Struct" => json!({"type": "object", "additionalProperties": true}),
         "Value" => json!({}),
@@ -21,10 +23,15 @@ pub(super) fn schema(message: &MessageDescriptor) -> Option<Value> {
             "additionalProperties": true,
         }),
         "BoolValue" => json!({"type": ["boolean", "null"]}),
-        "Int32Value" => json!({"type": ["integer", "null"], "format": "int32"}),
-        "UInt32Value" => json!({"type": ["integer", "null"], "minimum": 0}),
-        "Int64Value" | "UInt64Value" => json!({"type": ["string", "null"], "format": "int64"}),
-        "FloatValue" | "DoubleValue" => json!({"type": ["number", "null"]}),
+        "Int32Value" => {
+            json!({"type": ["integer", "null"], "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX})
+        }
+        "UInt32Value" => json!({"type": ["integer", "null"], "format": "uint32", "minimum": 0, "maximum": u32::MAX}),
+        "Int64Value" => json!({"type": ["string", "null"], "format": "int64", "pattern": "^(0|-?[1-9][0-9]{0,18})$"}),
+        "UInt64Value" => json!({"type": ["string", "null"], "format": "uint64", "pattern": "^(0|[1-9][0-9]{0,19})$"}),
+        "FloatValue" | "DoubleValue" => {
+            json!({"anyOf": [{"type": ["number", "null"]}, {"enum": ["NaN", "Infinity", "-Infinity"]}]})
+        }
         "StringValue" => json!({"type": ["string", "null"]}),
         "BytesValue" => json!({"type": ["string", "null"], "contentEncoding": "base64"}),
         _ => return None,

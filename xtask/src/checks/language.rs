@@ -27,6 +27,7 @@ const EXEMPT: [&str; 6] = [
     "CONTRIBUTING.md",
     "xtask/src/checks/language.rs",
     "web/console/dist/",
+    "web/docs/dist/",
     "web/client/src/gen/",
     "web/e2e/clients/gen/",
 ];

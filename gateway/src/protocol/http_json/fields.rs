@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::IF_MATCH};
 use prost_reflect::{Kind, MessageDescriptor};
 use tonic::Status;
-use transcode::{FieldPath, Limits, Plan, PrintOptions, http_rule::Binding};
+use transcode::{FieldPath, Limits, Plan, PrintOptions, http_rule::Binding, openapi::Terms};
 
 use crate::protocol::{caching::etag_of, status::invalid_header};
 
@@ -12,7 +12,7 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 
 /// The fields of a method.
 #[derive(Debug)]
-pub(super) struct HeaderFields {
+pub(crate) struct HeaderFields {
     /// `request_id` of the request: a repeated call with the same value has no further effect.
     idempotency_key: Option<FieldPath>,
     /// `etag` of the request, or of its only field that has one.
@@ -22,7 +22,7 @@ pub(super) struct HeaderFields {
 }
 
 impl HeaderFields {
-    pub(super) fn of(binding: &Binding) -> Self {
+    pub(crate) fn of(binding: &Binding) -> Self {
         let (input, output) = (binding.input(), binding.output());
         let method = binding.method();
         Self {
@@ -30,6 +30,14 @@ impl HeaderFields {
             if_match: etag(input, &method.input()),
             etag: etag(output, &method.output()),
         }
+    }
+
+    /// Adds the fields to the description of the form.
+    pub(crate) fn describe(&self, terms: &mut Terms) {
+        let name = |field: &FieldPath| field.names().collect::<Vec<_>>().join(".");
+        terms.idempotency_key = self.idempotency_key.as_ref().map(name);
+        terms.if_match = self.if_match.is_some();
+        terms.has_etag = self.etag.is_some();
     }
 
     /// Appends the fields of a request that its headers state.

@@ -19,8 +19,9 @@ fn documents() -> OpenApi {
     let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let table = Arc::new(RouteTable::build(methods.map(|method| (&registry, method))).unwrap());
     let mut all = OpenApi::default();
-    all.add(PATH.to_owned(), "T", &table, &[1]);
-    all.add("/openapi/none.json".to_owned(), "None", &table, &[]);
+    let options = Options { title: "T".to_owned(), ..Options::default() };
+    all.add(PATH.to_owned(), options.clone(), &table, vec![(1, Terms::default())]);
+    all.add("/openapi/none.json".to_owned(), options, &table, Vec::new());
     all
 }
 
@@ -63,4 +64,12 @@ fn document_takes_only_get_and_head() {
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(response.headers()["allow"], "GET, HEAD");
     }
+}
+
+#[tokio::test]
+async fn index_lists_documents_with_forms() {
+    let response = documents().respond(&Method::GET, "/openapi", &HeaderMap::new()).unwrap();
+    let index: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(index, json!({"documents": [{"title": "T", "path": PATH}]}));
+    assert!(OpenApi::default().respond(&Method::GET, "/openapi", &HeaderMap::new()).is_none());
 }

@@ -1,0 +1,146 @@
+"""The OpenAPI documents are valid, and true: the gateway accepts and sends what they say."""
+
+import tempfile
+import unittest
+import uuid
+
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from contracts import REPOSITORY, compile_files
+from mesh import Mesh
+from openapi import Document
+from shop import PACKAGE, Server
+from test_external import describe, line
+
+PASSWORD = "correct horse battery staple"
+# The tests call each method more often than a client may.
+UNLIMITED = "[gateway.rate_limits.overrides.tests]\nunlimited = true\n"
+NOTES = """syntax = "proto3";
+package acme.shop.v1;
+import "google/api/annotations.proto";
+// Keeps notes.
+service Notes {
+  // Returns a note.
+  rpc GetNote(Note) returns (Note) { option (google.api.http) = {get: "/shop/notes/{id}"}; }
+  // Follows all notes.
+  rpc FollowNotes(Note) returns (stream Note) { option (google.api.http) = {post: "/shop/notes:follow" body: "*"}; }
+}
+// A note.
+message Note { string id = 1; double weight = 2; bytes data = 3; map<string, int64> counts = 4; }
+"""
+
+
+def sign_up(document, handle):
+    """A new user's tokens."""
+    body = {"email": f"{handle}@example.com", "password": PASSWORD, "handle": handle, "displayName": handle}
+    response = document.send("POST", f"{document.origin}/v1/auth:signUp", {}, body)
+    return response.json()["tokens"]
+
+
+class Documents(unittest.TestCase):
+    """The documents of the mesh and of an external upstream."""
+
+    @classmethod
+    def setUpClass(cls):
+        server = Server()
+        cls.addClassCleanup(server.stop)
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        file = f"{folder}/notes.proto"
+        with open(file, "w", encoding="utf-8") as notes:
+            notes.write(NOTES)
+        pool = compile_files([folder, REPOSITORY / "proto/third_party"], [file])
+        mesh = Mesh()
+        path = mesh.folder / "notes.binpb"
+        describe(path, pool, "notes.proto")
+        mesh.configure(line(server, f'access = "public", descriptors = "{path}"'))
+        cls.mesh = cls.enterClassContext(mesh)
+        address = cls.mesh.address["gateway"]
+        cls.documents = [Document(address), Document(address, f"/openapi/{PACKAGE}.json")]
+
+    def test_documents_are_valid_openapi(self):
+        for document in self.documents:
+            errors = [str(error) for error in OpenAPIV31SpecValidator(document.content).iter_errors()]
+            self.assertEqual(errors, [])
+
+    def test_examples_match_their_schemas(self):
+        for document in self.documents:
+            for method, path, operation in document.operations():
+                with self.subTest(f"{method} {path}"):
+                    content = operation.get("requestBody", {}).get("content", {}).values()
+                    shown = [one for one in [*operation.get("parameters", []), *content] if "example" in one]
+                    faults = [fault for one in shown for fault in document.faults(one["schema"], one["example"])]
+                    self.assertEqual(faults, [])
+
+    def test_external_methods_have_the_configured_access(self):
+        mesh, shop = self.documents
+        self.assertEqual(shop.content["paths"]["/shop/notes/{id}"]["get"]["security"], [])
+        self.assertEqual(mesh.content["paths"]["/v1/users/{user_id}"]["get"]["security"], [{"bearer": []}])
+        self.assertIn("default", shop.content["paths"]["/shop/notes/{id}"]["get"]["responses"])
+
+
+# These end the session or the account of their caller, so each gets one of its own.
+ENDING = ("deleteAccount", "changePassword", "revokeAll", "sessions/", "signOut")
+
+
+class Examples(unittest.TestCase):
+    """Each request of the documents works, or fails in a way that the document describes."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.mesh = cls.enterClassContext(Mesh(UNLIMITED))
+        cls.document = Document(cls.mesh.address["gateway"])
+        cls.ada, cls.bob, cls.eve = (sign_up(cls.document, handle) for handle in ("adalove", "bob", "eve"))
+
+    def check(self, method, path, operation, known=None, token=None):
+        """Sends the examples of an operation, in each form of response, and returns the statuses."""
+        content = self.document.resolved(operation["responses"]["200"]).get("content", {})
+        forms = ["application/problem+json", *content]
+        statuses = []
+        for form in forms:
+            request = self.document.example(method, path, operation, known)
+            response = self.document.send(*request, accept=form, token=token)
+            self.assertEqual(self.document.undocumented(operation, response), [], f"{method} {path}: {response.status_code}")
+            statuses.append(response.status_code)
+        return statuses
+
+    def test_examples_get_documented_responses(self):
+        for method, path, operation in self.document.operations():
+            token = self.eve["accessToken"] if not any(part in path for part in ENDING) else None
+            with self.subTest(f"{method} {path}"):
+                for credential in {token, None}:
+                    self.check(method, path, operation, token=credential)
+
+    def test_examples_succeed_with_real_ids(self):
+        ada, bob = self.ada, self.bob
+        token = ada["accessToken"]
+        known = {"userId": bob["userId"], "memberIds": [bob["userId"]], "requestId": str(uuid.uuid4())}
+        new = self.call("MessagingService_CreateConversation", known, token)
+        known |= {"conversation_id": new["conversation"]["conversationId"], "clientMessageId": str(uuid.uuid4())}
+        sent = self.call("MessagingService_SendMessage", known, token)
+        known |= {"message_id": sent["entry"]["message"]["messageId"], "user_id": ada["userId"], "userIds": [bob["userId"]]}
+        known |= {"refreshToken": ada["refreshToken"], "email": "adalove@example.com", "messageNo": "1"}
+        failed = []
+        for method, path, operation in sorted(self.document.operations(), key=self.is_destructive):
+            if operation["operationId"] not in ("AuthService_SignUp", "MessagingService_SendMessage"):
+                with self.subTest(f"{method} {path}"):
+                    statuses = self.check(method, path, operation, known, token)
+                    if statuses[0] != 200:
+                        failed.append(operation["operationId"])
+        self.assertEqual(failed, [])
+
+    @staticmethod
+    def is_destructive(operation):
+        method, path, _ = operation
+        order = ("members", "messages/", ":decline", ":leave", *ENDING)
+        is_last = method == "DELETE" or any(part in path for part in order[2:])
+        return (is_last, max((at for at, part in enumerate(order) if part in path), default=-1) if is_last else -1)
+
+    def call(self, operation_id, known, token):
+        method, path, operation = next(one for one in self.document.operations() if one[2]["operationId"] == operation_id)
+        response = self.document.send(*self.document.example(method, path, operation, known), token=token)
+        self.assertEqual(response.status_code, 200, response.text)
+        return response.json()
+
+
+if __name__ == "__main__":
+    unittest.main()

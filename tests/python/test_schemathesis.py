@@ -1,0 +1,144 @@
+"""schemathesis, driven by the document against the live mesh: requests that fit the document and requests that do not.
+
+No response is a failure of the server or is missing in the document. A request that fits the document may be refused only
+for a reason that the document names.
+"""
+
+import random
+import time
+import unittest
+import uuid
+
+import hypothesis
+import requests
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from mesh import Mesh
+from openapi import PATIENCE_S, STREAM_TIMEOUT, Document, decoded, reason
+from test_openapi import ENDING, UNLIMITED, sign_up
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+# Requests for each operation that fit the document, and as many that do not.
+EXAMPLES = 20
+# All examples together; the rest of the time is the start of the mesh.
+MOST_SECONDS = 60
+SEED = 15
+# A hash of a password takes long in a debug build.
+FEWER = {"AuthService_SignUp": 8, "AuthService_SignIn": 8, "AuthService_ChangePassword": 5, "AuthService_DeleteAccount": 5}
+
+TEXT = st.text(st.characters(categories=("Lu", "Ll", "Nd", "Lo"), max_codepoint=0xFFFF), min_size=1, max_size=40)
+schemathesis.openapi.format("single-line", TEXT)
+schemathesis.openapi.format("multi-line", TEXT)
+schemathesis.openapi.format("int64", st.integers(-(2**63), 2**63 - 1).map(str))
+schemathesis.openapi.format("uint64", st.integers(0, 2**64 - 1).map(str))
+
+
+@schemathesis.deserializer("application/x-ndjson", "text/event-stream")
+def read_stream(_, response):
+    """A stream as the array that its schema describes."""
+    media_type = response.headers["content-type"][0].partition(";")[0]
+    return decoded(media_type, response.content.decode())
+
+
+class Schemathesis(unittest.TestCase):
+    """Each operation with requests that fit the document, and with others."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.mesh = cls.enterClassContext(Mesh(UNLIMITED))
+        cls.document = Document(cls.mesh.address["gateway"])
+        cls.schema = schemathesis.openapi.from_dict(cls.document.content)
+        cls.schema.config.update(base_url=cls.document.origin)
+        cls.session = cls.enterClassContext(requests.Session())
+        cls.ada, cls.bob, cls.eve = (sign_up(cls.document, handle) for handle in ("adalove", "bob", "eve"))
+        cls.known = cls.resources()
+        cls.seconds = 0
+        cls.refused = set()
+
+    @classmethod
+    def resources(cls):
+        """The values of path parameters that exist."""
+
+        def post(path, body):
+            sent = cls.document.send("POST", cls.document.origin + path, {}, body, token=cls.ada["accessToken"])
+            return sent.json()
+
+        new = post("/v1/conversations", {"requestId": str(uuid.uuid4()), "memberIds": [cls.bob["userId"]], "title": "Notes"})
+        conversation = new["conversation"]["conversationId"]
+        body = {"clientMessageId": str(uuid.uuid4()), "text": "first"}
+        sent = post(f"/v1/conversations/{conversation}/messages", body)
+        return {
+            "conversation_id": conversation,
+            "message_id": sent["entry"]["message"]["messageId"],
+            "user_id": cls.ada["userId"],
+            "session_id": cls.eve["sessionId"],
+        }
+
+    def test_every_response_is_described(self):
+        operations = [result.ok() for result in self.schema.get_all_operations()]
+        self.assertEqual(len(operations), len(self.document.operations()))
+        started = time.monotonic()
+        for operation in operations:
+            for mode in schemathesis.GenerationMode:
+                with self.subTest(f"{operation.label} {mode.value}"):
+                    self.try_operation(operation, mode)
+        self.assertLess(time.monotonic() - started, MOST_SECONDS)
+
+    def try_operation(self, operation, mode):
+        definition = operation.definition.raw
+        examples = FEWER.get(definition["operationId"], EXAMPLES)
+        # These end the session of their caller, so they get one that no other operation uses.
+        token = (self.eve if any(part in operation.path for part in ENDING) else self.ada)["accessToken"]
+        choices = random.Random(SEED)
+
+        @hypothesis.seed(SEED)
+        @hypothesis.settings(
+            max_examples=examples,
+            database=None,
+            deadline=None,
+            derandomize=False,
+            # Without shrinking: each step would be a call.
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        def check(case):
+            if choices.random() < 0.6:
+                # A resource that exists, so that more than NOT_FOUND is seen.
+                case.path_parameters.update({name: self.known[name] for name in case.path_parameters if name in self.known})
+            headers = {"authorization": f"Bearer {token}", "grpc-timeout": STREAM_TIMEOUT if "subscribe" in case.path else "20S"}
+            response = case.call(session=self.session, headers=headers, timeout=PATIENCE_S)
+            case.validate_response(response, checks=CHECKS)
+            if mode.is_positive:
+                self.check_accepted(definition, case, response)
+
+        check()
+
+    def check_accepted(self, definition, case, response):
+        """A refused request that fits the document has a reason that the document names."""
+        if response.status_code != 400:
+            return
+        parameters = [parameter.get("description", "") for parameter in definition.get("parameters", [])]
+        body = definition.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        members = self.document.resolved(body).get("properties", {}).values()
+        texts = [definition.get("description", ""), *parameters, *(member.get("description", "") for member in members)]
+        why = reason(response)
+        self.assertTrue(why and why in " ".join(texts), f"{case.as_curl_command()}\n{response.text}")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,5 +1,6 @@
 //! The configuration of the gateway.
 
+mod compression;
 mod network;
 mod rate_limits;
 
@@ -14,6 +15,7 @@ use kit::{
 use serde::{Deserialize, Serialize};
 use transcode::{Limits, ParseOptions, PrintOptions};
 
+pub use compression::Compression;
 pub(crate) use network::Networks;
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
 
@@ -70,6 +72,8 @@ pub struct Config {
     pub descriptors_refresh: Span,
     /// JSON in requests and responses.
     pub json: Json,
+    /// The compression of responses.
+    pub compression: Compression,
     /// The listener with TLS.
     pub tls: Tls,
     /// Services outside the mesh, by the prefix of their names: `acme.shop` holds `acme.shop.v1.Cart`; the longest
@@ -244,6 +248,7 @@ impl Default for Config {
             console: true,
             descriptors_refresh: Span(Duration::from_secs(30)),
             json: Json::default(),
+            compression: Compression::default(),
             tls: Tls::default(),
             external: BTreeMap::new(),
         }

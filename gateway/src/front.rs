@@ -106,12 +106,17 @@ impl Gateway {
             "/livez" => console::plain(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
             _ if path.starts_with("/openapi")
-                && let Some(response) = snapshot.openapi.respond(request.method(), path, request.headers()) =>
+                && let Some(response) = snapshot.openapi.respond(
+                    request.method(),
+                    path,
+                    request.headers(),
+                    &snapshot.config.compression,
+                ) =>
             {
                 response
             }
             _ if !snapshot.openapi.is_empty()
-                && let Some(response) = docs::serve(request.method(), path, request.headers()) =>
+                && let Some(response) = docs::serve(request.method(), path, request.headers(), snapshot.config.compression.enabled) =>
             {
                 response
             }
@@ -129,7 +134,10 @@ impl Gateway {
                 let text = "This gateway has no page: it forwards calls to external upstreams only.\n";
                 console::plain(StatusCode::NOT_FOUND, text)
             }
-            _ if self.console => console::serve(request.method(), path, request.headers()),
+            _ if self.console => {
+                let compresses = snapshot.config.compression.enabled;
+                console::serve(request.method(), path, request.headers(), compresses)
+            }
             _ => console::plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),
         }
     }

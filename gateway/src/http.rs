@@ -1,7 +1,10 @@
-//! Requests and responses as HTTP: headers, cross-origin rules, the client's address, and the web console.
+//! Requests and responses as HTTP: headers, cross-origin rules, the client's address, compression, and the web console.
 
 pub(crate) mod client_address;
+pub(crate) mod compression;
 pub(crate) mod console;
+pub(crate) mod content_coding;
 pub(crate) mod cors;
 pub(crate) mod docs;
 pub(crate) mod headers;
+pub(crate) mod stored;

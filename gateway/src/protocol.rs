@@ -15,6 +15,7 @@ pub(crate) mod framing;
 mod grpc;
 mod http_json;
 mod json_frames;
+mod private;
 pub(crate) mod status;
 mod unary;
 mod web;

@@ -92,9 +92,10 @@ impl RpcCall<'_> {
         // Probes are frequent. Streams of health and reflection are logged like any call.
         call.quiet = meter.method() == PROBE;
         let is_external = found.is_external();
+        let compression = self.compression(&found, request.headers());
         match self.forward(found, request, trace, &mut call).instrument(span).await {
             Ok(head) if self.client_protocol.begins_with_status() => {
-                self.complete(self.translate(head, call, watched)).await
+                self.complete(self.translate(head, call, watched), compression).await
             }
             Ok(head) => self.translate(head, call, watched),
             Err(status) => self.refuse(&bare(status, is_external), &mut call),

@@ -1,10 +1,11 @@
-//! The page that is served at `/`: the built files of `web/console`, part of the binary.
+//! The page that is served at `/`: the built files of `web/console`, part of the binary. The build of the page has
+//! compressed them (`web/compress.js`).
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+        ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
         REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
@@ -12,38 +13,57 @@ use http_body::Body as _;
 use http_body_util::Full;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use super::{compression, content_coding::ContentCoding, stored::is_stored};
+
 #[derive(RustEmbed)]
 #[folder = "../web/console/dist"]
 struct ConsoleFiles;
+
+/// The codings of the compressed files, and the ends of their names. The first one is the smallest.
+const CODED: [(ContentCoding, &str); 2] = [(ContentCoding::Brotli, ".br"), (ContentCoding::Gzip, ".gz")];
 
 /// The page may run only its own scripts and connect only to the gateway: injected content does nothing.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; \
      base-uri 'none'";
 
-/// Serves a file of the page.
-pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+/// Serves a file of the page. `compresses`: in the coding that the client prefers.
+pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap, compresses: bool) -> Response<Full<Bytes>> {
     let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
-    match ConsoleFiles::get(name) {
-        Some(found) => file(method, name, found, headers),
+    match file::<ConsoleFiles>(method, name, headers, compresses) {
+        Some(response) => response,
         None if method != Method::GET && method != Method::HEAD => not_allowed("use GET or HEAD\n", "GET, HEAD"),
         None => plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),
     }
 }
 
-/// Serves an embedded file.
-pub(super) fn file(method: &Method, name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response<Full<Bytes>> {
+/// Serves a file of `Files`; `None`: there is none of this name.
+pub(super) fn file<Files: RustEmbed>(
+    method: &Method,
+    name: &str,
+    headers: &HeaderMap,
+    compresses: bool,
+) -> Option<Response<Full<Bytes>>> {
+    let is_coded = CODED.iter().any(|(_, end)| name.ends_with(end));
+    let file = Files::get(name).filter(|_| !is_coded)?;
     if method != Method::GET && method != Method::HEAD {
-        return not_allowed("use GET or HEAD\n", "GET, HEAD");
+        return Some(not_allowed("use GET or HEAD\n", "GET, HEAD"));
     }
+    let coded = compresses.then(|| coded::<Files>(name, headers)).flatten();
+    let (coding, file) = coded.map_or((None, file), |(coding, coded)| (Some(coding), coded));
+    // Each coding is a file with a tag of its own.
     let tag = tag(&file);
-    let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    let mut response = if is_stored(headers, &tag) {
         status(StatusCode::NOT_MODIFIED)
     } else {
-        Response::new(match file.data {
+        let mut whole = Response::new(match file.data {
             std::borrow::Cow::Borrowed(bytes) => Full::new(bytes.into()),
             std::borrow::Cow::Owned(bytes) => Full::new(bytes.into()),
-        })
+        });
+        if let Some(coding) = coding {
+            whole.headers_mut().insert(CONTENT_ENCODING, coding.header());
+        }
+        whole
     };
     let headers = response.headers_mut();
     let media_type = HeaderValue::try_from(media_type(name)).unwrap_or(HeaderValue::from_static("text/plain"));
@@ -52,8 +72,17 @@ pub(super) fn file(method: &Method, name: &str, file: EmbeddedFile, headers: &He
     // The names of assets contain a hash of their content.
     let cache = if name.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    compression::mark(headers);
     protect(headers);
-    response
+    Some(response)
+}
+
+/// The compressed form of a file that the client prefers.
+fn coded<Files: RustEmbed>(name: &str, headers: &HeaderMap) -> Option<(ContentCoding, EmbeddedFile)> {
+    let coding = ContentCoding::preferred(headers, &CODED.map(|(coding, _)| coding))?;
+    let (_, end) = CODED.iter().find(|(of, _)| *of == coding)?;
+    // Small files have none.
+    Files::get(&format!("{name}{end}")).map(|file| (coding, file))
 }
 
 /// A short text as the response.
@@ -76,7 +105,8 @@ pub(crate) fn not_allowed(text: &'static str, allowed: &'static str) -> Response
 
 /// Turns a response into the response to HEAD: the same head without the body (RFC 9110, section 9.3.2).
 pub(crate) fn only_head(response: &mut Response<Full<Bytes>>) {
-    if let Some(length) = response.body().size_hint().exact() {
+    let has_content = response.status() != StatusCode::NOT_MODIFIED;
+    if let Some(length) = response.body().size_hint().exact().filter(|_| has_content) {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     *response.body_mut() = Full::default();
@@ -116,3 +146,6 @@ fn media_type(name: &str) -> &'static str {
         _ => "application/octet-stream",
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -81,7 +81,7 @@ impl Origins {
 }
 
 /// The origin as browsers write it in `origin`, which is compared as text: the host in lower case, and no default port.
-fn as_browsers_send_it(origin: WebOrigin) -> String {
+pub(crate) fn as_browsers_send_it(origin: WebOrigin) -> String {
     let WebOrigin { scheme, authority, port, .. } = origin;
     let default = match scheme.as_str() {
         "http" => Some(80),

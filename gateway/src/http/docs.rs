@@ -11,14 +11,18 @@ use super::console;
 #[folder = "../web/docs/dist"]
 struct DocsFiles;
 
-/// Serves a file of the page; `None`: there is none at this path.
-pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+/// Serves a file of the page; `None`: there is none at this path. `compresses`: in the coding that the client prefers.
+pub(crate) fn serve(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    compresses: bool,
+) -> Option<Response<Full<Bytes>>> {
     let name = match path.strip_prefix("/docs")? {
         "" | "/" => "index.html",
         rest => rest.strip_prefix('/')?,
     };
-    let file = DocsFiles::get(name)?;
-    Some(console::file(method, name, file, headers))
+    console::file::<DocsFiles>(method, name, headers, compresses)
 }
 
 #[cfg(test)]
@@ -28,8 +32,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn compressed_files_are_those_of_the_page() {
+        console::tests::check_compressed::<DocsFiles>();
+    }
+
+    #[test]
     fn page_allows_no_inline_scripts() {
-        let get = |path| serve(&Method::GET, path, &HeaderMap::new());
+        let get = |path| serve(&Method::GET, path, &HeaderMap::new(), true);
         for path in ["/docs", "/docs/"] {
             let page = get(path).unwrap();
             assert_eq!(page.status(), StatusCode::OK);
@@ -37,6 +46,6 @@ mod tests {
             assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");
         }
         assert!(get("/docsx").is_none() && get("/docs/none.js").is_none());
-        assert_eq!(serve(&Method::POST, "/docs", &HeaderMap::new()).unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(serve(&Method::POST, "/docs", &HeaderMap::new(), true).unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }

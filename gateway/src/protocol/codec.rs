@@ -5,6 +5,7 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::{Code, Status};
 use transcode::{ErrorKind, Limits, ParseOptions, Plan, PrintOptions, Registry, TranscodeError};
 
+use super::private;
 use crate::config::Json;
 
 /// The messages of a pool, and those of gRPC's error details.
@@ -26,6 +27,8 @@ pub(crate) struct MethodCodec {
     parse: ParseOptions,
     print: PrintOptions,
     limits: Limits,
+    /// A response may hold a secret or private text.
+    has_private_response: bool,
 }
 
 impl MethodCodec {
@@ -35,6 +38,7 @@ impl MethodCodec {
         Some(Self {
             request: registry.message(descriptor.input().full_name())?,
             response: registry.message(descriptor.output().full_name())?,
+            has_private_response: private::may_be_in(&descriptor.output()),
             descriptor,
             parse,
             print,
@@ -44,6 +48,11 @@ impl MethodCodec {
 
     pub(crate) fn descriptor(&self) -> &MethodDescriptor {
         &self.descriptor
+    }
+
+    /// Whether a response may hold a secret or private text. Such responses are not compressed.
+    pub(crate) fn has_private_response(&self) -> bool {
+        self.has_private_response
     }
 
     /// Appends the protobuf bytes of a request in JSON. The body may have `limit` bytes, as text and as protobuf.

@@ -3,35 +3,71 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header::ETAG};
+use http::{
+    HeaderMap, Response, StatusCode,
+    header::{CONTENT_ENCODING, ETAG},
+};
 use http_body::{Frame, SizeHint};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     Outgoing, ResponseBody, RpcCall,
     response_body::{PIECE, TruncatedMessage},
 };
 use crate::{
-    http::headers,
+    http::{compression, content_coding::ContentCoding, headers},
     protocol::status::no_status,
+    routes::Found,
     server::{Wait, Watched},
 };
 
+/// A response that may be compressed.
+#[derive(Clone, Copy)]
+pub(super) struct Compressible {
+    /// The coding that the client prefers; `None`: the body as it is.
+    coding: Option<ContentCoding>,
+}
+
 impl RpcCall<'_> {
+    /// Whether the response to a request with these headers may be compressed. `None`: no, because it may hold a secret
+    /// or private text beside text of an attacker. A method without descriptors may return anything. A browser adds the
+    /// session cookie by itself, also to requests that a page of an attacker causes.
+    pub(super) fn compression(&self, found: &Found<'_>, request: &HeaderMap) -> Option<Compressible> {
+        let Found::Method(method) = found else { return None };
+        let is_public = method.codec.as_ref().is_some_and(|codec| !codec.has_private_response());
+        let may_be = self.snapshot.config.compression.enabled
+            && self.client_protocol.begins_with_status()
+            && is_public
+            && !method.reads_session_cookie;
+        may_be.then(|| Compressible { coding: ContentCoding::preferred(request, &ContentCoding::ALL) })
+    }
+
     /// Waits for the end of the call, and makes its status the head of the response. The body of the response bounds
     /// the message and the time.
-    pub(super) async fn complete(&self, response: Response<Outgoing>) -> Response<Outgoing> {
+    pub(super) async fn complete(
+        &self,
+        response: Response<Outgoing>,
+        compressible: Option<Compressible>,
+    ) -> Response<Outgoing> {
         let (parts, body) = response.into_parts();
         // A refusal is complete already.
         let Outgoing::Response(mut body) = body else { return Response::from_parts(parts, body) };
         let mut head = parts.headers;
-        let (message, mut trailers) = read(&mut body, &mut head).await;
+        let (mut message, mut trailers) = read(&mut body, &mut head).await;
         let status = Status::from_header_map(&trailers).unwrap_or_else(no_status);
         headers::take_status(&mut trailers);
         if let Some(tag) = body.encoder().tag() {
             head.insert(ETAG, tag.clone());
         }
-        let response = self.client_protocol.complete(head, message, &status, &trailers);
+        if let Some(Compressible { coding }) = compressible.filter(|_| status.code() == Code::Ok) {
+            // Before the tag is made: it is the hash of what is sent, so that each coding has its own.
+            compression::mark(&mut head);
+            message = compression::apply(&self.snapshot.config.compression, coding, &mut head, message);
+        }
+        let mut response = self.client_protocol.complete(head, message, &status, &trailers);
+        if response.status() == StatusCode::NOT_MODIFIED {
+            response.headers_mut().remove(CONTENT_ENCODING);
+        }
         let watched = body.into_watched();
         response.map(|message| Outgoing::Complete(CompleteBody { message, watched }))
     }

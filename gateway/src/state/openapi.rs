@@ -5,15 +5,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
+    HeaderMap, HeaderValue, Method, Response,
+    header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL},
 };
 use http_body_util::Full;
 use kit::policy::{Access, path_of};
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use transcode::{
     http_rule::{Binding, RouteTable},
@@ -21,8 +19,8 @@ use transcode::{
 };
 
 use crate::{
-    config::Json,
-    http::console,
+    config::{Compression, Json},
+    http::{compression::SharedBody, console},
     protocol::HeaderFields,
     routes::{FormTable, Found, Routes},
 };
@@ -42,12 +40,7 @@ struct Document {
     table: Arc<RouteTable>,
     /// The positions of the bindings that it describes, with what the gateway adds to them.
     forms: Vec<(usize, Terms)>,
-    text: OnceLock<Text>,
-}
-
-struct Text {
-    json: Bytes,
-    tag: HeaderValue,
+    body: OnceLock<SharedBody>,
 }
 
 impl OpenApi {
@@ -76,7 +69,7 @@ impl OpenApi {
     /// Adds the document at `path` of bindings of `table`, unless there are none.
     fn add(&mut self, path: String, options: Options, table: &Arc<RouteTable>, forms: Vec<(usize, Terms)>) {
         if !forms.is_empty() {
-            self.0.insert(path, Document { options, table: Arc::clone(table), forms, text: OnceLock::new() });
+            self.0.insert(path, Document { options, table: Arc::clone(table), forms, body: OnceLock::new() });
         }
     }
 
@@ -86,14 +79,20 @@ impl OpenApi {
     }
 
     /// The list of documents.
-    fn index(&self) -> Text {
+    fn index(&self) -> SharedBody {
         let all: Vec<_> =
             self.0.iter().map(|(path, document)| json!({"title": document.options.title, "path": path})).collect();
-        Text::new(&json!({"documents": all}))
+        body(&json!({"documents": all}))
     }
 
     /// The response to a request for the document at `path`; `None`: there is none.
-    pub(crate) fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+    pub(crate) fn respond(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        compression: &Compression,
+    ) -> Option<Response<Full<Bytes>>> {
         let found = self.0.get(path);
         if found.is_none() && (path != INDEX || self.is_empty()) {
             return None;
@@ -101,25 +100,11 @@ impl OpenApi {
         if method != Method::GET && method != Method::HEAD {
             return Some(console::not_allowed("use GET or HEAD\n", "GET, HEAD"));
         }
-        let index;
-        let Text { json, tag } = match found {
-            Some(document) => document.text.get_or_init(|| document.make()),
-            None => {
-                index = self.index();
-                &index
-            }
-        };
-        let mut response = if has_stored(headers, tag) {
-            let mut unchanged = Response::new(Full::default());
-            *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
-            unchanged
-        } else {
-            let mut whole = Response::new(Full::new(json.clone()));
-            whole.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            whole
+        let mut response = match found {
+            Some(document) => document.body.get_or_init(|| document.make()).respond(headers, compression),
+            None => self.index().respond(headers, compression),
         };
         let headers = response.headers_mut();
-        headers.insert(ETAG, tag.clone());
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         // The document is the same for everyone.
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -128,20 +113,14 @@ impl OpenApi {
 }
 
 impl Document {
-    fn make(&self) -> Text {
+    fn make(&self) -> SharedBody {
         let form = |(at, terms): &(usize, Terms)| Form { binding: &self.table.bindings()[*at], terms: terms.clone() };
-        Text::new(&document(&self.forms.iter().map(form).collect::<Vec<_>>(), &self.options))
+        body(&document(&self.forms.iter().map(form).collect::<Vec<_>>(), &self.options))
     }
 }
 
-impl Text {
-    fn new(document: &Value) -> Self {
-        let json = Bytes::from(document.to_string());
-        let hash = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &json).as_ref()[..16]);
-        // Base64 fits into a header.
-        let tag = HeaderValue::try_from(format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-        Self { json, tag }
-    }
+fn body(document: &Value) -> SharedBody {
+    SharedBody::new("application/json", document.to_string())
 }
 
 /// What the gateway adds to a form.
@@ -153,13 +132,6 @@ fn terms(binding: &Binding, routes: &Routes, is_external: bool) -> Terms {
         terms.reads_cookie = method.reads_session_cookie;
     }
     terms
-}
-
-/// Whether the client has stored the document with this tag (RFC 9110, section 13.1.2).
-fn has_stored(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let lines = headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes);
-    let mut tags = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    tags.any(|stored| stored == b"*" || stored.strip_prefix(b"W/").unwrap_or(stored) == tag.as_bytes())
 }
 
 #[cfg(test)]

@@ -47,7 +47,8 @@ impl<'a> ShownLimits<'a> {
             match external::read_file(prefix, &DescriptorSource::of(of)) {
                 Some(contract) => {
                     let contract = contract?;
-                    let owned = contract.methods.iter().filter(|method| self.owner(&method.path) == Some(prefix));
+                    let owned =
+                        contract.methods.iter().filter(|method| owner(self.config, &method.path) == Some(prefix));
                     all.extend(owned.map(|method| self.declared(prefix, of, &method.path, method.policy.as_ref())));
                 }
                 None => all.push(self.undeclared(prefix, of)),
@@ -55,12 +56,6 @@ impl<'a> ShownLimits<'a> {
         }
         all.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(all)
-    }
-
-    /// The longest prefix that contains a path.
-    fn owner(&self, path: &str) -> Option<&String> {
-        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        self.config.external.keys().filter(|prefix| is_under(prefix, service)).max_by_key(|prefix| prefix.len())
     }
 
     fn declared(&self, prefix: &str, of: &ExternalConfig, path: &str, policy: Option<&Policy>) -> ExternalMethod {
@@ -93,6 +88,12 @@ impl<'a> ShownLimits<'a> {
         };
         ExternalMethod { path, access, policy: policy.cloned(), source, limits }
     }
+}
+
+/// The longest prefix of an external upstream that contains a path.
+pub(crate) fn owner<'a>(config: &'a Config, path: &str) -> Option<&'a String> {
+    let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    config.external.keys().filter(|prefix| is_under(prefix, service)).max_by_key(|prefix| prefix.len())
 }
 
 fn access_key(prefix: &str) -> String {

@@ -23,7 +23,7 @@ use crate::{
     rate_limit::{MethodLimits, Overrides},
     upstream::{Cluster, Upstreams, Weight},
 };
-pub(crate) use forms::FormTable;
+pub(crate) use forms::{FormTable, tables as form_tables};
 
 /// The histogram of the gateway's calls, by method and status.
 const SECONDS: &str = "gateway_call_duration_seconds";

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use uuid::Uuid;
 
-use crate::{part::Part, services::Service};
+use crate::{explain::MethodName, part::Part, services::Service};
 
 /// Users, sign-in and messaging as gRPC services, and the gateway that browsers call them through.
 ///
@@ -49,6 +49,12 @@ pub(crate) enum Command {
     },
     /// Print the policy of every method, and the source of each value
     Policy,
+    /// Show how to call a method in each protocol, its policy, and what a browser meets
+    ///
+    /// Prints commands that work when they are pasted: curl, grpcurl, TypeScript and Python. They read the access token of
+    /// a signed-in user from the variable ACCESS_TOKEN. Methods of an external upstream are known if its descriptors are a
+    /// file. It opens no connection.
+    Explain(Explain),
     /// Create, rotate, replace and list keys
     Keys {
         #[command(subcommand)]
@@ -64,6 +70,23 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// The arguments of `trellis explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The method, such as trellis.users.v1.UsersService/GetUser, or the end of its name: GetUser
+    #[arg(value_parser = MethodName, hide_possible_values = true)]
+    pub(crate) method: String,
+    /// The origin of a page that calls the method, such as https://app.example.org
+    #[arg(long)]
+    pub(crate) origin: Option<String>,
+    /// The address of the gateway, such as https://api.example.org [default: its first listener]
+    #[arg(long, value_name = "URL")]
+    pub(crate) gateway: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The commands of `trellis keys`.

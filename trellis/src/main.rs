@@ -6,6 +6,7 @@ mod cleartext;
 mod cli;
 mod config;
 mod data;
+mod explain;
 mod files;
 mod identities;
 mod jobs;
@@ -62,6 +63,7 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Config { check: None }) => print(&load()?.print()?),
         Some(Command::Config { check: Some(part) }) => check(&load()?, part),
         Some(Command::Policy) => print(&policy::print(&load()?)?),
+        Some(Command::Explain(arguments)) => print(&explain::print(&load()?, &arguments)?),
         Some(Command::Keys { command: cli::Keys::New { name, out } }) => new_identity(&name, &out),
         Some(Command::Keys { command: cli::Keys::Auth { out } }) => {
             auth::Keys::create(&out).map_err(|e| e.to_string())?;

@@ -35,7 +35,8 @@ fn write_rows(text: &mut String, rows: Vec<[String; 3]>) {
 
 const CONTRACT: &str = "contract";
 
-fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) -> Vec<[String; 3]> {
+/// The policy of a method of the mesh: names, values, and their sources.
+pub(crate) fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) -> Vec<[String; 3]> {
     let mut rows = vec![row("access", access(&policy.access), CONTRACT)];
     if !matches!(policy.access, Access::Internal { .. }) {
         rows.extend(limits.rows(path, policy));
@@ -47,7 +48,8 @@ fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) 
     rows
 }
 
-fn external_rows(method: ExternalMethod, config: &Config) -> Vec<[String; 3]> {
+/// The policy of a method of an external upstream.
+pub(crate) fn external_rows(method: ExternalMethod, config: &Config) -> Vec<[String; 3]> {
     let access = method.access.as_ref().map_or_else(|| "none".to_owned(), access);
     let mut rows = vec![row("access", access, &method.source)];
     rows.extend(method.limits);

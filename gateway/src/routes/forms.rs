@@ -28,7 +28,7 @@ const OWN_PATHS: [&str; 12] = [
 ];
 
 /// A method that clients may call, with the messages of its descriptors.
-pub(super) type OpenMethod<'a> = (&'a Registry, MethodDescriptor);
+pub(crate) type OpenMethod<'a> = (&'a Registry, MethodDescriptor);
 
 /// The HTTP forms of the mesh or of an external upstream.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl FormTable {
 
 /// The tables in the order in which they are asked. An external upstream whose forms are invalid has none; its methods
 /// keep the other protocols. Invalid forms of the mesh are an error.
-pub(super) fn tables(
+pub(crate) fn tables(
     mesh: Vec<OpenMethod<'_>>,
     mut upstreams: Vec<(Arc<str>, Vec<OpenMethod<'_>>)>,
 ) -> Result<Vec<FormTable>, String> {

@@ -12,7 +12,10 @@ const fn layer(modules: &'static [&'static str], reason: &'static str) -> Layer 
 const GATEWAY: Crate<'static> = Crate {
     folder: "gateway",
     layers: &[
-        layer(&["front", "fuzz", "limits_report"], "a request of any kind; the limits that `trellis policy` prints"),
+        layer(
+            &["front", "fuzz", "limits_report", "method_catalog", "page_origin"],
+            "a request of any kind; what `trellis policy` and `trellis explain` print",
+        ),
         layer(&["gateway"], "the parts put together"),
         layer(&["rpc"], "a call uses the snapshot, its route and its upstream"),
         layer(&["state"], "a snapshot holds the routes"),

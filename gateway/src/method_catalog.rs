@@ -1,0 +1,141 @@
+//! The methods of a configuration with their HTTP forms, for `trellis explain`.
+
+use std::{collections::HashMap, sync::Arc};
+
+use kit::policy::{Access, Policy, Table, path_of};
+use prost_reflect::MethodDescriptor;
+use transcode::{Registry, http_rule::Binding};
+
+use crate::{
+    config::{Config, ExternalConfig},
+    external::{self, Contract, DescriptorSource},
+    limits_report::owner,
+    protocol::registry,
+    routes::{FormTable, form_tables},
+};
+
+/// A method that the contracts declare, callable or not.
+pub struct CatalogMethod {
+    /// Its path in gRPC, `/package.Service/Method`.
+    pub path: String,
+    /// Its declaration.
+    pub descriptor: MethodDescriptor,
+    /// The messages of its descriptors.
+    pub registry: Registry,
+    /// The prefix of the external upstream that serves it; `None`: the mesh.
+    pub upstream: Option<String>,
+    /// Its HTTP forms that requests reach.
+    pub forms: Vec<HttpForm>,
+}
+
+/// An HTTP form of a method (`google.api.http`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpForm {
+    /// The HTTP method; `*` is any.
+    pub http_method: String,
+    /// The template of the path, such as `/v1/users/{user_id}`.
+    pub path: String,
+    /// The fields that the path holds, dotted.
+    pub variables: Vec<String>,
+    /// The field that the body holds; `*`: all that the path does not hold. `None`: no body.
+    pub body: Option<String>,
+}
+
+/// The methods of the mesh, whose contracts are `policies`, and of the external upstreams whose descriptors are files, in
+/// the order of their paths. Errors name the key.
+pub fn method_catalog(config: &Config, policies: &Table) -> Result<Vec<CatalogMethod>, String> {
+    let mesh = registry(policies.pool());
+    let contracts = contracts(config)?;
+    let tables = form_tables(
+        open_methods(policies, &mesh),
+        contracts.iter().map(|(prefix, of, contract)| (Arc::clone(prefix), open_of(contract, of))).collect(),
+    )?;
+    let mut forms = forms(&tables);
+    let mut all = Vec::new();
+    for (path, descriptor) in policies.descriptors().filter(|(path, _)| policies.get(path).is_some()) {
+        let forms = forms.remove(&(None, path.clone())).unwrap_or_default();
+        all.push(CatalogMethod { path, descriptor, registry: mesh.clone(), upstream: None, forms });
+    }
+    for (prefix, _, contract) in &contracts {
+        for method in contract.methods.iter().filter(|method| is_owner(config, prefix, &method.path)) {
+            let (path, upstream) = (method.path.clone(), Some(prefix.to_string()));
+            let forms = forms.remove(&(upstream.clone(), path.clone())).unwrap_or_default();
+            let (descriptor, registry) = (method.descriptor.clone(), contract.registry().clone());
+            all.push(CatalogMethod { path, descriptor, registry, upstream, forms });
+        }
+    }
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(all)
+}
+
+/// The contracts of the external upstreams whose descriptors are files.
+fn contracts(config: &Config) -> Result<Vec<(Arc<str>, &ExternalConfig, Contract)>, String> {
+    let read = config.external.iter().filter_map(|(prefix, of)| {
+        let contract = external::read_file(prefix, &DescriptorSource::of(of))?;
+        Some(contract.map(|contract| (Arc::from(prefix.as_str()), of, contract)))
+    });
+    read.collect()
+}
+
+fn is_owner(config: &Config, prefix: &str, path: &str) -> bool {
+    owner(config, path).is_some_and(|owner| owner == prefix)
+}
+
+/// The methods of the mesh that clients may call.
+fn open_methods<'a>(policies: &Table, registry: &'a Registry) -> Vec<(&'a Registry, MethodDescriptor)> {
+    let open = policies.descriptors().filter(|(path, _)| policies.get(path).is_some_and(is_open));
+    open.map(|(_, method)| (registry, method)).collect()
+}
+
+/// The methods of an external upstream that clients may call.
+fn open_of<'a>(contract: &'a Contract, config: &ExternalConfig) -> Vec<(&'a Registry, MethodDescriptor)> {
+    let is_open = |policy: &Option<Policy>| match policy {
+        Some(policy) => is_open(policy),
+        None => config.access.access().is_some(),
+    };
+    let open = contract.methods.iter().filter(|method| is_open(&method.policy));
+    open.map(|method| (contract.registry(), method.descriptor.clone())).collect()
+}
+
+fn is_open(policy: &Policy) -> bool {
+    !matches!(policy.access, Access::Internal { .. })
+}
+
+/// The reachable forms, by the upstream and the path of their method.
+fn forms(tables: &[FormTable]) -> HashMap<(Option<String>, String), Vec<HttpForm>> {
+    let mut all: HashMap<_, Vec<_>> = HashMap::new();
+    for FormTable { prefix, table, routed } in tables {
+        for binding in routed.iter().map(|at| &table.bindings()[*at]) {
+            let key = (prefix.as_ref().map(ToString::to_string), path_of(binding.method()));
+            all.entry(key).or_default().push(HttpForm::of(binding));
+        }
+    }
+    all
+}
+
+impl HttpForm {
+    fn of(binding: &Binding) -> Self {
+        let template = binding.template();
+        Self {
+            http_method: binding.http_method().to_owned(),
+            path: template.to_string(),
+            variables: template.variables().map(str::to_owned).collect(),
+            body: binding.body().map(str::to_owned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn catalog_has_the_forms_of_open_methods() {
+        let policies = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+        let all = method_catalog(&Config::default(), &policies).unwrap();
+        let form = |path: &str| all.iter().find(|method| method.path == path).unwrap().forms.first().cloned();
+        let update = form("/trellis.users.v1.UsersService/UpdateUser").unwrap();
+        assert_eq!((&*update.http_method, update.variables.len()), ("PATCH", 1));
+        assert_eq!(form("/trellis.users.v1.UsersService/CreateUser"), None, "it is internal");
+    }
+}

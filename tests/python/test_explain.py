@@ -1,0 +1,143 @@
+"""The commands that `trellis explain` prints work when they are pasted."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from contracts import Client, is_internal, methods
+from mesh import BINARY, Mesh
+from shop import PACKAGE, POOL, Server
+from test_external import describe
+
+# Not the password of the samples: DeleteAccount must not succeed.
+PASSWORD = "another long password"
+# How a well-formed request may fail: its ids name nothing, or its password is wrong. As numbers in `google.rpc.Status`,
+# as names in Connect.
+WELL_FORMED = {
+    **{5: "NOT_FOUND", 6: "ALREADY_EXISTS", 7: "PERMISSION_DENIED", 9: "FAILED_PRECONDITION", 16: "UNAUTHENTICATED"},
+    **dict.fromkeys(["not_found", "already_exists", "permission_denied", "failed_precondition", "unauthenticated"]),
+}
+PROGRAMS = {
+    "curl": ["sh", "-c"],
+    # Only the syntax: the tests do not install grpcurl.
+    "grpcurl": ["sh", "-n", "-c"],
+    "python": [sys.executable, "-c"],
+    "typescript": ["node", "--input-type=module", "-e"],
+}
+
+
+def name_of(method):
+    return f"{method.containing_service.full_name}/{method.name}"
+
+
+def ends_sessions(method):
+    return method.name in ("RevokeAllSessions", "SignOut", "ChangePassword")
+
+
+class ExplainCase(unittest.TestCase):
+    def explain(self, mesh, *arguments):
+        environment = {"HOME": str(mesh.folder)}
+        command = [BINARY, "--config", str(mesh.file), "explain", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def commands(self, mesh, method):
+        ran = self.explain(mesh, method, "--gateway", f"http://{mesh.address['gateway']}", "--json")
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        return json.loads(ran.stdout)["commands"]
+
+    def paste(self, command, token=""):
+        """Runs the command. Returns its output, and a text for failures."""
+        ran = subprocess.run(
+            [*PROGRAMS[command["program"]], command["text"]],
+            env={"PATH": os.environ["PATH"], "ACCESS_TOKEN": token},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
+        )
+        what = f"{command['text']}\n{ran.stdout}\n{ran.stderr}"
+        self.assertEqual(ran.returncode, 0, what)
+        return ran.stdout, what
+
+
+class MeshTest(ExplainCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.mesh = cls.enterClassContext(Mesh())
+        cls.client = Client(cls.mesh.address["gateway"])
+        cls.addClassCleanup(cls.client.close)
+        account = {"email": "eve@example.org", "password": PASSWORD, "handle": "eve", "display_name": "Eve"}
+        cls.token = cls.client.call("auth", "SignUp", **account).tokens.access_token
+
+    def test_requests_of_every_method_are_well_formed(self):
+        unary = [method for method in methods() if not is_internal(method) and not method.server_streaming]
+        for method in sorted(unary, key=ends_sessions):
+            for command in self.commands(self.mesh, name_of(method)):
+                with self.subTest(method=method.name, protocol=command["protocol"], program=command["program"]):
+                    if command["program"] == "grpcurl":
+                        self.paste(command)
+                    elif command["program"] == "curl":
+                        self.assert_well_formed(command)
+
+    def assert_well_formed(self, command):
+        output, what = self.paste(command, self.token)
+        if command["protocol"] == "gRPC-Web":
+            # A frame with flags 0, or only the trailers.
+            self.assertRegex(output, "^[Ag]", what)
+            return
+        response = json.loads(output)
+        if "code" in response:
+            self.assertIn(response["code"], WELL_FORMED, what)
+
+    def test_programs_return_the_response(self):
+        for method, expected in (("GetJwks", "P-256"), ("ListUsers", "eve")):
+            commands = self.commands(self.mesh, method)
+            self.assertEqual({command["program"] for command in commands}, set(PROGRAMS))
+            for command in commands:
+                if command["program"] == "grpcurl" or command["protocol"] == "gRPC-Web":
+                    continue
+                with self.subTest(method=method, protocol=command["protocol"], program=command["program"]):
+                    output, what = self.paste(command, self.token)
+                    self.assertIn(expected, output, what)
+
+    def test_page_text_has_the_verdict_on_the_origin(self):
+        printed = self.explain(self.mesh, "RefreshToken", "--origin", "https://app.example.org").stdout
+        self.assertIn("A page of https://app.example.org cannot call it", printed)
+        self.assertIn("gateway.cors_origins", printed)
+
+
+class ExternalTest(ExplainCase):
+    """A service that knows nothing of Trellis, with its descriptors in a file."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        describe(folder / "shop.binpb", POOL, "shop.proto")
+        server = Server()
+        cls.addClassCleanup(server.stop)
+        settings = f'access = "public", descriptors = "{folder}/shop.binpb"'
+        cls.mesh = cls.enterClassContext(
+            Mesh(f'[gateway.external]\n"{PACKAGE}" = {{ to = ["{server.address}"], {settings} }}\n')
+        )
+
+    def test_commands_reach_the_upstream(self):
+        for method in ("Echo", "Repeat", "Collect", "Chat"):
+            for command in self.commands(self.mesh, f"{PACKAGE}.Shop/{method}"):
+                with self.subTest(method=method, protocol=command["protocol"], program=command["program"]):
+                    output, what = self.paste(command)
+                    self.assertNotIn("error", output, what)
+
+    def test_unknown_method_gets_a_suggestion(self):
+        ran = self.explain(self.mesh, "Shop/Ecko")
+        self.assertNotEqual(ran.returncode, 0)
+        self.assertIn(f"did you mean {PACKAGE}.Shop/Echo", ran.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

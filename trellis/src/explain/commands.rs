@@ -1,0 +1,369 @@
+//! The commands that call a method: one for each protocol and program.
+
+use std::fmt::Write as _;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use gateway::{CatalogMethod, HttpForm};
+use serde::Serialize;
+use serde_json::Value;
+use transcode::{Limits, ParseOptions};
+
+use super::{Idempotency, Kind, gateway_url::GatewayUrl, name, sample, shell};
+use crate::config::Config;
+
+/// A command that works when it is pasted.
+#[derive(Debug, Serialize)]
+pub(super) struct Command {
+    pub(super) protocol: &'static str,
+    pub(super) program: Program,
+    pub(super) text: String,
+}
+
+/// The program that runs a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Program {
+    Curl,
+    Grpcurl,
+    TypeScript,
+    Python,
+}
+
+/// A method and the gateway that is called.
+pub(super) struct Call<'a> {
+    pub(super) method: &'a CatalogMethod,
+    pub(super) kind: Kind,
+    pub(super) needs_token: bool,
+    pub(super) gateway: &'a GatewayUrl,
+    pub(super) config: &'a Config,
+}
+
+/// A request in an HTTP form.
+struct HttpRequest {
+    method: String,
+    url: String,
+    /// The JSON of the body; `None`: the form has none.
+    body: Option<String>,
+}
+
+const JSON: &str = "content-type: application/json";
+
+impl Call<'_> {
+    /// The commands, and what a reader must know besides.
+    pub(super) fn commands(&self) -> Result<(Vec<Command>, Vec<String>), String> {
+        let sample = sample::request(&self.method.descriptor.input(), &[]);
+        let json = sample.to_string();
+        let encoded = self.encode(&json)?;
+        let forms: Vec<_> = self.method.forms.iter().map(|form| self.http_request(form)).collect();
+        let mut all = Vec::new();
+        let mut add = |protocol, program, text| all.push(Command { protocol, program, text });
+        for request in &forms {
+            add("JSON over HTTP", Program::Curl, self.curl_http(request, &[]));
+        }
+        if let (Kind::ServerStream, Some(request)) = (self.kind, forms.first()) {
+            let events = ["-H".to_owned() + " 'accept: text/event-stream'"];
+            add("server-sent events", Program::Curl, self.curl_http(request, &events));
+        }
+        add("Connect", Program::Curl, self.connect(&json));
+        if self.kind == Kind::Unary && Idempotency::of(self.method) == Idempotency::NoSideEffects {
+            add("Connect with GET", Program::Curl, self.connect_get(&json));
+        }
+        if self.kind.has_one_request() {
+            add("gRPC-Web", Program::Curl, self.grpc_web(&encoded));
+        }
+        add("gRPC", Program::Grpcurl, self.grpcurl(&json));
+        if let Some(text) = self.typescript(&json, forms.first()) {
+            add("JSON", Program::TypeScript, text);
+        }
+        if self.config.limits.reflection {
+            add("gRPC", Program::Python, self.python(&json));
+        }
+        Ok((all, self.notes()))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.needs_token {
+            notes.push(
+                "ACCESS_TOKEN holds the access token of a user: `trellis explain SignIn` shows how to get one"
+                    .to_owned(),
+            );
+        }
+        if !self.kind.has_one_request() {
+            notes.push(
+                "browsers cannot send a stream: the method has no HTTP form, and gRPC-Web cannot call it".to_owned(),
+            );
+        } else if self.kind == Kind::ServerStream && self.method.forms.is_empty() {
+            notes.push(
+                "the method has no HTTP form: a page reads the stream with a client of gRPC-Web or Connect".to_owned(),
+            );
+        }
+        if !self.config.limits.reflection {
+            notes.push(
+                "limits.reflection is off: grpcurl reads the contract from files, and Python needs generated code"
+                    .to_owned(),
+            );
+        }
+        for field in self.method.descriptor.input().fields() {
+            if let Some(pattern) = sample::pattern(&field) {
+                notes.push(format!("{} must match {pattern}", field.json_name()));
+            }
+        }
+        notes
+    }
+
+    /// The protobuf of a request.
+    fn encode(&self, json: &str) -> Result<Vec<u8>, String> {
+        let name = self.method.descriptor.input().full_name().to_owned();
+        let plan = self.method.registry.message(&name).ok_or_else(|| format!("{name} is not declared"))?;
+        let mut encoded = Vec::new();
+        plan.to_proto(json.as_bytes(), &ParseOptions::default(), &Limits::default(), &mut encoded)
+            .map_err(|e| format!("the sample of {name} is invalid: {e}"))?;
+        Ok(encoded)
+    }
+
+    fn url(&self) -> String {
+        self.gateway.url() + &self.method.path
+    }
+
+    /// The options of curl and grpcurl with the access token.
+    fn token(&self) -> Option<String> {
+        // Double quotes: the shell inserts the token.
+        self.needs_token.then(|| r#"-H "authorization: Bearer $ACCESS_TOKEN""#.to_owned())
+    }
+
+    /// `curl` with an address, the access token and further options. Streams are not buffered.
+    fn curl(&self, url: &str, options: impl IntoIterator<Item = String>) -> String {
+        let is_stream = matches!(self.kind, Kind::ServerStream | Kind::TwoWayStream);
+        let curl = if is_stream { "curl -sS -N" } else { "curl -sS" };
+        let all = [curl.to_owned(), shell::quoted(url)].into_iter().chain(self.token()).chain(options);
+        shell::command(&all.collect::<Vec<_>>())
+    }
+
+    fn connect(&self, json: &str) -> String {
+        if self.kind == Kind::Unary {
+            return self.curl(&self.url(), [header(JSON), data(json)]);
+        }
+        // A frame: flags, length, message.
+        let length = u32::try_from(json.len()).unwrap_or_default().to_be_bytes();
+        let length: String = length.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            write!(text, "\\{byte:03o}").ok();
+            text
+        });
+        let frame = format!("printf '\\000{length}%s' {} |", shell::quoted(json));
+        let typed = header("content-type: application/connect+json");
+        let curl = self.curl(&self.url(), [typed, "--data-binary @-".to_owned(), "--output -".to_owned()]);
+        format!("{frame}\n{curl}")
+    }
+
+    fn connect_get(&self, json: &str) -> String {
+        let message = shell::quoted(&format!("message={json}"));
+        let parameters = ["connect=v1", "encoding=json", &message].map(|of| format!("--data-urlencode {of}"));
+        self.curl(&self.url(), ["--get".to_owned()].into_iter().chain(parameters))
+    }
+
+    fn grpc_web(&self, encoded: &[u8]) -> String {
+        let length = u32::try_from(encoded.len()).unwrap_or_default().to_be_bytes();
+        let frame = STANDARD.encode([&[0], &length[..], encoded].concat());
+        self.curl(&self.url(), [header("content-type: application/grpc-web-text"), data(&frame)])
+    }
+
+    fn grpcurl(&self, json: &str) -> String {
+        let mut all = vec!["grpcurl".to_owned()];
+        if !self.gateway.is_secure() {
+            all.push("-plaintext".to_owned());
+        }
+        all.extend(self.contract_files());
+        all.extend(self.token());
+        all.push(format!("-d {}", shell::quoted(json)));
+        all.push(format!("{} {}", self.gateway.address(), name(self.method)));
+        all.join(" ")
+    }
+
+    /// The options of grpcurl that name the contract, for a gateway without reflection.
+    fn contract_files(&self) -> Vec<String> {
+        if self.config.limits.reflection {
+            return Vec::new();
+        }
+        match &self.method.upstream {
+            None => {
+                let file = self.method.descriptor.parent_file().name().to_owned();
+                vec!["-import-path proto -import-path proto/third_party".to_owned(), format!("-proto {file}")]
+            }
+            Some(prefix) => {
+                let file = self.config.gateway.external.get(prefix).map(|of| of.descriptors.as_str());
+                file.map(|file| format!("-protoset {}", shell::quoted(file))).into_iter().collect()
+            }
+        }
+    }
+
+    fn http_request(&self, form: &HttpForm) -> HttpRequest {
+        let message = self.method.descriptor.input();
+        let mut request = sample::request(&message, &form.variables);
+        let mut path = form.path.clone();
+        for variable in &form.variables {
+            let value = sample::take(&message, &mut request, variable);
+            path = fill(&path, variable, value.as_ref());
+        }
+        let body = match form.body.as_deref() {
+            None => None,
+            Some("*") => Some(request.take()),
+            Some(field) => {
+                Some(sample::take(&message, &mut request, field).unwrap_or_else(|| Value::Object(Default::default())))
+            }
+        };
+        let query = query(&request);
+        let method = if form.http_method == "*" { "POST" } else { &form.http_method };
+        HttpRequest {
+            method: method.to_owned(),
+            url: format!("{}{path}{query}", self.gateway.url()),
+            body: body.map(|body| body.to_string()),
+        }
+    }
+
+    fn curl_http(&self, request: &HttpRequest, more: &[String]) -> String {
+        let mut options = Vec::new();
+        // With a body curl uses POST.
+        let usual = if request.body.is_some() { "POST" } else { "GET" };
+        if request.method != usual {
+            options.push(format!("-X {}", request.method));
+        }
+        options.extend(more.iter().cloned());
+        if request.body.is_some() || request.method == "POST" {
+            options.push(header(JSON));
+            options.push(data(request.body.as_deref().unwrap_or_default()));
+        }
+        self.curl(&request.url, options)
+    }
+
+    /// A program of the Fetch API, for Node.js and pages. `None`: a stream without an HTTP form needs a client library.
+    fn typescript(&self, json: &str, form: Option<&HttpRequest>) -> Option<String> {
+        let connect = HttpRequest { method: "POST".to_owned(), url: self.url(), body: Some(json.to_owned()) };
+        let (request, read) = match self.kind {
+            Kind::Unary => (form.unwrap_or(&connect), "console.log(response.status, await response.json());"),
+            Kind::ServerStream => (
+                form?,
+                "for await (const text of response.body?.pipeThrough(new TextDecoderStream()) ?? []) console.log(text);",
+            ),
+            Kind::ClientStream | Kind::TwoWayStream => return None,
+        };
+        let mut headers = Vec::new();
+        if request.body.is_some() || request.method == "POST" {
+            headers.push(r#""content-type": "application/json""#);
+        }
+        if self.needs_token {
+            headers.push("authorization: `Bearer ${process.env.ACCESS_TOKEN}`");
+        }
+        let mut text = format!("const response = await fetch({:?}, {{\n", request.url);
+        // Writing to a string cannot fail.
+        if request.method != "GET" {
+            writeln!(text, "  method: {:?},", request.method).ok();
+        }
+        if !headers.is_empty() {
+            writeln!(text, "  headers: {{ {} }},", headers.join(", ")).ok();
+        }
+        if let Some(body) = &request.body {
+            writeln!(text, "  body: JSON.stringify({body}),").ok();
+        }
+        writeln!(text, "}});\n{read}").ok();
+        Some(text)
+    }
+
+    /// A program of grpcio, which reads the contract by reflection.
+    fn python(&self, json: &str) -> String {
+        let (service, method) = name(self.method).split_once('/').unwrap_or_default();
+        let address = self.gateway.address();
+        let channel = match self.gateway.is_secure() {
+            true => format!("grpc.secure_channel({address:?}, grpc.ssl_channel_credentials())"),
+            false => format!("grpc.insecure_channel({address:?})"),
+        };
+        let (direction, argument) = match self.kind {
+            Kind::Unary => ("unary_unary", "request"),
+            Kind::ServerStream => ("unary_stream", "request"),
+            Kind::ClientStream => ("stream_unary", "iter([request])"),
+            Kind::TwoWayStream => ("stream_stream", "iter([request])"),
+        };
+        let token = if self.needs_token {
+            r#", metadata=[("authorization", f"Bearer {os.environ['ACCESS_TOKEN']}")]"#
+        } else {
+            ""
+        };
+        let called = format!("call({argument}{token})");
+        let read = match self.kind {
+            Kind::Unary | Kind::ClientStream => format!("print({called})"),
+            Kind::ServerStream | Kind::TwoWayStream => format!("for response in {called}:\n    print(response)"),
+        };
+        let import = if self.needs_token { "import os\n\n" } else { "" };
+        // A JSON text as a string of Python: JSON escapes control characters, and Rust those that Python does.
+        format!(
+            r#"{import}import grpc
+from google.protobuf import descriptor_pool, json_format, message_factory
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+channel = {channel}
+contracts = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+method = contracts.FindServiceByName("{service}").methods_by_name["{method}"]
+Request = message_factory.GetMessageClass(method.input_type)
+Response = message_factory.GetMessageClass(method.output_type)
+call = channel.{direction}(
+    "/{service}/{method}", request_serializer=Request.SerializeToString, response_deserializer=Response.FromString
+)
+request = json_format.Parse({json:?}, Request())
+{read}
+"#
+        )
+    }
+}
+
+fn header(text: &str) -> String {
+    format!("-H {}", shell::quoted(text))
+}
+
+fn data(text: &str) -> String {
+    format!("-d {}", shell::quoted(text))
+}
+
+/// The path with a value in place of a variable, `{name}` or `{name=segments}`.
+fn fill(path: &str, variable: &str, value: Option<&Value>) -> String {
+    let Some(start) = path.find(&format!("{{{variable}")) else { return path.to_owned() };
+    let Some(end) = path[start..].find('}').map(|length| start + length) else { return path.to_owned() };
+    let value = match path[start + 1 + variable.len()..end].strip_prefix('=') {
+        Some(segments) if segments != "*" => segments.replace("**", "example").replace('*', "example"),
+        _ => percent_encoded(&text(value.unwrap_or(&Value::Null))),
+    };
+    format!("{}{value}{}", &path[..start], &path[end + 1..])
+}
+
+/// The query with the other fields of a request.
+fn query(request: &Value) -> String {
+    let mut pairs = Vec::new();
+    parameters("", request, &mut pairs);
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+fn parameters(name: &str, value: &Value, pairs: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (member, value) in members {
+                let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
+                parameters(&name, value, pairs);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| parameters(name, item, pairs)),
+        Value::Null => {}
+        other => pairs.push(format!("{name}={}", percent_encoded(&text(other)))),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Everything but unreserved characters encoded (RFC 3986, section 2.3).
+fn percent_encoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}

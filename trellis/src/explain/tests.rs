@@ -1,0 +1,141 @@
+use super::*;
+
+fn arguments(method: &str, origin: Option<&str>, gateway: Option<&str>) -> cli::Explain {
+    let text = |text: &str| text.to_owned();
+    cli::Explain { method: text(method), origin: origin.map(text), gateway: gateway.map(text), json: false }
+}
+
+fn explained(method: &str) -> Explanation {
+    explain(&Config::default(), &arguments(method, None, None)).unwrap()
+}
+
+fn error(method: &str) -> String {
+    explain(&Config::default(), &arguments(method, None, None)).unwrap_err()
+}
+
+/// The verdict on a page for a method that reads the session cookie.
+fn page(origin: &str, gateway: &str, listed: &[&str]) -> Browser {
+    let mut config = Config::default();
+    config.gateway.cors_origins = listed.iter().map(|origin| (*origin).to_owned()).collect();
+    let arguments = arguments("RefreshToken", Some(origin), Some(gateway));
+    explain(&config, &arguments).unwrap().browser.unwrap()
+}
+
+#[test]
+fn method_is_found_by_the_end_of_its_name() {
+    for name in [
+        "trellis.users.v1.UsersService/GetUser",
+        "/trellis.users.v1.UsersService/GetUser",
+        "trellis.users.v1.UsersService.GetUser",
+        "UsersService/GetUser",
+        "GetUser",
+        "getuser",
+    ] {
+        assert_eq!(explained(name).method, "trellis.users.v1.UsersService/GetUser", "{name}");
+    }
+}
+
+#[test]
+fn unknown_method_gets_suggestions() {
+    let error = error("UsersService/GetUsr");
+    assert!(error.contains("did you mean trellis.users.v1.UsersService/GetUser"), "{error}");
+    for name in ["", "User", "Completely/Different"] {
+        let error = self::error(name);
+        assert!(error.starts_with("there is no method"), "{error}");
+    }
+}
+
+#[test]
+fn completion_scripts_offer_the_methods() {
+    use clap::CommandFactory as _;
+    for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut cli::Cli::command(), "trellis", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        assert!(script.contains("trellis.users.v1.UsersService/GetUser"), "{shell}");
+    }
+}
+
+#[test]
+fn every_callable_method_has_its_commands() {
+    let table = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+    for (path, policy) in table.iter() {
+        let explanation = explained(path);
+        let is_internal = matches!(policy.access, Access::Internal { .. });
+        assert_eq!((explanation.callable, explanation.commands.is_empty()), (!is_internal, is_internal), "{path}");
+        for command in &explanation.commands {
+            let names_token = command.text.contains("ACCESS_TOKEN");
+            assert_eq!(names_token, policy.access == Access::SignedIn, "{path}: {}", command.text);
+        }
+        let text = text::of(&explanation);
+        assert!(explanation.commands.iter().all(|command| text.contains(command.text.trim_end())), "{path}");
+    }
+}
+
+#[test]
+fn policy_rows_are_those_of_the_policy_command() {
+    let config = Config::default();
+    let printed = policy::print(&config).unwrap();
+    let explanation = explained("GetUser");
+    for Setting { name, value, source } in &explanation.policy {
+        assert!(printed.contains(&format!("  {name:<13} {value:<44} {source}")), "{name}");
+    }
+    assert!(explanation.policy.len() > 3);
+}
+
+#[test]
+fn internal_method_is_not_callable() {
+    let explanation = explained("CreateUser");
+    let text = text::of(&explanation);
+    assert!(text.contains("No client can call it.") && text.contains("internal: "), "{text}");
+}
+
+#[test]
+fn address_of_the_gateway_is_in_each_command() {
+    let arguments = arguments("GetJwks", None, Some("https://api.example.org/"));
+    let explanation = explain(&Config::default(), &arguments).unwrap();
+    for command in &explanation.commands {
+        assert!(command.text.contains("api.example.org"), "{}", command.text);
+        assert!(!command.text.contains("-plaintext") && !command.text.contains("insecure_channel"), "{}", command.text);
+    }
+    assert!(explanation.commands.iter().any(|command| command.text.contains("api.example.org:443")));
+    for wrong in ["api.example.org", "ftp://a", "https://a/b"] {
+        assert!(explain(&Config::default(), &self::arguments("GetJwks", None, Some(wrong))).is_err(), "{wrong}");
+    }
+    let mut config = Config::default();
+    config.gateway.listen = vec!["0.0.0.0:9000".to_owned()];
+    assert_eq!(explain(&config, &self::arguments("GetJwks", None, None)).unwrap().gateway, "http://localhost:9000");
+}
+
+#[test]
+fn page_of_the_gateway_needs_no_permission() {
+    let own = page("http://localhost:8080", "http://localhost:8080", &[]);
+    assert!(own.can_call && own.cors.starts_with("allowed"));
+    assert!(own.cookies.contains("by itself") && own.cookies.contains("not at its HTTP form"), "{}", own.cookies);
+    let over_tls = page("https://a.example", "https://a.example:443", &[]);
+    assert!(over_tls.can_call && over_tls.cookies.ends_with("by itself"), "{}", over_tls.cookies);
+}
+
+#[test]
+fn page_of_another_origin_needs_an_entry() {
+    let refused = page("https://app.example.org", "https://api.example.org", &[]);
+    assert!(!refused.can_call && refused.cors.contains("Add \"https://app.example.org\" to gateway.cors_origins"));
+    assert!(refused.cookies.starts_with("none"));
+    let listed = page("https://app.example.org", "https://api.example.org", &["https://app.example.org"]);
+    assert!(listed.can_call && listed.cookies.contains("one site"), "{}", listed.cookies);
+    let other_scheme = page("http://api.example.org", "https://api.example.org", &[]);
+    assert!(!other_scheme.can_call && other_scheme.cors.contains("different schemes"), "{}", other_scheme.cors);
+}
+
+#[test]
+fn insecure_gateway_is_remarked() {
+    let mixed = page("https://app.example.org", "http://api.example.org", &["https://app.example.org"]);
+    assert!(!mixed.can_call && mixed.tls[0].contains("mixed content") && mixed.cookies.starts_with("none"));
+    let plain = page("http://app.example.org", "http://api.example.org", &["http://app.example.org"]);
+    assert!(plain.can_call && plain.tls[0].contains("readable on the network"));
+    let local = page("https://app.example.org", "http://localhost:8080", &["https://app.example.org"]);
+    assert!(local.can_call && local.tls[0].contains("machine of the browser"), "{:?}", local.tls);
+    let proxy = page("https://app.example.org", "https://api.example.org", &["https://app.example.org"]);
+    assert!(proxy.tls[0].contains("a proxy in front"), "{:?}", proxy.tls);
+    assert!(explain(&Config::default(), &arguments("GetJwks", Some("app.example.org"), None)).is_err());
+}

@@ -116,7 +116,8 @@ impl Gateway {
                 response
             }
             _ if !snapshot.openapi.is_empty()
-                && let Some(response) = docs::serve(request.method(), path, request.headers(), snapshot.config.compression.enabled) =>
+                && let Some(response) =
+                    docs::serve(request.method(), path, request.headers(), snapshot.config.compression.enabled) =>
             {
                 response
             }

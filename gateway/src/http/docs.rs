@@ -46,6 +46,9 @@ mod tests {
             assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");
         }
         assert!(get("/docsx").is_none() && get("/docs/none.js").is_none());
-        assert_eq!(serve(&Method::POST, "/docs", &HeaderMap::new(), true).unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(
+            serve(&Method::POST, "/docs", &HeaderMap::new(), true).unwrap().status(),
+            StatusCode::METHOD_NOT_ALLOWED
+        );
     }
 }

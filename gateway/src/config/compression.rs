@@ -11,7 +11,8 @@ pub struct Compression {
     pub enabled: bool,
     /// The smallest body that is compressed, in bytes: below it the time costs more than the bytes.
     pub least_bytes: usize,
-    /// The largest body that is compressed, in bytes. It bounds how long one response occupies a thread.
+    /// The largest body that is compressed for one response, in bytes. It bounds how long one response occupies a
+    /// thread. Bodies that many responses share are compressed once, whatever their size.
     pub most_bytes: usize,
     /// The effort, from 1 (fast) to 9 (small), as gzip, Brotli and Zstandard number it.
     pub level: u8,
@@ -19,13 +20,18 @@ pub struct Compression {
 
 impl Default for Compression {
     fn default() -> Self {
-        Self { enabled: true, least_bytes: 1024, most_bytes: 1024 * 1024, level: 4 }
+        Self { enabled: true, least_bytes: 1024, most_bytes: 256 * 1024, level: 4 }
     }
 }
 
 impl Compression {
-    /// Whether a body of this size is compressed.
+    /// Whether the body of one response is compressed if it has this size.
     pub(crate) fn covers(&self, size: usize) -> bool {
-        self.enabled && (self.least_bytes..=self.most_bytes).contains(&size)
+        self.covers_shared(size) && size <= self.most_bytes
+    }
+
+    /// Whether a body that many responses share is compressed if it has this size.
+    pub(crate) fn covers_shared(&self, size: usize) -> bool {
+        self.enabled && size >= self.least_bytes
     }
 }

@@ -139,7 +139,7 @@ impl SharedBody {
 
     /// The body in the coding that the client prefers, if it is sent compressed.
     fn coded(&self, request: &HeaderMap, config: &Compression) -> Option<(ContentCoding, &Representation)> {
-        if !config.covers(self.identity.body.len()) {
+        if !config.covers_shared(self.identity.body.len()) {
             return None;
         }
         let coding = ContentCoding::preferred(request, &ContentCoding::ALL)?;

@@ -16,7 +16,8 @@ use kit::origin::WebOrigin;
 const EXPOSED: &str =
     "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, retry-after, ratelimit, ratelimit-policy";
 /// Headers that a page may read anyway (Fetch, "CORS-safelisted response-header name"), or that are of no use to it.
-const READABLE: [&str; 6] = ["cache-control", "content-length", "content-type", "expires", "vary", "date"];
+const READABLE: [&str; 7] =
+    ["cache-control", "content-encoding", "content-length", "content-type", "expires", "vary", "date"];
 /// The HTTP methods that pages may use: those of HTTP forms.
 const METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
 /// How long a browser caches a preflight response: Chromium's own maximum, in seconds.

@@ -6,6 +6,10 @@
 //! never sends two. For plain http, which is for localhost, the prefix would require the path `/`, and so send the
 //! token to the programs on all other ports (Chromium accepts the prefix there, other browsers do not). There the
 //! cookie has another name, which is never read from a request of an https origin.
+//!
+//! For plain http the cookie is set once for each path of [`PLAIN_PATHS`]: the service in gRPC, Connect and gRPC-Web, and
+//! the HTTP forms of the methods that read the cookie. One path for all of them would be `/v1/` or `/`, because a cookie
+//! of `/v1/auth` is not sent to `/v1/auth:refresh`, and many programs on other ports have paths under `/v1/`.
 
 use std::time::Duration;
 
@@ -26,7 +30,7 @@ const ATTRIBUTES: &str = "HttpOnly; Secure; SameSite=Strict";
 /// Required by the prefix. The gateway forwards the cookie only to methods that read it.
 const HOST_PATH: &str = "/";
 /// Not `/`: programs on other ports of localhost would receive the cookie.
-const PLAIN_PATH: &str = "/trellis.auth.v1.AuthService/";
+const PLAIN_PATHS: [&str; 3] = ["/trellis.auth.v1.AuthService/", "/v1/auth:refresh", "/v1/auth:signOut"];
 /// Paths of possible duplicates: a cookie is removed only by its own path.
 const OTHER_PATHS: [&str; 4] = [
     "/",
@@ -87,11 +91,10 @@ impl Cookies {
 
     /// Sets the cookie with the token, for the token's lifetime.
     pub(crate) fn set(&self, metadata: &mut MetadataMap, scheme: Scheme, token: &RefreshToken, lifetime: Duration) {
-        let (name, path) = (self.name(scheme), path(scheme));
-        append(
-            metadata,
-            &format!("{name}={}; {ATTRIBUTES}; Path={path}; Max-Age={}", token.expose(), lifetime.as_secs()),
-        );
+        let (name, seconds) = (self.name(scheme), lifetime.as_secs());
+        for path in paths(scheme) {
+            append(metadata, &format!("{name}={}; {ATTRIBUTES}; Path={path}; Max-Age={seconds}", token.expose()));
+        }
     }
 
     /// Removes the cookie, and duplicates of it on other paths.
@@ -100,16 +103,16 @@ impl Cookies {
             Scheme::Https => &[][..],
             Scheme::Http => &OTHER_PATHS,
         };
-        for path in others.iter().copied().chain([path(scheme)]) {
+        for path in others.iter().chain(paths(scheme)) {
             append(metadata, &format!("{}=; {ATTRIBUTES}; Path={path}; Max-Age=0", self.name(scheme)));
         }
     }
 }
 
-fn path(scheme: Scheme) -> &'static str {
+fn paths(scheme: Scheme) -> &'static [&'static str] {
     match scheme {
-        Scheme::Https => HOST_PATH,
-        Scheme::Http => PLAIN_PATH,
+        Scheme::Https => &[HOST_PATH],
+        Scheme::Http => &PLAIN_PATHS,
     }
 }
 
@@ -139,6 +142,33 @@ mod tests {
         assert_eq!(read(&metadata, Scheme::Http), ["trr_planted"]);
         metadata.append("cookie", "__Host-trellis_session_a1=trr_y".parse().unwrap());
         assert_eq!(read(&metadata, Scheme::Https), ["trr_x", "trr_y"]);
+    }
+
+    /// RFC 6265, section 5.1.4.
+    fn is_sent_to(cookie_path: &str, path: &str) -> bool {
+        path.strip_prefix(cookie_path)
+            .is_some_and(|rest| rest.is_empty() || cookie_path.ends_with('/') || rest.starts_with('/'))
+    }
+
+    #[test]
+    fn plain_cookie_reaches_each_form_of_its_methods() {
+        let table = kit::policy::Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+        let http = table.pool().get_extension_by_name("google.api.http").unwrap();
+        let mut forms = Vec::new();
+        for (path, method) in table.descriptors() {
+            if table.get(&path).is_some_and(|policy| policy.reads_session_cookie) {
+                let options = method.options();
+                let rule = options.get_extension(&http);
+                let form = rule.as_message().unwrap().get_field_by_name("post").unwrap().as_str().unwrap().to_owned();
+                for path in [path, form.clone()] {
+                    let sent = PLAIN_PATHS.iter().filter(|cookie_path| is_sent_to(cookie_path, &path)).count();
+                    assert_eq!(sent, 1, "{path}: two cookies of one name would be refused");
+                }
+                forms.push(form);
+            }
+        }
+        forms.sort();
+        assert_eq!(forms, PLAIN_PATHS[1..], "no other path receives the cookie");
     }
 
     #[test]

@@ -18,9 +18,9 @@ use crate::{
     Gateway,
     http::{console, docs},
     io::Inbound,
-    protocol::{ClientProtocol, HttpRequest},
+    protocol::{ClientProtocol, HttpRefusal, HttpRequest},
     routes::Found,
-    rpc::{Outgoing, RpcCall},
+    rpc::{Outgoing, RefusedRequest, RpcCall},
     server::{ConnectionSettings, Handler, Peer, Watched},
     state::Snapshot,
 };
@@ -48,32 +48,29 @@ impl Handler for Gateway {
         }
         let mut is_browsers = true;
         let is_head = request.method() == Method::HEAD;
-        let mut response = match detect(&snapshot, &request) {
+        let client = || snapshot.proxies.client(peer.address, request.headers());
+        let mut response = match self.detect(&snapshot, &request) {
             Detected::Call(client_protocol) => {
                 is_browsers = client_protocol.is_for_browsers();
-                let client = snapshot.proxies.client(peer.address, request.headers());
+                let client = client();
                 let call = RpcCall { context: &self.rpc, snapshot: &snapshot, client, client_protocol };
                 let mut response = call.respond(watched, request).await;
                 snapshot.origins.mark(origin, response.headers_mut());
-                if is_head { without_body(response) } else { response }
+                response
             }
-            Detected::Refused(mut response) => {
+            Detected::Refused(refusal) => {
+                let client = client();
+                let refused = RefusedRequest { context: &self.rpc, snapshot: &snapshot, client, refusal };
+                let mut response = refused.respond(request.headers()).await;
+                // A page must be able to read why it cannot call.
                 snapshot.origins.mark(origin, response.headers_mut());
-                let response = response.map(|body| Outgoing::Full(Full::new(body)));
-                if is_head { without_body(response) } else { response }
+                response
             }
-            Detected::Other => {
-                let mut response = self.browse(&snapshot, &request);
-                if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                    // A page must be able to read why it cannot call.
-                    snapshot.origins.mark(origin, response.headers_mut());
-                }
-                if is_head {
-                    console::only_head(&mut response);
-                }
-                response.map(Outgoing::Full)
-            }
+            Detected::Page(response) => response.map(Outgoing::Full),
         };
+        if is_head {
+            response = without_body(response);
+        }
         if is_browsers {
             protect(&snapshot, peer, response.headers_mut());
         }
@@ -99,10 +96,33 @@ impl Handler for Gateway {
 }
 
 impl Gateway {
-    /// Serves requests that are not calls: probes, keys, the page.
-    fn browse(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Response<Full<Bytes>> {
+    /// Finds the protocol of a request: by its content type if the path names a method, or else by the HTTP forms of
+    /// methods.
+    fn detect(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
         let path = request.uri().path();
-        match path {
+        let by_type = match ClientProtocol::detect(request) {
+            Some(of) if !of.is_for_browsers() => return Detected::Call(of),
+            Some(of) if matches!(snapshot.routes.find(path), Found::Method(_)) => return Detected::Call(of),
+            other => other,
+        };
+        match snapshot.routes.http.find(request) {
+            HttpRequest::Call(call) => return Detected::Call(ClientProtocol::Http(call)),
+            HttpRequest::Refused(refusal) => return Detected::Refused(refusal),
+            HttpRequest::Nothing => {}
+        }
+        // JSON for a path that is no procedure's is a request of another API, and a page may have any query.
+        let is_call = |of: &ClientProtocol| of.is_certain(request.headers()) || snapshot.routes.is_procedure(path);
+        match by_type.filter(is_call) {
+            Some(of) => Detected::Call(of),
+            None => self.browse(snapshot, request),
+        }
+    }
+
+    /// Serves requests that are not calls: probes, keys, the page.
+    fn browse(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
+        let path = request.uri().path();
+        let forms = &snapshot.routes.http;
+        Detected::Page(match path {
             "/livez" => console::plain(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
             _ if path.starts_with("/openapi")
@@ -124,23 +144,23 @@ impl Gateway {
             "/.well-known/jwks.json" => key_set(&self.rpc.service.keys.jwks()),
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.rpc.service.identity.jwk()]),
             _ if !matches!(snapshot.routes.find(path), Found::Undeclared | Found::Nothing) => {
-                if request.method() == Method::POST {
-                    let text = "call methods with content-type application/json, application/proto, application/grpc or \
-                                application/grpc-web+proto\n";
-                    return console::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
-                }
-                console::not_allowed("use POST to call a method\n", "POST")
+                return Detected::Refused(match *request.method() {
+                    Method::POST => HttpRefusal::unknown_protocol(forms, request),
+                    _ => HttpRefusal::post_required(forms, request),
+                });
             }
             "/" if !self.state.has_mesh() => {
                 let text = "This gateway has no page: it forwards calls to external upstreams only.\n";
                 console::plain(StatusCode::NOT_FOUND, text)
             }
-            _ if self.console => {
+            _ => {
                 let compresses = snapshot.config.compression.enabled;
-                console::serve(request.method(), path, request.headers(), compresses)
+                match console::serve(request.method(), path, request.headers(), compresses).filter(|_| self.console) {
+                    Some(file) => file,
+                    None => return Detected::Refused(HttpRefusal::unknown_path(forms, request)),
+                }
             }
-            _ => console::plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),
-        }
+        })
     }
 
     /// Whether this gateway can serve. The verbose form also lists upstream services: an unreachable service is no
@@ -160,30 +180,10 @@ impl Gateway {
 /// What a request is.
 enum Detected {
     Call(ClientProtocol),
-    /// A request for the HTTP form of a method that is no call.
-    Refused(Response<Bytes>),
-    Other,
-}
-
-/// Finds the protocol of a request: by its content type if the path names a method, or else by the HTTP forms of
-/// methods.
-fn detect(snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
-    let by_type = ClientProtocol::detect(request);
-    let by_type = match by_type {
-        Some(of) if !of.is_for_browsers() => return Detected::Call(of),
-        Some(of) if matches!(snapshot.routes.find(request.uri().path()), Found::Method(_)) => {
-            return Detected::Call(of);
-        }
-        other => other,
-    };
-    match snapshot.routes.http.find(request) {
-        HttpRequest::Call(call) => Detected::Call(ClientProtocol::Http(call)),
-        HttpRequest::Refused(response) => Detected::Refused(response),
-        // A page with a query that looks like a call is a page.
-        HttpRequest::Nothing => {
-            by_type.filter(|_| request.method() == Method::POST).map_or(Detected::Other, Detected::Call)
-        }
-    }
+    /// No call.
+    Refused(HttpRefusal),
+    /// The response to a request of another kind.
+    Page(Response<Full<Bytes>>),
 }
 
 /// The head of a response to HEAD (RFC 9110, section 9.3.2).

@@ -1,4 +1,5 @@
-//! Requests and responses as HTTP: headers, cross-origin rules, the client's address, compression, and the web console.
+//! Requests and responses as HTTP: headers, reserved names, cross-origin rules, the client's address, compression, and the
+//! web console.
 
 pub(crate) mod client_address;
 pub(crate) mod compression;
@@ -7,4 +8,5 @@ pub(crate) mod content_coding;
 pub(crate) mod cors;
 pub(crate) mod docs;
 pub(crate) mod headers;
+pub(crate) mod reserved;
 pub(crate) mod stored;

@@ -46,7 +46,8 @@ pub struct HttpForm {
 pub fn method_catalog(config: &Config, policies: &Table) -> Result<Vec<CatalogMethod>, String> {
     let mesh = registry(policies.pool());
     let contracts = contracts(config)?;
-    let tables = form_tables(
+    // The gateway logs the faults of the forms.
+    let (tables, _) = form_tables(
         open_methods(policies, &mesh),
         contracts.iter().map(|(prefix, of, contract)| (Arc::clone(prefix), open_of(contract, of))).collect(),
     )?;

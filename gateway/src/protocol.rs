@@ -4,6 +4,9 @@
 //!
 //! A new protocol is a file with a type that implements [`Protocol`], a variant of [`ClientProtocol`], and, where it
 //! changes bodies, a variant of [`RequestDecoder`] and [`ResponseEncoder`].
+//!
+//! A request is read in two steps. [`ClientProtocol::detect`] only finds its protocol. [`ClientProtocol::read`] reads
+//! the rest of the head after authentication and the rate limits: a stranger cannot make the gateway parse.
 
 pub(crate) mod base64;
 mod caching;
@@ -24,16 +27,19 @@ mod web_text;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header::CONTENT_LENGTH, uri::PathAndQuery};
 use http_body::Frame;
 use tonic::Status;
 
+use crate::http::reserved::ClientKind;
 pub(crate) use codec::{MethodCodec, registry};
 use connect::{Connect, ConnectStream};
+use framing::Why;
 use grpc::Grpc;
-pub(crate) use http_json::{HeaderFields, HttpForms, HttpRequest};
+pub(crate) use http_json::{HeaderFields, HttpForms, HttpRefusal, HttpRequest};
 use http_json::{HttpJson, StreamEncoder};
-use json_frames::{JsonFramesDecoder, JsonFramesEncoder};
+use json_frames::{FramesDecoder, JsonFramesEncoder};
+use status::request_refused;
 use unary::{MessageDecoder, MessageEncoder};
 use web::GrpcWeb;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -53,11 +59,23 @@ trait Protocol: Sized {
     /// the protocol's responses.
     fn check(&self, version: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status>;
 
+    /// Reads the rest of the request's head, of which the protocol allows only some values.
+    fn read<B>(&mut self, _: &Request<B>) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// The largest body, if it is one message of at most `limit` bytes; `None`: it has no bound.
+    fn body_limit(&self, _codec: Option<&Arc<MethodCodec>>, _limit: usize) -> Option<usize> {
+        None
+    }
+
     /// The time that the client allows for the call; `None`: it states none.
     fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status>;
 
     /// The content type of the request to the upstream, which speaks gRPC.
-    fn upstream_type(&self) -> HeaderValue;
+    fn upstream_type(&self) -> HeaderValue {
+        HeaderValue::from_static("application/grpc+proto")
+    }
 
     /// The content type of the response to the client.
     fn response_type(&self) -> HeaderValue;
@@ -123,7 +141,24 @@ impl ClientProtocol {
 
     /// Whether web pages can speak it: browsers do not expose HTTP/2's trailers.
     pub(crate) fn is_for_browsers(&self) -> bool {
-        !matches!(self, Self::Grpc(_))
+        self.kind() != ClientKind::Grpc
+    }
+
+    /// What the client reads.
+    pub(crate) fn kind(&self) -> ClientKind {
+        match self {
+            Self::Grpc(_) => ClientKind::Grpc,
+            Self::Web(_) | Self::WebText(_) => ClientKind::GrpcWeb,
+            Self::Connect(_) | Self::ConnectStream(_) | Self::Http(_) => ClientKind::Translated,
+        }
+    }
+
+    /// Whether the request can be nothing but a call in this protocol, whatever its path.
+    pub(crate) fn is_certain(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Connect(connect) => connect.is_certain(headers),
+            _ => true,
+        }
     }
 
     /// Whether the response to a call begins with its status: it is sent when the call has ended.
@@ -151,6 +186,22 @@ impl ClientProtocol {
     /// See [`Protocol::check`].
     pub(crate) fn check(&self, version: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
         each!(self, protocol => protocol.check(version, codec))
+    }
+
+    /// See [`Protocol::read`]. Refuses a body that announces more than the protocol allows, before any of it is read: a
+    /// client that waits for `100 Continue` receives the final status instead.
+    pub(crate) fn read<B>(
+        &mut self,
+        request: &Request<B>,
+        codec: Option<&Arc<MethodCodec>>,
+        limit: usize,
+    ) -> Result<(), Status> {
+        each!(self, protocol => protocol.read(request))?;
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        match each!(self, protocol => protocol.body_limit(codec, limit)) {
+            Some(most) if length.is_some_and(|length| length > most as u64) => Err(request_refused(Why::TooLarge)),
+            _ => Ok(()),
+        }
     }
 
     /// See [`Protocol::timeout`].
@@ -223,8 +274,8 @@ pub(crate) enum RequestDecoder {
     Base64(base64::Decoder),
     /// The body is one message.
     Message(Box<MessageDecoder>),
-    /// The body is frames with JSON.
-    JsonFrames(Box<JsonFramesDecoder>),
+    /// The body is frames whose messages are JSON, or compressed.
+    Converted(Box<FramesDecoder>),
 }
 
 impl RequestDecoder {
@@ -234,20 +285,20 @@ impl RequestDecoder {
             Self::Frames => Ok(piece),
             Self::Base64(decoder) => decoder.decode(&piece).map_err(|base64::Malformed| not_base64()),
             Self::Message(decoder) => decoder.decode(&piece).map(|()| Bytes::new()),
-            Self::JsonFrames(decoder) => decoder.decode(piece),
+            Self::Converted(decoder) => decoder.decode(piece),
         }
     }
 
     /// Whether [`Self::decode`] has more to return without another piece.
     pub(crate) fn has_more(&self) -> bool {
-        matches!(self, Self::JsonFrames(decoder) if decoder.has_more())
+        matches!(self, Self::Converted(decoder) if decoder.has_more())
     }
 
     /// Ends the body. Returns the frames that only its end completes; empty: none. Later calls return none.
     pub(crate) fn finish(&mut self) -> Result<Bytes, Box<Status>> {
         match self {
             Self::Frames => Ok(Bytes::new()),
-            Self::JsonFrames(decoder) => decoder.finish(),
+            Self::Converted(decoder) => decoder.finish(),
             Self::Base64(decoder) => decoder.finish().map(|()| Bytes::new()).map_err(|base64::Malformed| not_base64()),
             Self::Message(decoder) => decoder.finish(),
         }
@@ -259,7 +310,7 @@ impl RequestDecoder {
             Self::Frames => true,
             Self::Base64(decoder) => decoder.finish().is_ok(),
             Self::Message(decoder) => decoder.is_complete(),
-            Self::JsonFrames(decoder) => decoder.is_complete(),
+            Self::Converted(decoder) => decoder.is_complete(),
         }
     }
 }

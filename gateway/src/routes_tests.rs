@@ -13,18 +13,24 @@ fn open(label: &str) -> Rest {
 fn routes() -> Routes {
     let declared = "/acme.shop.v1.Cart/Add";
     let Rest::Open(method) = open(declared) else { unreachable!("it is open") };
+    let mut methods = Methods::default();
+    methods.insert(declared, *method);
     let rest = [
         ("acme", open("acme")),
         ("acme.shop", Rest::Nothing),
         ("acme.shop.v1.Closed", Rest::Closed),
         ("late", Rest::Unread),
     ];
+    for (prefix, rest) in rest {
+        methods.insert_rest(prefix, rest);
+    }
+    let registry = Registry::new(&DescriptorPool::new());
     Routes {
-        methods: HashMap::from([(declared.to_owned(), *method)]),
-        rest: rest.into_iter().map(|(prefix, rest)| (prefix.to_owned(), rest)).collect(),
+        methods,
         tables: Vec::new(),
-        http: HttpForms::new(Vec::new(), Registry::new(&DescriptorPool::new()), &Config::default().json),
-        unknown: Meter::new(SECONDS, "unknown"),
+        warnings: Vec::new(),
+        http: HttpForms::new(Vec::new(), registry, &Config::default().json),
+        unknown: unknown(&Config::default(), &Overrides::default()),
     }
 }
 
@@ -88,5 +94,23 @@ fn results_of_upstreams_are_external() {
         ("/acme/Pay", false),
     ] {
         assert_eq!(routes.find(path).is_external(), expected, "{path}");
+    }
+}
+
+#[test]
+fn procedure_has_a_package_or_an_upstream() {
+    let routes = routes();
+    for (path, expected) in [
+        ("/shop.v1.Cart/Add", true),
+        ("/acme/Pay", true),
+        ("/late.v1.Service/Method", true),
+        ("/v1/things", false),
+        ("/v1.2/things", false),
+        ("/assets/a.b", false),
+        ("/shop.v1.Cart/add:all", false),
+        ("/shop.v1.Cart", false),
+        ("/", false),
+    ] {
+        assert_eq!(routes.is_procedure(path), expected, "{path}");
     }
 }

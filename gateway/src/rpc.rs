@@ -3,12 +3,14 @@
 mod admission;
 mod complete;
 mod outgoing;
+mod refused;
 mod response_body;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
     header::{AUTHORIZATION, COOKIE},
 };
 use http_body_util::Full;
@@ -20,7 +22,7 @@ use kit::{
     identity::{CLIENT_ADDRESS, CLIENT_SCHEME, SERVICE_TOKEN},
     limiter::{RateLimiter, network},
     overload,
-    record::Call,
+    record::{Call, Meter},
     repeated,
     rng::Rng,
     server::{PROBE, ServiceContext},
@@ -31,10 +33,10 @@ use kit::{
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::{
-    http::{client_address::Client, headers},
+    http::{client_address::Client, headers, reserved::Ends},
     io::Inbound,
     protocol::{
         ClientProtocol, ResponseEncoder,
@@ -45,8 +47,9 @@ use crate::{
     state::Snapshot,
     upstream::{Conditions, Failure, RequestBody, RequestBodyError, code_of_break},
 };
-use admission::Admitted;
+use admission::{Admission, Admitted};
 pub(crate) use outgoing::Outgoing;
+pub(crate) use refused::RefusedRequest;
 use response_body::{ResponseBody, ResponseSource, ResponseTerms};
 
 /// The parts of a gateway that its calls use.
@@ -68,29 +71,16 @@ pub(crate) struct RpcCall<'a> {
 
 impl RpcCall<'_> {
     /// Serves the call; errors, too, become responses in the caller's protocol.
-    pub(crate) async fn respond(self, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
+    pub(crate) async fn respond(mut self, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
         if let Some(path) = self.client_protocol.path() {
             *request.uri_mut() = path.clone().into();
         }
         let found = self.snapshot.routes.find(request.uri().path());
         let meter = match &found {
             Found::Method(method) => &method.meter,
-            _ => &self.snapshot.routes.unknown,
+            _ => &self.snapshot.routes.unknown.meter,
         };
-        let span = tracing::debug_span!(
-            target: telemetry::PASSING,
-            "call",
-            otel.kind = "server",
-            otel.name = meter.method(),
-            rpc.system.name = "grpc",
-            rpc.method = meter.method(),
-            rpc.response.status_code = tracing::field::Empty,
-        );
-        let trace = trace::begin_from_outside(&span, request.headers());
-        let mut call = Call::begin(Arc::clone(meter), span.clone(), trace.clone());
-        call.address = Some(self.client.address());
-        // Probes are frequent. Streams of health and reflection are logged like any call.
-        call.quiet = meter.method() == PROBE;
+        let (mut call, span, trace) = begin(meter, self.client, request.headers());
         let is_external = found.is_external();
         let compression = self.compression(&found, request.headers());
         match self.forward(found, request, trace, &mut call).instrument(span).await {
@@ -104,15 +94,20 @@ impl RpcCall<'_> {
 
     /// The steps of a call, in order.
     async fn forward(
-        &self,
+        &mut self,
         found: Found<'_>,
         mut request: Request<Inbound>,
         trace: TraceContext,
         call: &mut Call,
     ) -> Result<Head, Status> {
-        // The route. A request that its protocol does not allow is refused before anything else.
-        let method = known(found)?;
-        self.client_protocol.check(request.version(), method.codec.as_ref())?;
+        // The route. A request that its protocol does not allow is refused before anything else, but counted.
+        let method = match self.callable(found, request.version()) {
+            Ok(method) => method,
+            Err(refusal) => {
+                self.admission().admit(&self.snapshot.routes.unknown, None, request.headers()).await?;
+                return Err(refusal);
+            }
+        };
         // Ambiguous headers, before a step reads them.
         repeated::check(request.headers(), Some(self.snapshot.config.rate_limits.api_key_header.as_str()))?;
         // The cookie is forwarded only to methods that read it, and never for a page of another origin.
@@ -122,7 +117,11 @@ impl RpcCall<'_> {
         call.principal.clone_from(&proof.caller.principal);
         access::authorise(&method.access, &proof)?;
         // The limits: before anything is sent, and after the identity by which they count.
-        let admitted = self.admit(method, &proof, request.headers()).await?;
+        let principal = proof.caller.principal.as_ref();
+        let admitted = self.admission().admit(method, principal, request.headers()).await?;
+        // The rest of the head: only now, so that no stranger makes the gateway parse.
+        let limit = self.message_bytes();
+        self.client_protocol.read(&request, method.codec.as_ref(), limit)?;
         // The deadline. It includes the wait for a connection.
         let timeout = self.client_protocol.timeout(request.headers())?;
         let deadline = [method.deadline, timeout].into_iter().flatten().min().map(|most| Instant::now() + most);
@@ -143,6 +142,17 @@ impl RpcCall<'_> {
             Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| error::deadline_exceeded())?,
             None => sending.await,
         }
+    }
+
+    /// The method of a call, if the client's protocol can call it.
+    fn callable<'a>(&self, found: Found<'a>, version: Version) -> Result<&'a Method, Status> {
+        let method = known(found)?;
+        self.client_protocol.check(version, method.codec.as_ref())?;
+        Ok(method)
+    }
+
+    fn admission(&self) -> Admission<'_> {
+        Admission { context: self.context, client: self.client }
     }
 
     fn keep_cookie(&self, method: &Method, request: &mut Request<Inbound>) -> Result<(), Status> {
@@ -234,11 +244,9 @@ impl RpcCall<'_> {
     fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
         let Head { mut parts, source, encoder, deadline, request_error, drain_guard, is_external, admitted } = head;
         let is_grpc = parts.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc);
-        headers::sanitize_response(&mut parts.headers, self.client_protocol.response_type());
+        let ends = Ends { client: self.client_protocol.kind(), is_external };
+        headers::sanitize_response(&mut parts.headers, self.client_protocol.response_type(), ends);
         self.client_protocol.translate_response(&mut parts.headers);
-        if is_external {
-            headers::keep_origin(&mut parts.headers);
-        }
         if headers::bytes(&parts.headers) > self.header_bytes() {
             return self.refuse(&head_too_large(), &mut call);
         }
@@ -254,11 +262,14 @@ impl RpcCall<'_> {
             // A stream that has not begun can still state its failure as other calls do.
             let failed = Status::from_header_map(&parts.headers).filter(|status| status.code() != Code::Ok);
             if let Some(status) = failed {
-                let mut response = self.refuse(&status, &mut call);
+                let mut trailers = headers::take_trailers(&mut parts.headers);
+                headers::take_status(&mut trailers);
                 if let Some(headers) = admitted.headers {
-                    headers.put(response.headers_mut());
+                    headers.put(&mut parts.headers);
                 }
-                return response;
+                call.end(status.code());
+                let response = self.client_protocol.complete(parts.headers, Bytes::new(), &status, &trailers);
+                return response.map(|body| Outgoing::Full(Full::new(body)));
             }
         }
         if let Some(headers) = admitted.headers {
@@ -270,7 +281,7 @@ impl RpcCall<'_> {
             heartbeat: self.snapshot.config.json.heartbeat.0,
             limit: self.message_bytes(),
             header_bytes: self.header_bytes(),
-            is_external,
+            ends,
             request_error,
             hold: admitted.hold,
             drain_guard,
@@ -293,6 +304,25 @@ impl RpcCall<'_> {
     fn header_bytes(&self) -> usize {
         self.context.service.limits.header_bytes as usize
     }
+}
+
+/// Begins the record of a request.
+fn begin(meter: &Arc<Meter>, client: Client, headers: &HeaderMap) -> (Call, Span, TraceContext) {
+    let span = tracing::debug_span!(
+        target: telemetry::PASSING,
+        "call",
+        otel.kind = "server",
+        otel.name = meter.method(),
+        rpc.system.name = "grpc",
+        rpc.method = meter.method(),
+        rpc.response.status_code = tracing::field::Empty,
+    );
+    let trace = trace::begin_from_outside(&span, headers);
+    let mut call = Call::begin(Arc::clone(meter), span.clone(), trace.clone());
+    call.address = Some(client.address());
+    // Probes are frequent. Streams of health and reflection are logged like any call.
+    call.quiet = meter.method() == PROBE;
+    (call, span, trace)
 }
 
 /// A response's head, and the source of its body.

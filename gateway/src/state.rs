@@ -58,6 +58,7 @@ impl State {
         if let Some(error) = current.undeclared.first() {
             return Err(error.clone());
         }
+        current.warn(None);
         let certificate = Certificate::none();
         certificate.replace(known.certified.clone());
         Ok(Self {
@@ -181,6 +182,7 @@ impl State {
         self.certificate.replace(wanted.certified.clone());
         self.stalls.set_bound(next.config.stalled_response_bytes);
         *known = wanted;
+        next.warn(Some(&self.snapshot()));
         *self.current.write() = Arc::new(next);
     }
 

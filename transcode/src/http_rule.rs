@@ -25,7 +25,7 @@ mod tests;
 
 pub use binding::{Binding, HttpBody};
 pub use query::{QueryError, QueryOptions};
-pub use request::{Found, RequestError, RequestOptions};
+pub use request::{Detached, Found, RequestError, RequestOptions};
 pub use router::{Allow, Lookup};
 pub use table::{RouteTable, RuleError, RuleErrors};
 pub(crate) use template::Segment;

@@ -5,11 +5,10 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-        REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+        ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
-use http_body::Body as _;
 use http_body_util::Full;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
@@ -27,14 +26,15 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
      font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; \
      base-uri 'none'";
 
-/// Serves a file of the page. `compresses`: in the coding that the client prefers.
-pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap, compresses: bool) -> Response<Full<Bytes>> {
+/// Serves a file of the page; `None`: there is none. `compresses`: in the coding that the client prefers.
+pub(crate) fn serve(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    compresses: bool,
+) -> Option<Response<Full<Bytes>>> {
     let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
-    match file::<ConsoleFiles>(method, name, headers, compresses) {
-        Some(response) => response,
-        None if method != Method::GET && method != Method::HEAD => not_allowed("use GET or HEAD\n", "GET, HEAD"),
-        None => plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),
-    }
+    file::<ConsoleFiles>(method, name, headers, compresses)
 }
 
 /// Serves a file of `Files`; `None`: there is none of this name.
@@ -101,15 +101,6 @@ pub(crate) fn not_allowed(text: &'static str, allowed: &'static str) -> Response
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
-}
-
-/// Turns a response into the response to HEAD: the same head without the body (RFC 9110, section 9.3.2).
-pub(crate) fn only_head(response: &mut Response<Full<Bytes>>) {
-    let has_content = response.status() != StatusCode::NOT_MODIFIED;
-    if let Some(length) = response.body().size_hint().exact().filter(|_| has_content) {
-        response.headers_mut().insert(CONTENT_LENGTH, length.into());
-    }
-    *response.body_mut() = Full::default();
 }
 
 fn status(code: StatusCode) -> Response<Full<Bytes>> {

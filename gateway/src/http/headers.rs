@@ -3,16 +3,17 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{
-        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED,
-        HOST, LINK, LOCATION, ORIGIN, PROXY_AUTHORIZATION, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPECT,
+        FORWARDED, HOST, ORIGIN, PROXY_AUTHORIZATION, RETRY_AFTER, SERVER, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+        VARY, VIA, WWW_AUTHENTICATE,
     },
     uri::Authority,
 };
 use kit::cookie;
 
-/// The prefix of headers that the mesh sets: those from outside are removed.
-const MESH_PREFIX: &str = "x-trellis-";
+use super::reserved::{
+    Ends, STATUS, begins_like, clean_request, clean_response, drop_where, is_like, is_removed_from_trailers,
+};
 
 /// Headers of one connection (RFC 9110, section 7.6.1), and those without a use in gRPC over HTTP/2.
 const LOCAL: [HeaderName; 10] = [
@@ -31,7 +32,7 @@ const LOCAL: [HeaderName; 10] = [
 /// Turns a caller's headers into those of a gRPC request to an upstream.
 pub(crate) fn sanitize_request(headers: &mut HeaderMap, content_type: HeaderValue) {
     drop_local(headers);
-    drop_where(headers, |name| begins_like(name, MESH_PREFIX));
+    clean_request(headers);
     headers.insert(CONTENT_TYPE, content_type);
     // HTTP/1.1 callers send other values, which HTTP/2 forbids.
     headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -88,32 +89,58 @@ pub(crate) fn set_client_address(headers: &mut HeaderMap, client: HeaderValue) {
     headers.insert("x-forwarded-for", client);
 }
 
-/// Removes the headers of the upstream's connection from a response.
-pub(crate) fn sanitize_response(headers: &mut HeaderMap, content_type: HeaderValue) {
+/// Removes the headers of the upstream's connection from a response, and those that it must not set.
+pub(crate) fn sanitize_response(headers: &mut HeaderMap, content_type: HeaderValue, ends: Ends) {
     drop_local(headers);
+    clean_response(headers, ends);
     // gRPC has its own, `grpc-encoding`: a browser would try to decode a part of the body.
     headers.remove(CONTENT_ENCODING);
     headers.insert(CONTENT_TYPE, content_type);
 }
 
-/// Removes headers that trailers must not hold (RFC 9110, section 6.5.1), and from outside the mesh those of the
-/// origin.
-pub(crate) fn sanitize_trailers(trailers: &mut HeaderMap, is_external: bool) {
+/// Removes headers that trailers must not hold (RFC 9110, section 6.5.1), and those that the upstream must not set.
+pub(crate) fn sanitize_trailers(trailers: &mut HeaderMap, ends: Ends) {
     drop_where(trailers, |name| {
-        LOCAL.contains(name) || [CONTENT_TYPE, CONTENT_ENCODING, TE].contains(name) || is_external && is_of_origin(name)
+        LOCAL.contains(name)
+            || [CONTENT_TYPE, CONTENT_ENCODING, TE].contains(name)
+            || is_removed_from_trailers(name, ends)
     });
 }
-
-/// The headers that hold the status of a call.
-pub(crate) const STATUS: [HeaderName; 3] = [
-    HeaderName::from_static("grpc-status"),
-    HeaderName::from_static("grpc-message"),
-    HeaderName::from_static("grpc-status-details-bin"),
-];
 
 /// Moves the status of the call out of a head; empty if there is none.
 pub(crate) fn take_status(headers: &mut HeaderMap) -> HeaderMap {
     STATUS.into_iter().filter_map(|name| headers.remove(&name).map(|value| (name, value))).collect()
+}
+
+/// Headers that clients read where HTTP has them, also when the upstream sends them among trailers.
+const OF_HTTP: [HeaderName; 13] = [
+    CACHE_CONTROL,
+    CONTENT_TYPE,
+    DATE,
+    RETRY_AFTER,
+    SERVER,
+    SET_COOKIE,
+    VARY,
+    VIA,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+    HeaderName::from_static("connect-content-encoding"),
+    HeaderName::from_static("connect-accept-encoding"),
+];
+
+/// Moves the trailers out of a head that is the whole response (Trailers-Only): all but the headers of HTTP itself.
+pub(crate) fn take_trailers(head: &mut HeaderMap) -> HeaderMap {
+    let all = std::mem::take(head);
+    let (mut trailers, mut last) = (HeaderMap::new(), None);
+    for (name, value) in all {
+        // The name of further values is that of the first.
+        last = name.or(last);
+        let Some(name) = &last else { continue };
+        let fields = if OF_HTTP.contains(name) { &mut *head } else { &mut trailers };
+        fields.append(name.clone(), value);
+    }
+    trailers
 }
 
 /// Whether an HTTP/1.1 request names exactly one host (RFC 9112, section 3.2); HTTP/1.0 may name none.
@@ -154,54 +181,6 @@ pub(crate) fn bytes(headers: &HeaderMap) -> usize {
 /// The overhead of a header field besides its name and value.
 const FIELD_BYTES: usize = 32;
 
-/// Headers that an upstream outside the mesh must not set: a browser would apply them to the gateway's origin.
-const OF_ORIGIN: [HeaderName; 14] = [
-    SET_COOKIE,
-    LINK,
-    LOCATION,
-    REFRESH,
-    TRAILER,
-    WWW_AUTHENTICATE,
-    HeaderName::from_static("accept-ch"),
-    HeaderName::from_static("service-worker-allowed"),
-    STRICT_TRANSPORT_SECURITY,
-    ALT_SVC,
-    HeaderName::from_static("clear-site-data"),
-    HeaderName::from_static("nel"),
-    HeaderName::from_static("report-to"),
-    HeaderName::from_static("reporting-endpoints"),
-];
-
-/// Removes them from the response, with the CORS headers: the configuration decides which origins may call.
-pub(crate) fn keep_origin(headers: &mut HeaderMap) {
-    drop_where(headers, is_of_origin);
-}
-
-const CORS: &str = "access-control-";
-
-fn is_of_origin(name: &HeaderName) -> bool {
-    OF_ORIGIN.contains(name) || begins_like(name, CORS)
-}
-
-/// Removes the headers that `is_one` selects, in one pass. It allocates only if there are any.
-fn drop_where(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
-    let found: Vec<HeaderName> = headers.keys().filter(|name| is_one(name)).cloned().collect();
-    for name in found {
-        headers.remove(name);
-    }
-}
-
-/// Whether a name begins with `prefix`: see [`is_like`].
-fn begins_like(name: &HeaderName, prefix: &str) -> bool {
-    name.as_str().get(..prefix.len()).is_some_and(|start| is_like(start, prefix))
-}
-
-/// Whether two names are equal, or differ only in `_` where `wanted` has `-`.
-fn is_like(name: &str, wanted: &str) -> bool {
-    name.len() == wanted.len()
-        && name.bytes().zip(wanted.bytes()).all(|(one, other)| one == other || (one == b'_' && other == b'-'))
-}
-
 /// Removes the headers of one connection: those that `connection` names, and [`LOCAL`].
 fn drop_local(headers: &mut HeaderMap) {
     // Split as bytes: an unreadable part of a line must not hide the names beside it.
@@ -216,6 +195,7 @@ fn drop_local(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::reserved::ClientKind;
 
     #[test]
     fn headers_of_the_mesh_are_removed_from_requests() {
@@ -252,7 +232,7 @@ mod tests {
         for name in claims.into_iter().chain(["x_kept", "remoteuser"]) {
             headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("1"));
         }
-        drop_where(&mut headers, |name| begins_like(name, MESH_PREFIX));
+        clean_request(&mut headers);
         set_client_address(&mut headers, HeaderValue::from_static("192.0.2.1"));
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
@@ -310,7 +290,7 @@ mod tests {
         let all = ["grpc-status", "x-kept", "content-length", "te", "set-cookie", "access-control-allow-origin"];
         let left = |is_external| {
             let mut trailers = of(&all);
-            sanitize_trailers(&mut trailers, is_external);
+            sanitize_trailers(&mut trailers, Ends { client: ClientKind::Grpc, is_external });
             trailers
         };
         assert_eq!(left(true), of(&["grpc-status", "x-kept"]));
@@ -325,7 +305,8 @@ mod tests {
         for (name, value) in lines {
             headers.append(name, HeaderValue::from_bytes(value).unwrap());
         }
-        sanitize_response(&mut headers, HeaderValue::from_static("application/grpc"));
+        let ends = Ends { client: ClientKind::Grpc, is_external: false };
+        sanitize_response(&mut headers, HeaderValue::from_static("application/grpc"), ends);
         assert_eq!(headers.len(), 1, "{headers:?}");
     }
 
@@ -339,7 +320,20 @@ mod tests {
         set_client_address(&mut request, HeaderValue::from_static("192.0.2.9"));
         assert_eq!((request.len(), &request["x-forwarded-for"]), (2, &HeaderValue::from_static("192.0.2.9")));
         let mut response = of(&["set-cookie", "clear-site-data", "access-control-allow-origin", "alt-svc", "x-kept"]);
-        keep_origin(&mut response);
+        clean_response(&mut response, Ends { client: ClientKind::Grpc, is_external: true });
         assert_eq!(response, of(&["x-kept"]));
+    }
+
+    #[test]
+    fn trailers_only_head_is_split() {
+        let all = [("content-type", "a"), ("x-a", "1"), ("set-cookie", "b"), ("x-a", "2"), ("grpc-status", "5")];
+        let mut head = HeaderMap::new();
+        for (name, value) in all {
+            head.append(name, HeaderValue::from_static(value));
+        }
+        let trailers = take_trailers(&mut head);
+        assert_eq!(head.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-type", "set-cookie"]);
+        assert_eq!(trailers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((trailers.len(), &trailers["grpc-status"]), (3, &HeaderValue::from_static("5")));
     }
 }

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING},
 };
 use kit::error::{deadline_exceeded, status};
@@ -19,16 +19,18 @@ use tonic::{Code, Status};
 
 use super::{
     Protocol, RequestDecoder, ResponseEncoder,
+    caching::StoredTags,
     codec::MethodCodec,
     compression::ContentEncoding,
     unary::{MessageDecoder, MessageEncoder, MessageForm},
 };
-use get::Get;
+use crate::http::reserved::{clean_translated_request, clean_translated_response};
 pub(super) use stream::{ConnectStream, end};
 
 /// The encoding of messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Encoding {
+    #[default]
     Proto,
     Json,
 }
@@ -42,6 +44,22 @@ impl Encoding {
             _ if name.eq_ignore_ascii_case("proto") => Some(Self::Proto),
             _ if name.eq_ignore_ascii_case("json") => Some(Self::Json),
             _ => None,
+        }
+    }
+
+    /// The content type of this encoding in unary calls.
+    fn unary_type(self) -> &'static str {
+        match self {
+            Self::Proto => "application/proto",
+            Self::Json => "application/json",
+        }
+    }
+
+    /// The content type of this encoding in streams.
+    fn stream_type(self) -> &'static str {
+        match self {
+            Self::Proto => "application/connect+proto",
+            Self::Json => "application/connect+json",
         }
     }
 
@@ -68,44 +86,39 @@ const VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
 const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 /// The maximum number of digits of a timeout.
 const TIMEOUT_DIGITS: usize = 10;
-/// gRPC's own headers, which have no meaning in a request of this protocol.
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static(kit::grpc::TIMEOUT);
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// A unary call in Connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Connect {
     encoding: Encoding,
     compression: ContentEncoding,
-    /// A GET request.
+    /// The message of a GET request, and the responses that its client has stored.
     get: Option<Box<Get>>,
-    /// Why the request is refused.
-    problem: Option<Box<Status>>,
+    /// The status of HTTP of a refusal, if it is not that of the code.
+    refused_as: Option<StatusCode>,
+}
+
+/// A unary call with GET.
+#[derive(Debug, Clone)]
+struct Get {
+    message: Bytes,
+    stored: StoredTags,
 }
 
 impl Protocol for Connect {
     fn detect<B>(request: &Request<B>, media_type: &str) -> Option<Self> {
-        let headers = request.headers();
-        let read = if *request.method() == Method::GET {
-            Get::read(request.uri().query()?, headers)?
-        } else {
-            let encoding = Encoding::of(media_type, UNARY).filter(|_| *request.method() == Method::POST)?;
-            let compression = ContentEncoding::parse(headers.get(CONTENT_ENCODING));
-            compression.map(|compression| Self { encoding, compression, get: None, problem: None })
-        };
-        Some(read.and_then(|read| check_version(headers).map(|()| read)).unwrap_or_else(|problem| Self {
-            encoding: Encoding::Proto,
-            compression: ContentEncoding::Identity,
-            get: None,
-            problem: Some(Box::new(problem)),
-        }))
+        match *request.method() {
+            Method::POST => Some(Self { encoding: Encoding::of(media_type, UNARY)?, ..Self::default() }),
+            // The response to HEAD is that to GET without its body.
+            Method::GET | Method::HEAD if get::is_call(request.uri().query()?) => {
+                let get = Get { message: Bytes::new(), stored: StoredTags::of(request.headers()) };
+                Some(Self { get: Some(Box::new(get)), ..Self::default() })
+            }
+            _ => None,
+        }
     }
 
     fn check(&self, _: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
-        if let Some(problem) = &self.problem {
-            return Err(Status::clone(problem));
-        }
         self.encoding.check(codec)?;
         let method = codec.map(|codec| codec.descriptor());
         if method.is_some_and(|method| method.is_client_streaming() || method.is_server_streaming()) {
@@ -115,39 +128,47 @@ impl Protocol for Connect {
         if self.get.is_some() { get::check(method) } else { Ok(()) }
     }
 
+    fn read<B>(&mut self, request: &Request<B>) -> Result<(), Status> {
+        check_version(request.headers())?;
+        let Some(get) = &mut self.get else {
+            self.compression = ContentEncoding::parse(request.headers().get(CONTENT_ENCODING))?;
+            return Ok(());
+        };
+        let query = get::read(request.uri().query().unwrap_or_default()).map_err(|refused| {
+            self.refused_as = refused.code;
+            *refused.status
+        })?;
+        (self.encoding, self.compression, get.message) = (query.encoding, query.compression, query.message);
+        Ok(())
+    }
+
+    fn body_limit(&self, _: Option<&Arc<MethodCodec>>, limit: usize) -> Option<usize> {
+        Some(limit)
+    }
+
     fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {
         timeout(headers)
     }
 
-    fn upstream_type(&self) -> HeaderValue {
-        HeaderValue::from_static("application/grpc+proto")
-    }
-
     fn response_type(&self) -> HeaderValue {
-        HeaderValue::from_static(match self.encoding {
-            Encoding::Proto => "application/proto",
-            Encoding::Json => "application/json",
-        })
+        HeaderValue::from_static(self.encoding.unary_type())
     }
 
     /// The upstream does not compress the response: see [`MessageEncoder`].
     fn translate_request(&self, headers: &mut HeaderMap) {
-        for name in
-            [VERSION, TIMEOUT, CONTENT_ENCODING, ACCEPT_ENCODING, GRPC_TIMEOUT, GRPC_ENCODING, GRPC_ACCEPT_ENCODING]
-        {
-            headers.remove(name);
-        }
+        clean_translated_request(headers);
+        headers.remove(CONTENT_ENCODING);
+        headers.remove(ACCEPT_ENCODING);
     }
 
     fn translate_response(&self, headers: &mut HeaderMap) {
-        headers.remove(GRPC_ENCODING);
-        headers.remove(GRPC_ACCEPT_ENCODING);
+        clean_translated_response(headers);
     }
 
     fn decoder(&self, codec: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
         let decoder = MessageDecoder::new(self.compression, self.form(codec), limit);
         RequestDecoder::Message(Box::new(match &self.get {
-            Some(get) => decoder.with(get.message()),
+            Some(get) => decoder.with(&get.message),
             None => decoder,
         }))
     }
@@ -157,11 +178,20 @@ impl Protocol for Connect {
     }
 
     fn refuse(&self, status: &Status) -> Response<Bytes> {
-        error::response(status, status.metadata().clone().into_headers())
+        let mut response = error::response(status, status.metadata().clone().into_headers());
+        if let Some(code) = self.refused_as {
+            *response.status_mut() = code;
+        }
+        response
     }
 }
 
 impl Connect {
+    /// Whether the request can be nothing but a call: JSON and GET are also those of other APIs and pages.
+    pub(super) fn is_certain(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(VERSION) || self.get.is_none() && self.encoding == Encoding::Proto
+    }
+
     fn form(&self, codec: Option<&Arc<MethodCodec>>) -> MessageForm {
         self.encoding.converter(codec).map_or(MessageForm::Proto, MessageForm::Json)
     }

@@ -3,6 +3,7 @@
 
 mod errors;
 mod fields;
+mod refusal;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -11,11 +12,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{
-        ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING,
-    },
-    uri::PathAndQuery,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING},
+    uri::{PathAndQuery, Uri},
 };
 use kit::{
     error::{invalid_field, status},
@@ -25,10 +24,13 @@ use prost_reflect::MethodDescriptor;
 use tonic::{Code, Status};
 use transcode::{
     Limits, PrintOptions, Registry,
-    http_rule::{Allow, Binding, Found, Lookup, QueryOptions, RequestError, RequestOptions, RouteTable},
+    http_rule::{Binding, Detached, Found, Lookup, QueryOptions, RequestError, RequestOptions, RouteTable},
 };
 
-use crate::config::Json;
+use crate::{
+    config::Json,
+    http::reserved::{clean_translated_request, clean_translated_response},
+};
 
 use super::{
     Protocol, RequestDecoder, ResponseEncoder,
@@ -36,10 +38,12 @@ use super::{
     codec::{MethodCodec, unprintable},
     compression::ContentEncoding,
     content_type, grpc,
+    status::{is_too_large, unsupported_type},
     unary::{MessageDecoder, MessageEncoder, MessageForm},
 };
 pub(crate) use fields::HeaderFields;
 use fields::IDEMPOTENCY_KEY;
+pub(crate) use refusal::HttpRefusal;
 pub(super) use stream::{StreamEncoder, StreamForm};
 
 /// The HTTP forms of all methods. The position of a binding counts the bindings of all tables.
@@ -64,6 +68,8 @@ pub(crate) struct HttpJson {
     forms: Arc<HttpForms>,
     /// The position of the binding.
     binding: usize,
+    /// The target of the request, until it is read.
+    unread: Option<Box<Unread>>,
     /// The fields of the path and the query, as protobuf.
     fields: Vec<u8>,
     compression: ContentEncoding,
@@ -75,25 +81,22 @@ pub(crate) struct HttpJson {
     is_conditional: bool,
     /// Errors are problem documents (RFC 9457).
     is_problem: bool,
-    /// Why the request is refused.
-    problem: Option<Problem>,
+    /// The status of HTTP of a refusal, if it is not that of the code.
+    refused_as: Option<StatusCode>,
 }
 
-/// Why a request is refused, and the status of HTTP if it is not that of the code.
+/// The parts of a request that state its fields.
 #[derive(Debug, Clone)]
-struct Problem(Box<Status>, Option<StatusCode>);
-
-impl From<Status> for Problem {
-    fn from(status: Status) -> Self {
-        Self(Box::new(status), None)
-    }
+struct Unread {
+    uri: Uri,
+    detached: Detached,
 }
 
 /// What a request is to the HTTP forms.
 pub(crate) enum HttpRequest {
     Call(Box<HttpJson>),
     /// The path has a form, but the request is no call.
-    Refused(Response<Bytes>),
+    Refused(HttpRefusal),
     /// No method has this path.
     Nothing,
 }
@@ -117,17 +120,16 @@ impl HttpForms {
         &self.tables[table].bindings()[at]
     }
 
-    /// The result of the first table that has the path. Positions are those of all tables.
-    fn lookup<'a>(&'a self, method: &str, path: &'a str) -> Lookup<Found<'a>> {
+    /// The result of the first table that has the path, and the position of the binding.
+    fn lookup<'a>(&'a self, method: &str, path: &'a str) -> Lookup<(usize, Found<'a>)> {
         let mut before = 0;
         for table in &self.tables {
             match table.find(method, path) {
                 Lookup::NotFound => before += table.bindings().len(),
-                Lookup::Found(mut found) => {
-                    found.index += before;
-                    return Lookup::Found(found);
-                }
-                other => return other,
+                Lookup::Found(found) => return Lookup::Found((before + found.index, found)),
+                Lookup::MethodNotAllowed(allow) => return Lookup::MethodNotAllowed(allow),
+                Lookup::Options(allow) => return Lookup::Options(allow),
+                Lookup::TooLong => return Lookup::TooLong,
             }
         }
         Lookup::NotFound
@@ -138,35 +140,19 @@ impl HttpForms {
         // The response to HEAD is that to GET without its body.
         let method = if *request.method() == Method::HEAD { &Method::GET } else { request.method() };
         match self.lookup(method.as_str(), request.uri().path()) {
-            Lookup::Found(found) => HttpRequest::Call(Box::new(HttpJson::new(self, &found, request))),
+            Lookup::Found((at, found)) => HttpRequest::Call(Box::new(HttpJson::new(self, at, found, request))),
             Lookup::MethodNotAllowed(allow) => {
                 let message = format!("this path does not take {method}; it takes {allow}");
-                let status = status(Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
-                self.refuse(request, &status, StatusCode::METHOD_NOT_ALLOWED, Some(&allow))
+                HttpRequest::Refused(HttpRefusal::method_not_allowed(self, request, message, &allow))
             }
-            Lookup::Options(allow) => {
-                let mut response = Response::new(Bytes::new());
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                put(&allow, response.headers_mut());
-                HttpRequest::Refused(response)
-            }
+            Lookup::Options(allow) => HttpRequest::Refused(HttpRefusal::options(self, request, &allow)),
             Lookup::TooLong => {
                 let status =
                     status(Code::InvalidArgument, "PATH_TOO_LONG", "the path is longer than that of any method");
-                self.refuse(request, &status, StatusCode::URI_TOO_LONG, None)
+                HttpRequest::Refused(HttpRefusal::new(self, request, status, StatusCode::URI_TOO_LONG))
             }
             Lookup::NotFound => HttpRequest::Nothing,
         }
-    }
-
-    fn refuse<B>(&self, request: &Request<B>, status: &Status, code: StatusCode, allow: Option<&Allow>) -> HttpRequest {
-        let is_problem = accepts(request.headers(), errors::PROBLEM);
-        let mut response = errors::response(status, HeaderMap::new(), is_problem, &self.registry, &self.limits);
-        *response.status_mut() = code;
-        if let Some(allow) = allow {
-            put(allow, response.headers_mut());
-        }
-        HttpRequest::Refused(response)
     }
 }
 
@@ -175,53 +161,38 @@ fn path(method: &MethodDescriptor) -> PathAndQuery {
     PathAndQuery::try_from(path_of(method)).unwrap_or(PathAndQuery::from_static("/"))
 }
 
-fn put(allow: &Allow, headers: &mut HeaderMap) {
-    // The names are those of HTTP methods, so they fit into a header.
-    if let Ok(allow) = HeaderValue::try_from(allow.to_string()) {
-        headers.insert(ALLOW, allow);
-    }
-}
-
 impl HttpJson {
-    fn new<B>(forms: &Arc<HttpForms>, found: &Found<'_>, request: &Request<B>) -> Self {
+    fn new<B>(forms: &Arc<HttpForms>, binding: usize, found: Found<'_>, request: &Request<B>) -> Self {
         let headers = request.headers();
-        let mut call = Self {
+        Self {
             forms: Arc::clone(forms),
-            binding: found.index,
+            binding,
+            unread: Some(Box::new(Unread { uri: request.uri().clone(), detached: found.detach() })),
             fields: Vec::new(),
             compression: ContentEncoding::Identity,
             stream: StreamForm::of(headers),
             stored: matches!(*request.method(), Method::GET | Method::HEAD).then(|| StoredTags::of(headers)),
-            is_conditional: forms.methods[found.index].1.is_conditional(headers),
+            is_conditional: forms.methods[binding].1.is_conditional(headers),
             is_problem: accepts(headers, errors::PROBLEM),
-            problem: None,
-        };
-        call.problem = call.read(found, request).err();
-        call
+            refused_as: None,
+        }
     }
 
-    /// Reads all but the body.
-    fn read<B>(&mut self, found: &Found<'_>, request: &Request<B>) -> Result<(), Problem> {
-        let options = &self.forms.request;
-        found.append_request(request.uri().query(), &[], options, &mut self.fields).map_err(|error| refused(&error))?;
-        self.forms.methods[self.binding].1.append(request.headers(), &mut self.fields)?;
-        let compression = ContentEncoding::parse(request.headers().get(CONTENT_ENCODING));
-        self.compression =
-            compression.map_err(|status| Problem(Box::new(status), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)))?;
-        if *request.method() == Method::HEAD && self.is_stream() {
-            let status = status(Code::Unimplemented, "METHOD_IS_STREAM", "the response is a stream; use GET");
-            return Err(Problem(Box::new(status), Some(StatusCode::METHOD_NOT_ALLOWED)));
-        }
-        // Without a content type too: a browser sends such a request for a page of any origin, without a preflight.
-        let media_type = content_type::media_type(request.headers());
-        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
-        let is_allowed = is_json(media_type) || is_safe && media_type.is_empty() || is_without_body(request);
-        if !is_allowed {
-            let message = "send the body as JSON, with content-type application/json";
-            let status = status(Code::InvalidArgument, "CONTENT_TYPE_UNSUPPORTED", message);
-            return Err(Problem(Box::new(status), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)));
-        }
-        Ok(())
+    /// Reads the fields that the path, the query and the headers state.
+    fn read_fields(&mut self, headers: &HeaderMap) -> Result<(), Status> {
+        let Some(Unread { uri, detached }) = self.unread.take().map(|unread| *unread) else { return Ok(()) };
+        let forms = &*self.forms;
+        let Some(found) = forms.tables[forms.places[self.binding].0].attach(detached, uri.path()) else {
+            return Ok(());
+        };
+        found.append_request(uri.query(), &[], &forms.request, &mut self.fields).map_err(|error| refused(&error))?;
+        forms.methods[self.binding].1.append(headers, &mut self.fields)
+    }
+
+    /// A refusal with a status of HTTP that no code of gRPC has.
+    fn refuse_as<T>(&mut self, code: StatusCode, status: Status) -> Result<T, Status> {
+        self.refused_as = Some(code);
+        Err(status)
     }
 
     fn binding(&self) -> &Binding {
@@ -261,6 +232,9 @@ impl HttpJson {
             // RFC 9110, section 15.5.13.
             *response.status_mut() = StatusCode::PRECONDITION_FAILED;
         }
+        if is_too_large(status) {
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+        }
         response
     }
 
@@ -295,9 +269,6 @@ impl Protocol for HttpJson {
     }
 
     fn check(&self, _: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
-        if let Some(Problem(status, _)) = &self.problem {
-            return Err(Status::clone(status));
-        }
         match codec {
             Some(codec) if !codec.descriptor().is_client_streaming() => Ok(()),
             Some(_) => {
@@ -310,12 +281,32 @@ impl Protocol for HttpJson {
         }
     }
 
-    fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {
-        grpc::timeout(headers)
+    fn read<B>(&mut self, request: &Request<B>) -> Result<(), Status> {
+        let (method, headers) = (request.method(), request.headers());
+        if *method == Method::HEAD && self.is_stream() {
+            let refused = status(Code::Unimplemented, "METHOD_IS_STREAM", "the response is a stream; use GET");
+            return self.refuse_as(StatusCode::METHOD_NOT_ALLOWED, refused);
+        }
+        // Without a content type too: a browser sends such a request for a page of any origin, without a preflight.
+        let media_type = content_type::media_type(headers);
+        let is_safe = matches!(*method, Method::GET | Method::HEAD);
+        if !(is_json(media_type) || is_safe && media_type.is_empty() || is_without_body(request)) {
+            let refused = unsupported_type("send the body as JSON, with content-type application/json");
+            return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, refused);
+        }
+        match ContentEncoding::parse(headers.get(CONTENT_ENCODING)) {
+            Ok(compression) => self.compression = compression,
+            Err(refused) => return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, refused),
+        }
+        self.read_fields(headers)
     }
 
-    fn upstream_type(&self) -> HeaderValue {
-        HeaderValue::from_static("application/grpc+proto")
+    fn body_limit(&self, _: Option<&Arc<MethodCodec>>, limit: usize) -> Option<usize> {
+        Some(limit)
+    }
+
+    fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+        grpc::timeout(headers)
     }
 
     fn response_type(&self) -> HeaderValue {
@@ -324,16 +315,14 @@ impl Protocol for HttpJson {
 
     /// The upstream does not compress messages that become JSON.
     fn translate_request(&self, headers: &mut HeaderMap) {
-        let own = [ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_KEY];
-        for name in own.into_iter().chain([GRPC_ENCODING, GRPC_ACCEPT_ENCODING]) {
+        clean_translated_request(headers);
+        for name in [ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_KEY] {
             headers.remove(name);
         }
     }
 
     fn translate_response(&self, headers: &mut HeaderMap) {
-        for name in [GRPC_ENCODING, GRPC_ACCEPT_ENCODING] {
-            headers.remove(name);
-        }
+        clean_translated_response(headers);
     }
 
     fn decoder(&self, _: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
@@ -350,15 +339,12 @@ impl Protocol for HttpJson {
 
     fn refuse(&self, status: &Status) -> Response<Bytes> {
         let mut response = self.error(status, status.metadata().clone().into_headers());
-        if let Some(Problem(_, Some(code))) = self.problem {
+        if let Some(code) = self.refused_as {
             *response.status_mut() = code;
         }
         response
     }
 }
-
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// Whether the request states that it has no body, with a method that pages of other origins cannot send without a
 /// preflight.

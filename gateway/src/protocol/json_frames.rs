@@ -1,4 +1,4 @@
-//! Streams whose frames hold JSON instead of protobuf.
+//! Streams whose frames hold JSON instead of protobuf, or compressed messages, which the upstream need not support.
 
 use std::sync::Arc;
 
@@ -15,10 +15,11 @@ use super::{
 /// How many bytes are converted before they are passed on.
 const BATCH: usize = 64 * 1024;
 
-/// Makes the JSON frames of a request gRPC frames.
+/// Makes the frames of a request gRPC frames with uncompressed protobuf.
 #[derive(Debug)]
-pub(crate) struct JsonFramesDecoder {
-    codec: Arc<MethodCodec>,
+pub(crate) struct FramesDecoder {
+    /// Converts messages in JSON; `None`: they are protobuf.
+    codec: Option<Arc<MethodCodec>>,
     /// How marked messages are compressed.
     compression: ContentEncoding,
     limit: usize,
@@ -29,8 +30,8 @@ pub(crate) struct JsonFramesDecoder {
     has_more: bool,
 }
 
-impl JsonFramesDecoder {
-    pub(super) fn new(codec: Arc<MethodCodec>, compression: ContentEncoding, limit: usize) -> Self {
+impl FramesDecoder {
+    pub(super) fn new(codec: Option<Arc<MethodCodec>>, compression: ContentEncoding, limit: usize) -> Self {
         let (meter, frames) = (FrameMeter::new(limit), FrameReader::default());
         Self { codec, compression, limit, meter, frames, has_more: false }
     }
@@ -55,14 +56,25 @@ impl JsonFramesDecoder {
 
     fn append(&self, flags: u8, message: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Status>> {
         if flags != COMPRESSED {
-            return frame(out, |out| self.codec.parse(message, self.limit, out));
+            return frame(out, |out| self.put(message, out));
         }
         if self.compression == ContentEncoding::Identity {
             return Err(Box::new(malformed("a message is compressed, but connect-content-encoding is not set")));
         }
-        let mut json = Vec::new();
-        self.compression.decompress(message, self.limit, &mut json)?;
-        frame(out, |out| self.codec.parse(&json, self.limit, out))
+        let mut plain = Vec::new();
+        self.compression.decompress(message, self.limit, &mut plain)?;
+        frame(out, |out| self.put(&plain, out))
+    }
+
+    /// Appends an uncompressed message as protobuf.
+    fn put(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Status>> {
+        match &self.codec {
+            Some(codec) => codec.parse(message, self.limit, out),
+            None => {
+                out.extend_from_slice(message);
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn has_more(&self) -> bool {

@@ -66,7 +66,7 @@ pub(crate) fn refused(why: Why) -> Status {
     match why {
         Why::TooLarge => {
             let message = "a message of the response is larger than the gateway allows (limits.message_bytes)";
-            error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
+            error::status(Code::ResourceExhausted, "RESPONSE_TOO_LARGE", message)
         }
         Why::Flags => response_malformed("a message of the response has flags that gRPC does not define"),
     }
@@ -92,7 +92,7 @@ pub(crate) fn request_refused(why: Why) -> Status {
     match why {
         Why::TooLarge => {
             let message = "a message is larger than the gateway allows (limits.message_bytes)";
-            error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
+            error::status(Code::ResourceExhausted, REQUEST_TOO_LARGE, message)
         }
         Why::Flags => malformed("a message has flags that gRPC does not define"),
     }
@@ -111,6 +111,19 @@ pub(crate) fn malformed(message: &str) -> Status {
 /// A header of the request has a value that it must not have.
 pub(super) fn invalid_header(name: &HeaderName, problem: &str) -> Status {
     error::status(Code::InvalidArgument, "HEADER_INVALID", format!("the header {name}: {problem}"))
+}
+
+/// The reason of a request with a message over the limit.
+const REQUEST_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+
+/// Whether a request is refused because of its size. HTTP has a status for that (RFC 9110, section 15.5.14).
+pub(super) fn is_too_large(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && error::reason(status).is_some_and(|reason| reason == REQUEST_TOO_LARGE)
+}
+
+/// The content type of the request, or the encoding that it states, is none of the method's.
+pub(super) fn unsupported_type(message: &str) -> Status {
+    error::status(Code::InvalidArgument, "CONTENT_TYPE_UNSUPPORTED", message)
 }
 
 /// The status of HTTP, for protocols whose responses begin with it.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Frame;
 use tonic::Status;
 
-use super::{Protocol, RequestDecoder, ResponseEncoder, codec::MethodCodec, content_type::Suffix, grpc};
+use super::{Protocol, RequestDecoder, ResponseEncoder, codec::MethodCodec, content_type::Suffix, framing::HEAD, grpc};
 
 /// The content type of the protocol.
 pub(super) const NAME: &str = "application/grpc-web";
@@ -28,6 +28,11 @@ impl Protocol for GrpcWeb {
 
     fn check(&self, _: Version, _: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
         Ok(())
+    }
+
+    /// One frame, unless the method reads a stream or is unknown.
+    fn body_limit(&self, codec: Option<&Arc<MethodCodec>>, limit: usize) -> Option<usize> {
+        codec.filter(|codec| !codec.descriptor().is_client_streaming()).map(|_| limit.saturating_add(HEAD))
     }
 
     fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {

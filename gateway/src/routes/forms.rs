@@ -27,8 +27,19 @@ const OWN_PATHS: [&str; 12] = [
     "/.well-known/*/**",
 ];
 
+/// The name of the mesh in warnings.
+const MESH: &str = "mesh";
+
 /// A method that clients may call, with the messages of its descriptors.
 pub(crate) type OpenMethod<'a> = (&'a Registry, MethodDescriptor);
+
+/// A fault in the HTTP forms of a server, which the others do not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FormWarning {
+    /// The prefix of the upstream, or `mesh`.
+    pub(crate) upstream: Arc<str>,
+    pub(crate) problem: String,
+}
 
 /// The HTTP forms of the mesh or of an external upstream.
 #[derive(Debug)]
@@ -41,20 +52,19 @@ pub(crate) struct FormTable {
 }
 
 impl FormTable {
-    /// A table that is asked after those `before` it.
-    fn new(prefix: Option<Arc<str>>, table: RouteTable, before: &[Self]) -> Self {
+    /// A table that is asked after those `before` it. Adds a warning for each form that they hide.
+    fn new(prefix: Option<Arc<str>>, table: RouteTable, before: &[Self], warnings: &mut Vec<FormWarning>) -> Self {
+        let upstream: Arc<str> = prefix.clone().unwrap_or_else(|| MESH.into());
         let hides = |binding: &Binding| before.iter().find_map(|earlier| Some((earlier, earlier.hides(binding)?)));
         let mut routed = Vec::new();
         for (position, binding) in table.bindings().iter().enumerate() {
             match hides(binding) {
                 None => routed.push(position),
-                Some((earlier, by)) => tracing::warn!(
-                    upstream = prefix.as_deref().unwrap_or("mesh"),
-                    form = named(binding),
-                    by = named(by),
-                    of = earlier.prefix.as_deref().unwrap_or("mesh"),
-                    "an HTTP form is unreachable: an earlier one has all its paths"
-                ),
+                Some((earlier, by)) => {
+                    let (form, by, of) = (named(binding), named(by), earlier.prefix.as_deref().unwrap_or(MESH));
+                    let problem = format!("{form} is unreachable: {by} ({of}) comes earlier and has all its paths");
+                    warnings.push(FormWarning { upstream: Arc::clone(&upstream), problem });
+                }
             }
         }
         Self { prefix, table: Arc::new(table), routed }
@@ -71,17 +81,24 @@ impl FormTable {
 pub(crate) fn tables(
     mesh: Vec<OpenMethod<'_>>,
     mut upstreams: Vec<(Arc<str>, Vec<OpenMethod<'_>>)>,
-) -> Result<Vec<FormTable>, String> {
+) -> Result<(Vec<FormTable>, Vec<FormWarning>), String> {
     let mesh = build(mesh).map_err(|errors| errors.to_string())?;
-    let mut tables = vec![FormTable::new(None, mesh, &[])];
+    let mut warnings = Vec::new();
+    let mut tables = vec![FormTable::new(None, mesh, &[], &mut warnings)];
     upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
     for (prefix, methods) in upstreams {
         match build(methods) {
-            Ok(table) => tables.push(FormTable::new(Some(prefix), table, &tables)),
-            Err(errors) => tracing::warn!(upstream = %prefix, %errors, "the upstream has no HTTP forms"),
+            Ok(table) => {
+                let table = FormTable::new(Some(prefix), table, &tables, &mut warnings);
+                tables.push(table);
+            }
+            Err(errors) => {
+                let problem = format!("the upstream has no HTTP forms: {errors}");
+                warnings.push(FormWarning { upstream: prefix, problem });
+            }
         }
     }
-    Ok(tables)
+    Ok((tables, warnings))
 }
 
 /// The table of `methods`, none of which has a path of the gateway itself.

@@ -4,22 +4,34 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use kit::{
-    access::Proof,
     error,
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
+    principal::Principal,
 };
 use tonic::{Code, Status, metadata::MetadataMap};
 
-use super::RpcCall;
+use super::RpcContext;
 use crate::{
+    http::client_address::Client,
     rate_limit::{Caller, RateLimitHeaders},
     routes::Method,
 };
 
-impl RpcCall<'_> {
-    /// Takes the call from all limits of its caller, in one decision.
-    pub(super) async fn admit(&self, method: &Method, proof: &Proof, headers: &HeaderMap) -> Result<Admitted, Status> {
-        let caller = Caller { principal: proof.caller.principal.as_ref(), client: self.client, headers };
+/// The limits of one client.
+pub(super) struct Admission<'a> {
+    pub(super) context: &'a RpcContext,
+    pub(super) client: Client,
+}
+
+impl Admission<'_> {
+    /// Takes the call from all limits of its caller, in one decision. No `principal`: an anonymous client.
+    pub(super) async fn admit(
+        &self,
+        method: &Method,
+        principal: Option<&Principal>,
+        headers: &HeaderMap,
+    ) -> Result<Admitted, Status> {
+        let caller = Caller { principal, client: self.client, headers };
         let (method_limits, limiter) = (&method.method_limits, &self.context.limiter);
         let terms = method_limits.terms(&caller);
         let mut admitted = Admitted::default();

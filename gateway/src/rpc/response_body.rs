@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Status};
 
 use crate::{
-    http::headers,
+    http::{headers, reserved::Ends},
     protocol::{
         ResponseEncoder,
         framing::{FrameMeter, Refused},
@@ -62,8 +62,8 @@ pub(crate) struct ResponseTerms {
     pub(crate) limit: usize,
     /// The largest trailers, in bytes.
     pub(crate) header_bytes: usize,
-    /// The upstream is outside the mesh: some of its headers and details are removed.
-    pub(crate) is_external: bool,
+    /// From an upstream outside the mesh, some headers and details are removed.
+    pub(crate) ends: Ends,
     /// Why the request's body failed, if the upstream gives up because of it.
     pub(crate) request_error: RequestBodyError,
     /// The stream's share of its caller's streams; free when the response has ended.
@@ -79,7 +79,8 @@ pub(crate) struct ResponseBody {
     terms: ResponseTerms,
     /// The status of a response without a body (Trailers-Only).
     whole: Option<Code>,
-    /// The status in the head of a response with a body: it counts if nothing follows.
+    /// The status in the head, if it is not the whole response: it counts if nothing follows. Without a body, the
+    /// trailers too (Trailers-Only).
     early: HeaderMap,
     /// The message was truncated: the next poll returns the error.
     is_truncated: bool,
@@ -113,7 +114,8 @@ impl ResponseBody {
     ) -> Self {
         let (mut whole, mut early) = (code_of(head), HeaderMap::new());
         if whole.is_some() && !(source.is_end() && terms.encoder.can_end_in_head()) {
-            (whole, early) = (None, headers::take_status(head));
+            let take = if source.is_end() { headers::take_trailers } else { headers::take_status };
+            (whole, early) = (None, take(head));
         }
         let meter = FrameMeter::new(terms.limit);
         let drain = terms.drain_guard.take().map(DrainWait::new);
@@ -276,7 +278,7 @@ impl ResponseBody {
             Some(code) if is_over_time(code, self.terms.deadline) => self.end(&error::deadline_exceeded()),
             Some(_) => {
                 let mut trailers = trailers;
-                headers::sanitize_trailers(&mut trailers, self.terms.is_external);
+                headers::sanitize_trailers(&mut trailers, self.terms.ends);
                 self.trailers(trailers)
             }
             None => self.end(&no_status()),
@@ -316,7 +318,7 @@ impl ResponseBody {
     }
 
     fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, TruncatedMessage> {
-        let status = bare(status.clone(), self.terms.is_external);
+        let status = bare(status.clone(), self.terms.ends.is_external);
         let mut trailers = HeaderMap::new();
         // An Err would mean that the message does not fit into a header; these messages do.
         status.add_header(&mut trailers).ok();

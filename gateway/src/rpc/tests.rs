@@ -36,7 +36,8 @@ async fn first_step_that_fails_decides_about_a_call() {
     let late = ("grpc-timeout", "soon");
     // The path, the headers, the reason, and the decisions of the rate limiter.
     let cases: [(&str, &Headers, &str, usize); 10] = [
-        ("/unknown.v1.Service/Method", &[made_up, made_up, cookie, other, late], "UNKNOWN_METHOD", 0),
+        // Made-up requests are limited too.
+        ("/unknown.v1.Service/Method", &[made_up, made_up, cookie, other, late], "UNKNOWN_METHOD", 1),
         (REFRESH, &[made_up, made_up, cookie, other, late], "HEADER_REPEATED", 0),
         (REFRESH, &[cookie, other, late], "CROSS_ORIGIN", 0),
         (LIST, &[late], "SIGN_IN_REQUIRED", 0),
@@ -60,6 +61,104 @@ async fn first_step_that_fails_decides_about_a_call() {
     assert_eq!(refused.status(), (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
     assert_eq!(refused.head["retry-after"], "7");
     assert!(refused.head.contains_key("ratelimit"), "{:?}", refused.head);
+    let unknown = fixture.call("/unknown.v1.Service/Method", GRPC, &[]).await;
+    assert_eq!(unknown.status(), (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
+}
+
+/// The query and the encodings are read after authentication and the rate limits.
+#[tokio::test]
+async fn head_is_read_after_the_caller_is_known() {
+    let fixture = Fixture::start().await;
+    let user = ("authorization", fixture.user);
+    let cases: [(_, &str, &Headers, u16); 7] = [
+        (("GET", "/v1/auth/sessions?made_up=1"), "", &[], 401),
+        (("GET", "/v1/auth/sessions?made_up=1"), "", &[user], 400),
+        (("POST", "/v1/auth/sessions:revokeAll"), "text/xml", &[], 401),
+        (("POST", "/v1/auth/sessions:revokeAll"), "text/xml", &[user], 415),
+        (("POST", LIST), "application/proto", &[("content-encoding", "lzma")], 401),
+        (("POST", LIST), "application/proto", &[user, ("content-encoding", "lzma")], 501),
+        (("POST", LIST), "application/proto", &[user, ("connect-protocol-version", "2")], 400),
+    ];
+    for (target, content_type, headers, status) in cases {
+        let counted = fixture.limiter.decisions.load(SeqCst);
+        let received = fixture.send(target, content_type, headers, "").await;
+        assert_eq!(received.http, status, "{target:?} {headers:?}");
+        let decisions = fixture.limiter.decisions.load(SeqCst) - counted;
+        assert_eq!(decisions, usize::from(status != 401), "{target:?} {headers:?}");
+    }
+}
+
+/// The metadata of a response without a body are trailers, wherever the client's protocol has them.
+#[tokio::test]
+async fn trailers_only_metadata_are_trailers() {
+    let fixture = Fixture::start().await;
+    let reply = [("x-reply", "trailers-only")];
+    let targets = [
+        (("POST", GET_JWKS), "application/proto", ""),
+        (("GET", "/v1/auth/jwks"), "", ""),
+        (("POST", GET_JWKS), "application/connect+proto", "\0\0\0\0\0"),
+    ];
+    for (target, content_type, message) in targets {
+        let received = fixture.send(target, content_type, &reply, message).await;
+        let head = &received.head;
+        assert!(!head.contains_key("x-why") && !head.contains_key("grpc-made-up"), "{content_type}: {head:?}");
+        assert!(!head.contains_key("trailer-grpc-made-up") && !head.contains_key("grpc-status"), "{head:?}");
+        // HTTP itself has this one.
+        assert_eq!(head["retry-after"], "7", "{content_type}");
+        if content_type == "application/connect+proto" {
+            let end: serde_json::Value = serde_json::from_slice(&received.body[5..]).unwrap();
+            assert_eq!(end["error"]["code"], "not_found");
+            assert_eq!(end["metadata"], serde_json::json!({ "x-head": ["1"], "x-why": ["closed"] }));
+        } else {
+            assert_eq!((received.http.as_u16(), values(head, ["trailer-x-why"])), (404, ["closed"]));
+        }
+    }
+}
+
+/// Dropping a call cancels it at the upstream, and a deadline ends it there too.
+#[tokio::test]
+async fn calls_of_every_protocol_are_cancelled_alike() {
+    let fixture = Fixture::start().await;
+    let silence = ("x-reply", "silence");
+    let targets: [(_, &str, &str, (&'static str, &'static str)); 6] = [
+        (("POST", GET_JWKS), GRPC, "\0\0\0\0\0", ("grpc-timeout", "20m")),
+        (("POST", GET_JWKS), WEB, "\0\0\0\0\0", ("grpc-timeout", "20m")),
+        (("POST", GET_JWKS), TEXT, "AAAAAAA=", ("grpc-timeout", "20m")),
+        (("POST", GET_JWKS), "application/proto", "", ("connect-timeout-ms", "20")),
+        (("POST", GET_JWKS), "application/connect+json", "\0\0\0\0\x02{}", ("connect-timeout-ms", "20")),
+        (("GET", "/v1/auth/jwks"), "", "", ("grpc-timeout", "20m")),
+    ];
+    for (number, (target, content_type, message, timeout)) in targets.into_iter().enumerate() {
+        let seen = async |count| {
+            while fixture.cancelled.load(SeqCst) < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let wait = Duration::from_secs(20);
+        let sent = fixture.seen.lock().len();
+        {
+            let headers = [silence];
+            let mut call = std::pin::pin!(fixture.send(target, content_type, &headers, message));
+            let arrived = async {
+                while fixture.seen.lock().len() == sent {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                _ = &mut call => panic!("{content_type}: a response"),
+                () = arrived => {}
+            }
+        }
+        tokio::time::timeout(wait, seen(2 * number + 1)).await.unwrap_or_else(|_| panic!("{content_type}: the call"));
+        let late = fixture.send(target, content_type, &[silence, timeout], message).await;
+        let text = String::from_utf8_lossy(&late.body).into_owned();
+        let stated =
+            late.http == 504 || text.contains("deadline_exceeded") || late.status().0 == Code::DeadlineExceeded;
+        assert!(stated, "{content_type}: {text}");
+        tokio::time::timeout(wait, seen(2 * number + 2))
+            .await
+            .unwrap_or_else(|_| panic!("{content_type}: the deadline"));
+    }
 }
 
 /// HTTP/1.1 cannot carry the trailers of gRPC: that is refused before the other faults of the request.
@@ -73,7 +172,8 @@ async fn grpc_over_http1_is_refused_first() {
     let mut response = String::new();
     stream.read_to_string(&mut response).await.unwrap();
     assert!(response.contains("grpc-status: 12\r\n") && response.contains("gRPC%20requires%20HTTP/2"), "{response}");
-    assert_eq!(fixture.limiter.decisions.load(SeqCst), 0);
+    // It is counted.
+    assert_eq!(fixture.limiter.decisions.load(SeqCst), 1);
 }
 
 #[tokio::test]
@@ -141,6 +241,21 @@ async fn earlier_deadline_of_client_and_contract_is_forwarded() {
         let forwarded = grpc::parse_timeout(fixture.last_seen()[grpc::TIMEOUT].as_bytes()).unwrap();
         let most = Duration::from_secs(seconds);
         assert!(forwarded <= most && forwarded > most - Duration::from_secs(1), "{forwarded:?} of {most:?}");
+    }
+    // The same in the protocols with headers and paths of their own.
+    let others: [(_, &str, &str, &str, &str); 6] = [
+        (("POST", GET_JWKS), "application/proto", "", "connect-timeout-ms", "2000"),
+        (("POST", GET_JWKS), "application/proto", "", "connect-timeout-ms", "9999999999"),
+        (("POST", GET_JWKS), "application/connect+proto", "\0\0\0\0\0", "connect-timeout-ms", "2000"),
+        (("POST", GET_JWKS), "application/connect+proto", "\0\0\0\0\0", "connect-timeout-ms", "9999999999"),
+        (("GET", "/v1/auth/jwks"), "", "", "grpc-timeout", "2S"),
+        (("GET", "/v1/auth/jwks"), "", "", "grpc-timeout", "99999999H"),
+    ];
+    for (target, content_type, message, name, value) in others {
+        fixture.send(target, content_type, &[(name, value)], message).await;
+        let forwarded = grpc::parse_timeout(fixture.last_seen()[grpc::TIMEOUT].as_bytes()).unwrap();
+        let most = Duration::from_secs(if value.starts_with('2') { 2 } else { 5 });
+        assert!(forwarded <= most && forwarded > most - Duration::from_secs(1), "{content_type}: {forwarded:?}");
     }
     for content_type in [GRPC, WEB, TEXT] {
         let timeout = [("x-reply", "silence"), ("grpc-timeout", "30m")];

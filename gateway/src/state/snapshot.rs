@@ -19,7 +19,7 @@ use crate::{
     external::{self, Contracts, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
     rate_limit::{KnownMethods, Overrides},
-    routes::{Route, RouteSources, Routes},
+    routes::{FormWarning, Route, RouteSources, Routes},
     upstream::Upstreams,
 };
 
@@ -92,6 +92,20 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// Logs the faults in the HTTP forms of upstreams, except those that the snapshot `before` has too.
+    pub(super) fn warn(&self, before: Option<&Self>) {
+        let before = before.map_or(&[][..], |before| &before.routes.warnings);
+        for FormWarning { upstream, problem } in new_warnings(&self.routes.warnings, before) {
+            tracing::warn!(%upstream, problem, "a fault in the HTTP forms of an upstream");
+        }
+    }
+}
+
+fn new_warnings<'a>(now: &'a [FormWarning], before: &[FormWarning]) -> Vec<&'a FormWarning> {
+    now.iter().filter(|one| !before.contains(one)).collect()
+}
+
 fn hsts(time: Span) -> Option<HeaderValue> {
     let seconds = time.0.as_secs();
     (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
@@ -112,4 +126,19 @@ fn shown(
     let upstreams =
         prefixes.into_iter().map(|(prefix, contract)| (&**prefix, contract.shown(|path| routes.opens(path, prefix))));
     Ok(external::together(upstreams, ours))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warning_is_logged_once_per_change() {
+        let [one, other] =
+            ["one", "other"].map(|problem| FormWarning { upstream: "a".into(), problem: problem.into() });
+        assert_eq!(new_warnings(&[one.clone()], &[]), [&one], "at the start");
+        assert!(new_warnings(&[one.clone()], &[one.clone()]).is_empty(), "nothing has changed");
+        assert_eq!(new_warnings(&[one.clone(), other.clone()], &[one.clone()]), [&other]);
+        assert_eq!(new_warnings(&[one.clone()], &[other]), [&one], "it comes back");
+    }
 }

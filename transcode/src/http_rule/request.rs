@@ -24,6 +24,13 @@ pub struct Found<'a> {
     matched: Match,
 }
 
+/// A [`Found`] without its borrows: a caller that checks access first keeps it, and reads the request afterwards.
+#[derive(Debug, Clone)]
+pub struct Detached {
+    pub(super) index: usize,
+    pub(super) matched: Match,
+}
+
 /// How requests are read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestOptions {
@@ -76,13 +83,20 @@ impl<'a> Found<'a> {
         Self { binding, index, path, matched }
     }
 
+    /// Releases the borrows. [`RouteTable::attach`](super::RouteTable::attach) restores them.
+    #[must_use]
+    pub fn detach(self) -> Detached {
+        Detached { index: self.index, matched: self.matched }
+    }
+
     /// The variables of the path: the dotted name of the field, and the decoded value.
     pub fn variables(&self) -> impl Iterator<Item = Result<(&'a str, Cow<'a, str>), RequestError>> {
         self.binding.variables.iter().map(|variable| Ok((&*variable.variable.field, self.value(variable)?)))
     }
 
     fn value(&self, variable: &PathVariable) -> Result<Cow<'a, str>, RequestError> {
-        let raw = &self.path[self.matched.captured(&variable.variable)];
+        // Empty only for another path than that of the match.
+        let raw = self.path.get(self.matched.captured(&variable.variable)).unwrap_or_default();
         let mode = if variable.variable.is_multiple() { Mode::Segments } else { Mode::Segment };
         percent::decode(raw, mode).map_err(|malformed| fault(variable, malformed.to_string()))
     }

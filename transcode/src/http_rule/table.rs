@@ -8,7 +8,7 @@ use super::{
     Lookup,
     binding::Binding,
     form::HttpForm,
-    request::Found,
+    request::{Detached, Found},
     router::{Refused, Router},
 };
 use crate::Registry;
@@ -79,6 +79,12 @@ impl RouteTable {
         self.router
             .find(http_method, path)
             .map(|found| Found::new(found.route, &self.bindings[found.route], path, found))
+    }
+
+    /// What [`Self::find`] has found in this table for the same path. `None`: it is of another table.
+    pub fn attach<'a>(&'a self, detached: Detached, path: &'a str) -> Option<Found<'a>> {
+        let Detached { index, matched } = detached;
+        Some(Found::new(index, self.bindings.get(index)?, path, matched))
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::{ErrorKind, Fallible, Fault},
     plan::{FieldPlan, Kind, MessageId, MessagePlan, Plans, Shape},
-    text::{base64, time},
+    text::{base64, field_mask, time},
     wire::put_varint,
 };
 
@@ -55,7 +55,7 @@ fn put_field(plans: &Plans, field: &FieldPlan, text: &str, out: &mut Vec<u8>) ->
         Shape::Wrapper => put_value(plans, plan.fixed(1), text, &mut content)?,
         Shape::Timestamp => put_time_text(plan, time::parse_timestamp(text), TIMESTAMP, &mut content)?,
         Shape::Duration => put_time_text(plan, time::parse_duration(text), DURATION, &mut content)?,
-        Shape::FieldMask if put_field_mask(&mut content, plan, text) => {}
+        Shape::FieldMask if put_field_mask(&mut content, plan, text, field_mask::put_either_case) => {}
         Shape::FieldMask => return Err(problem(FIELD_MASK)),
         _ => return Err(no_text()),
     }

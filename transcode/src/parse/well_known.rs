@@ -32,7 +32,8 @@ impl<'a> Parser<'a, '_> {
 
     pub(super) fn field_mask(&mut self, plan: &MessagePlan) -> Fallible<()> {
         let (position, text) = self.text()?;
-        if put_field_mask(self.out, plan, &text) { Ok(()) } else { Err(value(position, FIELD_MASK)) }
+        let is_mask = put_field_mask(self.out, plan, &text, field_mask::put_snake_case);
+        if is_mask { Ok(()) } else { Err(value(position, FIELD_MASK)) }
     }
 
     /// A string and its position.
@@ -65,12 +66,17 @@ pub(super) fn put_time(out: &mut Vec<u8>, plan: &MessagePlan, (seconds, nanos): 
     }
 }
 
-/// Writes the paths of a field mask; false if one is malformed.
-pub(super) fn put_field_mask(out: &mut Vec<u8>, plan: &MessagePlan, text: &str) -> bool {
+/// Writes the paths of a field mask, which `put` converts to snake_case; false if one is malformed.
+pub(super) fn put_field_mask(
+    out: &mut Vec<u8>,
+    plan: &MessagePlan,
+    text: &str,
+    put: fn(&mut Vec<u8>, &str) -> bool,
+) -> bool {
     let paths = text.split(',').filter(|_| !text.is_empty());
     for path in paths {
         let mut snake_case = Vec::with_capacity(path.len() + 8);
-        if !field_mask::put_snake_case(&mut snake_case, path) {
+        if !put(&mut snake_case, path) {
             return false;
         }
         out.extend_from_slice(plan.fixed(1).tag.bytes());

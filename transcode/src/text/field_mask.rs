@@ -1,6 +1,9 @@
 //! `FieldMask`: paths in lowerCamelCase, separated by commas.
 //!
 //! A path must survive both conversions. `*`, which stands for all fields (AIP-134), is its own form.
+//!
+//! Query parameters and path variables may have paths in snake_case too, as grpc-gateway reads them. JSON may not: the
+//! JSON mapping refuses underscores.
 
 /// Appends a path of JSON in snake_case; false if it is not a path in lowerCamelCase.
 pub(crate) fn put_snake_case(out: &mut Vec<u8>, path: &str) -> bool {
@@ -15,6 +18,15 @@ pub(crate) fn put_snake_case(out: &mut Vec<u8>, path: &str) -> bool {
         }
     }
     is_path(path) && !path.contains('_')
+}
+
+/// Appends a path of a query parameter in snake_case; false if it is neither in lowerCamelCase nor in snake_case.
+pub(crate) fn put_either_case(out: &mut Vec<u8>, path: &str) -> bool {
+    if path.bytes().any(|byte| byte.is_ascii_uppercase()) || !is_path(path) {
+        return put_snake_case(out, path);
+    }
+    out.extend_from_slice(path.as_bytes());
+    true
 }
 
 /// Appends a path of a message in lowerCamelCase; false if the path could not be read back.
@@ -60,6 +72,22 @@ mod tests {
         {
             assert_eq!(converted(put_camel_case, snake).as_deref(), Some(camel));
             assert_eq!(converted(put_snake_case, camel).as_deref(), Some(snake));
+        }
+    }
+
+    #[test]
+    fn query_may_have_paths_in_either_case() {
+        for (text, snake) in [
+            ("displayName", Some("display_name")),
+            ("display_name", Some("display_name")),
+            ("user.display_name", Some("user.display_name")),
+            ("a_1", Some("a_1")),
+            ("*", Some("*")),
+            ("display_nameShort", None),
+            ("a..b", None),
+            ("", None),
+        ] {
+            assert_eq!(converted(put_either_case, text).as_deref(), snake, "{text}");
         }
     }
 

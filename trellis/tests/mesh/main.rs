@@ -42,6 +42,7 @@ mod rates;
 mod raw;
 #[path = "../../../services/kit/tests/support/redis.rs"]
 mod redis;
+mod refusals;
 mod replicas;
 mod revocations;
 mod rolling;

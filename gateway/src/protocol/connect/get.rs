@@ -1,19 +1,21 @@
 //! Unary calls with GET: the message is in the query, so that browsers and proxies may cache the response.
 
+use std::borrow::Cow;
+
 use base64::{
     Engine as _,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderValue, StatusCode};
 use kit::{error::status, policy::has_no_side_effects};
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 use prost_reflect::MethodDescriptor;
 use tonic::{Code, Status};
 
 use super::{
-    super::{caching::StoredTags, compression::ContentEncoding},
-    Connect, Encoding,
+    super::{compression::ContentEncoding, status::unsupported_type},
+    Encoding,
 };
 
 /// Base64 for URLs, with or without padding.
@@ -22,50 +24,69 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A unary call with GET.
-#[derive(Debug, Clone)]
-pub(super) struct Get {
-    message: Bytes,
-    pub(super) stored: StoredTags,
+/// The parameters of a call.
+pub(super) struct Query {
+    pub(super) encoding: Encoding,
+    pub(super) compression: ContentEncoding,
+    pub(super) message: Bytes,
 }
 
-impl Get {
-    /// Reads a query. `None`: it is not that of a call in Connect.
-    pub(super) fn read(query: &str, headers: &HeaderMap) -> Option<Result<Connect, Status>> {
-        let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        if parameter("connect")? != "v1" {
-            return Some(Err(invalid("the parameter connect must be v1")));
-        }
-        let stored = StoredTags::of(headers);
-        Some(read(parameter).map(|(encoding, compression, message)| {
-            let get = Some(Box::new(Self { message, stored }));
-            Connect { encoding, compression, get, problem: None }
-        }))
-    }
+/// Why a query is refused, and the status of HTTP if it is not that of the code.
+pub(super) struct RefusedQuery {
+    pub(super) status: Box<Status>,
+    pub(super) code: Option<StatusCode>,
+}
 
-    pub(super) fn message(&self) -> &[u8] {
-        &self.message
+impl From<Status> for RefusedQuery {
+    fn from(status: Status) -> Self {
+        Self { status: Box::new(status), code: None }
     }
 }
 
-/// The encoding of the message, its compression, and the message.
-fn read<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Result<(Encoding, ContentEncoding, Bytes), Status> {
-    let text = parameter("message").ok_or_else(|| invalid("the parameter message is missing; it may be empty"))?;
-    let encoding = match parameter("encoding") {
-        Some("proto") => Encoding::Proto,
-        Some("json") => Encoding::Json,
-        _ => return Err(invalid("the parameter encoding must be proto or json")),
+/// Whether a query has a parameter that only calls have. The version is optional.
+pub(super) fn is_call(query: &str) -> bool {
+    pairs(query).any(|(name, _)| matches!(&*decode(name), b"message" | b"encoding" | b"connect"))
+}
+
+/// Reads a query. Other parameters are ignored, and the first of several with one name counts.
+pub(super) fn read(query: &str) -> Result<Query, RefusedQuery> {
+    let parameter = |wanted: &str| {
+        let found = pairs(query).find(|(name, _)| *decode(name) == *wanted.as_bytes());
+        found.map(|(_, value)| decode(value))
     };
-    let compression = parameter("compression").map(HeaderValue::try_from).transpose();
+    if parameter("connect").is_some_and(|version| *version != *b"v1") {
+        return Err(invalid("the parameter connect must be v1").into());
+    }
+    let encoding = match parameter("encoding").as_deref() {
+        Some(b"proto") => Encoding::Proto,
+        Some(b"json") => Encoding::Json,
+        Some(_) => {
+            let status = Box::new(unsupported_type("the parameter encoding must be proto or json"));
+            return Err(RefusedQuery { status, code: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE) });
+        }
+        None => return Err(invalid("the parameter encoding is missing; it must be proto or json").into()),
+    };
+    let compression = parameter("compression").map(|name| HeaderValue::from_bytes(&name)).transpose();
     let compression = compression.map_err(|_| invalid("the parameter compression is malformed"))?;
     let compression = ContentEncoding::parse(compression.as_ref())?;
-    // As in HTML forms, `+` is a space: Go encodes queries so.
-    let bytes: Vec<u8> = percent_decode_str(&text.replace('+', " ")).collect();
-    let message = match parameter("base64") {
-        Some("1") => BASE64.decode(bytes).map_err(|_| invalid("the parameter message is not base64 for URLs"))?,
-        _ => bytes,
+    let message = parameter("message").ok_or_else(|| invalid("the parameter message is missing; it may be empty"))?;
+    let message = match parameter("base64").as_deref() {
+        Some(b"1") => BASE64.decode(message).map_err(|_| invalid("the parameter message is not base64 for URLs"))?,
+        _ => message.into_owned(),
     };
-    Ok((encoding, compression, message.into()))
+    Ok(Query { encoding, compression, message: message.into() })
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Decodes a name or a value. As in HTML forms, `+` is a space: Go encodes queries so.
+fn decode(text: &str) -> Cow<'_, [u8]> {
+    if text.contains('+') {
+        return Cow::Owned(percent_decode(text.replace('+', " ").as_bytes()).collect());
+    }
+    percent_decode(text.as_bytes()).into()
 }
 
 /// GET must not change anything (RFC 9110, section 9.2.1).

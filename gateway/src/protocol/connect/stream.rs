@@ -14,10 +14,11 @@ use super::{
         Protocol, RequestDecoder, ResponseEncoder,
         codec::MethodCodec,
         compression::ContentEncoding,
-        json_frames::{JsonFramesDecoder, JsonFramesEncoder},
+        json_frames::{FramesDecoder, JsonFramesEncoder},
     },
-    Encoding, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, GRPC_TIMEOUT, TIMEOUT, VERSION, check_version, error, timeout,
+    Encoding, check_version, error, timeout,
 };
+use crate::http::reserved::{STATUS, clean_translated_request, clean_translated_response};
 
 /// The first part of the content type of streams.
 const STREAM: &str = "application/connect+";
@@ -25,77 +26,59 @@ const STREAM: &str = "application/connect+";
 const END_FLAG: u8 = 2;
 const CONTENT_ENCODING: HeaderName = HeaderName::from_static("connect-content-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("connect-accept-encoding");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// A stream in Connect. Unary methods may be called so too.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectStream {
     encoding: Encoding,
-    /// How messages of the request that are converted are compressed.
+    /// How messages of the request are compressed. The gateway decompresses them: not every upstream could.
     compression: ContentEncoding,
-    /// Why the request is refused.
-    problem: Option<Box<Status>>,
 }
 
 impl Protocol for ConnectStream {
     fn detect<B>(request: &Request<B>, media_type: &str) -> Option<Self> {
         let encoding = Encoding::of(media_type, STREAM).filter(|_| *request.method() == Method::POST)?;
-        let headers = request.headers();
-        let compression = match encoding {
-            // Messages pass as they are compressed.
-            Encoding::Proto => Ok(ContentEncoding::Identity),
-            Encoding::Json => ContentEncoding::parse(headers.get(CONTENT_ENCODING)),
-        };
-        let read = check_version(headers).and(compression);
-        Some(match read {
-            Ok(compression) => Self { encoding, compression, problem: None },
-            Err(problem) => Self { encoding, compression: ContentEncoding::Identity, problem: Some(Box::new(problem)) },
-        })
+        Some(Self { encoding, compression: ContentEncoding::Identity })
     }
 
     fn check(&self, _: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
-        match &self.problem {
-            Some(problem) => Err(Status::clone(problem)),
-            None => self.encoding.check(codec),
-        }
+        self.encoding.check(codec)
+    }
+
+    fn read<B>(&mut self, request: &Request<B>) -> Result<(), Status> {
+        check_version(request.headers())?;
+        self.compression = ContentEncoding::parse(request.headers().get(CONTENT_ENCODING))?;
+        Ok(())
     }
 
     fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {
         timeout(headers)
     }
 
-    fn upstream_type(&self) -> HeaderValue {
-        HeaderValue::from_static("application/grpc+proto")
-    }
-
     fn response_type(&self) -> HeaderValue {
-        HeaderValue::from_static(match self.encoding {
-            Encoding::Proto => "application/connect+proto",
-            Encoding::Json => "application/connect+json",
-        })
+        HeaderValue::from_static(self.encoding.stream_type())
     }
 
-    /// Protobuf messages pass as they are compressed; those that become JSON must not be compressed.
+    /// Protobuf messages of the response pass as the upstream compresses them; those that become JSON must not be
+    /// compressed.
     fn translate_request(&self, headers: &mut HeaderMap) {
-        for name in [VERSION, TIMEOUT, GRPC_TIMEOUT] {
-            headers.remove(name);
-        }
-        if self.encoding == Encoding::Json {
-            headers.remove(CONTENT_ENCODING);
-            headers.remove(ACCEPT_ENCODING);
-        }
-        rename(headers, CONTENT_ENCODING, GRPC_ENCODING);
-        rename(headers, ACCEPT_ENCODING, GRPC_ACCEPT_ENCODING);
+        let accepted = headers.remove(ACCEPT_ENCODING).filter(|_| self.encoding == Encoding::Proto);
+        clean_translated_request(headers);
+        headers.extend(accepted.map(|accepted| (GRPC_ACCEPT_ENCODING, accepted)));
     }
 
     fn translate_response(&self, headers: &mut HeaderMap) {
-        rename(headers, GRPC_ENCODING, CONTENT_ENCODING);
-        rename(headers, GRPC_ACCEPT_ENCODING, ACCEPT_ENCODING);
+        let encoding = headers.remove(GRPC_ENCODING);
+        clean_translated_response(headers);
+        headers.extend(encoding.map(|encoding| (CONTENT_ENCODING, encoding)));
     }
 
     fn decoder(&self, codec: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
         match self.encoding.converter(codec) {
-            Some(codec) => RequestDecoder::JsonFrames(Box::new(JsonFramesDecoder::new(codec, self.compression, limit))),
-            None => RequestDecoder::Frames,
+            None if self.compression == ContentEncoding::Identity => RequestDecoder::Frames,
+            codec => RequestDecoder::Converted(Box::new(FramesDecoder::new(codec, self.compression, limit))),
         }
     }
 
@@ -114,18 +97,10 @@ impl Protocol for ConnectStream {
     }
 }
 
-/// Moves the value of a header to another name. The other name has no value of its own after that.
-fn rename(headers: &mut HeaderMap, from: HeaderName, to: HeaderName) {
-    match headers.remove(from) {
-        Some(value) => headers.insert(to, value),
-        None => headers.remove(to),
-    };
-}
-
 /// Ends a response with trailers that state its status.
 pub(in super::super) fn end(mut trailers: HeaderMap) -> Frame<Bytes> {
     let status = Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown("the status is missing"));
-    for name in crate::http::headers::STATUS {
+    for name in STATUS {
         trailers.remove(name);
     }
     Frame::data(end_frame(&status, &trailers))

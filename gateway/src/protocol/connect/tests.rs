@@ -19,8 +19,11 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
 }
 
 fn post(headers: &[(&str, &str)]) -> ClientProtocol {
-    let all = [&[("content-type", "application/proto")], headers].concat();
-    ClientProtocol::detect(&request("POST", "/acme.v1.Shop/Buy", &all)).unwrap()
+    read(&post_request(headers)).map_err(|(status, _)| status).unwrap()
+}
+
+fn post_request(headers: &[(&str, &str)]) -> Request<()> {
+    request("POST", "/acme.v1.Shop/Buy", &[&[("content-type", "application/proto")], headers].concat())
 }
 
 fn post_as(content_type: &str) -> ClientProtocol {
@@ -28,7 +31,23 @@ fn post_as(content_type: &str) -> ClientProtocol {
 }
 
 fn get(query: &str) -> Option<ClientProtocol> {
-    ClientProtocol::detect(&request("GET", &format!("/acme.v1.Shop/Look?{query}"), &[]))
+    ClientProtocol::detect(&get_request("GET", query))
+}
+
+fn get_request(method: &str, query: &str) -> Request<()> {
+    request(method, &format!("/acme.v1.Shop/Look?{query}"), &[])
+}
+
+/// The call after its head has been read, or its refusal and the status of HTTP.
+fn read(request: &Request<()>) -> Result<ClientProtocol, (Status, u16)> {
+    let mut protocol = ClientProtocol::detect(request).expect("a call");
+    match protocol.read(request, None, LIMIT) {
+        Ok(()) => Ok(protocol),
+        Err(status) => {
+            let code = protocol.refuse(&status).status().as_u16();
+            Err((status, code))
+        }
+    }
 }
 
 /// A method of the project's own contracts.
@@ -67,9 +86,37 @@ fn a_compressed_request_is_decompressed() {
     let protocol = post(&[("content-encoding", "gzip")]);
     assert_eq!(decode(&protocol, &gzip).unwrap(), &b"\0\0\0\0\x07message"[..]);
     assert_eq!(decode(&protocol, b"message"), Err(Code::InvalidArgument));
-    let refused = post(&[("content-encoding", "lzma")]).check(Version::HTTP_11, None).unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
-    assert!(refused.message().ends_with("supported are gzip, zstd"), "{}", refused.message());
+    for request in [
+        post_request(&[("content-encoding", "lzma")]),
+        get_request("GET", "encoding=proto&compression=lzma&message="),
+        stream_request(&[("connect-content-encoding", "lzma")]),
+    ] {
+        let (refused, _) = read(&request).unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        assert!(refused.message().ends_with("supported are gzip, br, zstd"), "{}", refused.message());
+    }
+    // A zero-length body is not decompressed.
+    assert_eq!(decode(&protocol, b"").unwrap(), &b"\0\0\0\0\0"[..]);
+}
+
+fn stream_request(headers: &[(&str, &str)]) -> Request<()> {
+    request("POST", "/acme.v1.Shop/Look", &[&[("content-type", "application/connect+proto")], headers].concat())
+}
+
+/// Not every upstream could decompress them.
+#[test]
+fn compressed_messages_of_a_stream_are_decompressed() {
+    let packed = zstd::stream::encode_all(&b"message"[..], 3).unwrap();
+    let compressed =
+        [&[1, 0, 0, 0, u8::try_from(packed.len()).unwrap()], &packed[..], b"\0\0\0\0\x01x\x01\0\0\0\0"].concat();
+    let stream = stream_of(&[("connect-content-encoding", "zstd")]);
+    let decoded = stream.decoder(None, LIMIT).decode(compressed.into()).unwrap();
+    assert_eq!(decoded, &b"\0\0\0\0\x07message\0\0\0\0\x01x\0\0\0\0\0"[..]);
+    assert!(matches!(stream_of(&[]).decoder(None, LIMIT), crate::protocol::RequestDecoder::Frames));
+}
+
+fn stream_of(headers: &[(&str, &str)]) -> ClientProtocol {
+    read(&stream_request(headers)).map_err(|(status, _)| status).unwrap()
 }
 
 #[test]
@@ -80,24 +127,41 @@ fn the_message_of_a_get_request_is_in_its_query() {
         ("connect=v1&encoding=proto&message=a%20%00b", b"a \0b"),
         ("connect=v1&encoding=proto&message=a+b", b"a b"),
         ("connect=v1&encoding=proto&message=", b""),
+        // The version is optional, names and values may be percent-encoded, and other parameters do not matter.
+        ("encoding=proto&message=a", b"a"),
+        ("m%65ssage=a&encoding=%70roto&connect=%761&page=2", b"a"),
+        ("encoding=proto&base64=%31&message=AQ", &[1]),
+        ("encoding=proto&base64=0&message=AQ", b"AQ"),
     ];
-    for (query, message) in messages {
-        let frame = decode(&get(query).unwrap(), b"").unwrap();
-        assert_eq!((&frame[5..], frame[4]), (message, message.len() as u8), "{query}");
+    for ((query, message), method) in messages.into_iter().flat_map(|of| [(of, "GET"), (of, "HEAD")]) {
+        let frame = decode(&read(&get_request(method, query)).map_err(|(status, _)| status).unwrap(), b"").unwrap();
+        assert_eq!((&frame[5..], frame[4]), (message, message.len() as u8), "{method} {query}");
     }
     assert!(get("page=2").is_none(), "an ordinary page");
     let with_body =
         get("connect=v1&encoding=proto&message=").unwrap().decoder(None, LIMIT).decode("x".into()).unwrap_err();
     assert_eq!(with_body.code(), Code::InvalidArgument, "a body would be missing in the key of a cache");
-    for bad in [
-        "connect=v2&encoding=proto&message=",
-        "connect=v1&message=",
-        "connect=v1&encoding=proto",
-        "connect=v1&encoding=proto&base64=1&message=A",
-        "connect=v1&encoding=proto&compression=lzma&message=",
+    for (bad, code) in [
+        ("connect=v2&encoding=proto&message=", 400),
+        ("connect=v1&message=", 400),
+        ("connect=v1&encoding=proto", 400),
+        ("connect=v1&encoding=proto&base64=1&message=A", 400),
+        ("connect=v1&encoding=xml&message=", 415),
+        ("encoding=&message=", 415),
+        ("connect=v1&encoding=proto&compression=lzma&message=", 501),
     ] {
-        assert!(get(bad).unwrap().check(Version::HTTP_11, None).is_err(), "{bad}");
+        assert_eq!(read(&get_request("GET", bad)).unwrap_err().1, code, "{bad}");
     }
+}
+
+/// The client may wait for `100 Continue` before it sends the body.
+#[test]
+fn announced_body_over_the_limit_is_refused() {
+    for (length, code) in [("100", None), ("101", Some(429)), ("99999999999999999999", None)] {
+        let refused = read(&post_request(&[("content-length", length)])).err();
+        assert_eq!(refused.map(|(_, code)| code), code, "{length}");
+    }
+    assert!(read(&stream_request(&[("content-length", "101")])).is_ok(), "frames are bounded one by one");
 }
 
 #[test]
@@ -172,7 +236,7 @@ fn json_frames_are_converted_in_batches() {
     const MESSAGE: usize = 60_000;
     let get_user = method("trellis.users.v1.UsersService/GetUser");
     let stream = &[("content-type", "application/connect+json"), ("connect-content-encoding", "zstd")];
-    let protocol = ClientProtocol::detect(&request("POST", "/acme.v1.Shop/Look", stream)).unwrap();
+    let protocol = read(&request("POST", "/acme.v1.Shop/Look", stream)).map_err(|(status, _)| status).unwrap();
     let json = format!("{{\"userId\":\"{}\"}}", "x".repeat(MESSAGE));
     let packed = zstd::stream::encode_all(json.as_bytes(), 3).unwrap();
     let mut frame = vec![1, 0, 0, 0, u8::try_from(packed.len()).unwrap()];
@@ -188,8 +252,11 @@ fn json_frames_are_converted_in_batches() {
 
 #[test]
 fn version_and_timeout_are_read_or_refused() {
-    assert!(post(&[("connect-protocol-version", "1")]).check(Version::HTTP_11, None).is_ok());
-    assert!(post(&[("connect-protocol-version", "2")]).check(Version::HTTP_11, None).is_err());
+    for (version, is_known) in [("1", true), ("2", false)] {
+        for request in [post_request, stream_request] {
+            assert_eq!(read(&request(&[("connect-protocol-version", version)])).is_ok(), is_known, "{version}");
+        }
+    }
     let timeout = |value| {
         let headers = HeaderMap::from_iter([(TIMEOUT, HeaderValue::from_static(value))]);
         post(&[]).timeout(&headers).map_err(|status| status.code())
@@ -210,21 +277,28 @@ fn headers_are_translated() {
     let mut unary = map(&[
         ("connect-protocol-version", "1"),
         ("connect-timeout-ms", "5"),
+        ("connect-made-up", "1"),
         ("content-encoding", "gzip"),
         ("accept-encoding", "gzip"),
         ("grpc-timeout", "1S"),
+        ("grpc-made-up", "1"),
         ("x-kept", "1"),
     ]);
     post(&[]).translate_request(&mut unary);
     assert_eq!(unary, map(&[("x-kept", "1")]));
-    let stream = request("POST", "/acme.v1.Shop/Look", &[("content-type", "application/connect+proto")]);
-    let stream = ClientProtocol::detect(&stream).unwrap();
-    let mut headers = map(&[("connect-content-encoding", "gzip"), ("connect-accept-encoding", "gzip, br")]);
+    let stream = stream_of(&[]);
+    let accepted = ("connect-accept-encoding", "gzip, br");
+    let mut headers =
+        map(&[("connect-content-encoding", "gzip"), ("connect-made-up", "1"), ("grpc-encoding", "gzip"), accepted]);
     stream.translate_request(&mut headers);
-    assert_eq!(headers, map(&[("grpc-encoding", "gzip"), ("grpc-accept-encoding", "gzip, br")]));
-    let mut headers = map(&[("grpc-encoding", "gzip"), ("x-kept", "1")]);
+    assert_eq!(headers, map(&[("grpc-accept-encoding", "gzip, br")]));
+    let of_upstream = [("connect-made-up", "1"), ("grpc-made-up", "1"), ("trailer-x", "1"), ("x-kept", "1")];
+    let mut headers = map(&[&[("grpc-encoding", "gzip")], &of_upstream[..]].concat());
     stream.translate_response(&mut headers);
     assert_eq!(headers, map(&[("connect-content-encoding", "gzip"), ("x-kept", "1")]));
+    let mut headers = map(&of_upstream);
+    post(&[]).translate_response(&mut headers);
+    assert_eq!(headers, map(&[("x-kept", "1")]));
 }
 
 #[test]
@@ -249,7 +323,7 @@ fn a_unary_response_is_the_message() {
 
 #[test]
 fn a_response_to_get_is_sent_once() {
-    let query = "/acme.v1.Shop/Look?connect=v1&encoding=proto&message=";
+    let query = "/acme.v1.Shop/Look?encoding=proto&message=";
     let respond_with = |body: &'static [u8], known: &[(&str, &str)]| {
         let ClientProtocol::Connect(connect) = ClientProtocol::detect(&request("GET", query, known)).unwrap() else {
             panic!("another protocol");

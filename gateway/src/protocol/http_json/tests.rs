@@ -4,10 +4,17 @@ use prost_reflect::DescriptorPool;
 use proto::users::v1::{GetUserRequest, ListUsersRequest, UpdateUserRequest};
 use serde_json::{Value, json};
 
+use http::{
+    HeaderName,
+    header::{ALLOW, CONTENT_TYPE},
+};
+
 use super::*;
 use crate::protocol::ClientProtocol;
 
 const LIMIT: usize = 1_000;
+const PROBLEM: &str = "application/problem+json";
+const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn forms() -> Arc<HttpForms> {
     let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
@@ -23,9 +30,20 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
 }
 
 fn call(method: &str, uri: &str, headers: &[(&str, &str)]) -> HttpJson {
-    match forms().find(&request(method, uri, headers)) {
-        HttpRequest::Call(call) => *call,
-        HttpRequest::Refused(response) => panic!("{response:?}"),
+    let (call, refused) = read(method, uri, headers);
+    assert!(refused.is_none(), "{refused:?}");
+    call
+}
+
+/// A call, and its refusal if the gateway refuses to read it.
+fn read(method: &str, uri: &str, headers: &[(&str, &str)]) -> (HttpJson, Option<Status>) {
+    let request = request(method, uri, headers);
+    match forms().find(&request) {
+        HttpRequest::Call(mut call) => {
+            let refused = call.read(&request).err();
+            (*call, refused)
+        }
+        HttpRequest::Refused(refusal) => panic!("{refusal:?}"),
         HttpRequest::Nothing => panic!("no method has the path {uri}"),
     }
 }
@@ -46,7 +64,7 @@ fn path_query_and_body_state_the_request() {
     let list = call("GET", "/v1/users?query=a%20b&pageSize=3", &[]);
     let list: ListUsersRequest = message(&list, b"");
     assert_eq!((list.query.as_str(), list.page_size), ("a b", 3));
-    let update = call("PATCH", "/v1/users/u1?update_mask=displayName,handle", &[("content-type", "application/json")]);
+    let update = call("PATCH", "/v1/users/u1?update_mask=displayName,handle", &[JSON]);
     let update: UpdateUserRequest = message(&update, b"{\"displayName\": \"Ada\", \"userId\": \"u2\"}");
     let user = update.user.unwrap();
     assert_eq!((user.display_name.as_str(), user.user_id.as_str()), ("Ada", "u1"), "the path decides");
@@ -55,33 +73,48 @@ fn path_query_and_body_state_the_request() {
 
 #[test]
 fn header_states_the_etag_of_a_request() {
-    let update = |tag| call("PATCH", "/v1/users/u1", &[("if-match", tag)]);
+    let update = |tag| call("PATCH", "/v1/users/u1", &[JSON, ("if-match", tag)]);
     let etag = |call: &HttpJson| message::<UpdateUserRequest>(call, b"{}").user.unwrap().etag;
     assert_eq!(etag(&update("\"r7\"")), "r7");
     assert_eq!(etag(&update("*")), "");
     assert_eq!(etag(&update("\"r7.AAAAAAAAAAAAAAAAAAAAAA\"")), "r7", "the tag of a response to GET");
-    let create = call("POST", "/v1/conversations", &[("if-match", "\"r7\"")]);
-    assert!(create.problem.is_some(), "the condition would not be checked");
+    let refused = |method, path, tag| read(method, path, &[JSON, ("if-match", tag)]).1.is_some();
+    assert!(refused("POST", "/v1/conversations", "\"r7\""), "the condition would not be checked");
     for unusable in ["\"r7\", \"r8\"", "\"\"", ""] {
-        assert!(update(unusable).problem.is_some(), "{unusable}");
+        assert!(refused("PATCH", "/v1/users/u1", unusable), "{unusable}");
     }
     let changed = update("\"r7\"").refuse(&Status::aborted("changed"));
     assert_eq!(changed.status(), StatusCode::PRECONDITION_FAILED);
-    assert_eq!(call("PATCH", "/v1/users/u1", &[]).refuse(&Status::aborted("changed")).status(), StatusCode::CONFLICT);
+    assert_eq!(
+        call("PATCH", "/v1/users/u1", &[JSON]).refuse(&Status::aborted("changed")).status(),
+        StatusCode::CONFLICT
+    );
 }
 
 #[test]
 fn paths_without_a_call_are_refused_with_a_reason() {
     let forms = forms();
-    let HttpRequest::Refused(response) = forms.find(&request("DELETE", "/v1/users/u1", &[])) else { panic!("a call") };
+    let refused = |method, path: &str, accept| {
+        let HttpRequest::Refused(refusal) = forms.find(&request(method, path, &[("accept", accept)])) else {
+            panic!("a call")
+        };
+        refusal.response()
+    };
+    let response = refused("DELETE", "/v1/users/u1", "*/*");
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    assert_eq!(refused("DELETE", "/v1/users/u1", PROBLEM).headers()[CONTENT_TYPE], PROBLEM);
+    assert_eq!(
+        refused("DELETE", "/v1/users/u1", "text/html,*/*;q=0.8").headers()[CONTENT_TYPE],
+        "text/plain; charset=utf-8"
+    );
+    assert_eq!(refused("OPTIONS", "/v1/users/u1", "*/*").status(), StatusCode::NO_CONTENT);
     assert_eq!(
         (response.status(), response.headers()[ALLOW].to_str().unwrap()),
         (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD, OPTIONS, PATCH")
     );
     assert!(matches!(forms.find(&request("GET", "/v1/nothing", &[])), HttpRequest::Nothing));
     let long = format!("/v1/users/{}", "x".repeat(60_000));
-    let HttpRequest::Refused(response) = forms.find(&request("GET", &long, &[])) else { panic!("a call") };
-    assert_eq!(response.status(), StatusCode::URI_TOO_LONG);
+    assert_eq!(refused("GET", &long, "*/*").status(), StatusCode::URI_TOO_LONG);
 }
 
 #[test]
@@ -103,7 +136,7 @@ fn error_is_a_status_or_a_problem_document() {
 
 #[test]
 fn messages_before_an_invalid_one_are_kept() {
-    let stream = call("POST", "/v1/conversations:subscribe", &[]);
+    let stream = call("POST", "/v1/conversations:subscribe", &[JSON]);
     let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
     // The second message is not protobuf.
     let (encoded, failure) = encoder.encode(Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\x01\xff"));
@@ -125,7 +158,7 @@ fn accept_excludes_a_type_of_weight_zero() {
 fn messages_of_a_stream_are_lines_or_events() {
     let body = [&b"\0\0\0\0\0"[..], &b"\0\0\0\0\0"[..]].concat();
     let encoded = |accept, size| {
-        let stream = call("POST", "/v1/conversations:subscribe", &[("accept", accept)]);
+        let stream = call("POST", "/v1/conversations:subscribe", &[JSON, ("accept", accept)]);
         let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
         let pieces = body.chunks(size).map(Bytes::copy_from_slice);
         let mut out: Vec<u8> = pieces.flat_map(|piece| encoder.encode_all(piece).unwrap()).collect();
@@ -142,4 +175,29 @@ fn messages_of_a_stream_are_lines_or_events() {
         let events = "data: {}\n\ndata: {}\n\nevent: end\ndata: {\"code\":14,\"message\":\"gone\"}\n\n";
         assert_eq!(encoded("text/event-stream", size), events);
     }
+}
+
+/// Before the request is authenticated, only its path is known.
+#[test]
+fn query_is_read_after_detection() {
+    let request = request("GET", "/v1/users?pagesize=1", &[]);
+    let HttpRequest::Call(mut call) = forms().find(&request) else { panic!("no call") };
+    assert!(call.fields.is_empty());
+    assert_eq!(call.read(&request).unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(read("POST", "/v1/conversations", &[("content-type", "text/xml")]).0.refused_as.unwrap(), 415);
+    let (_, lzma) = read("POST", "/v1/conversations", &[JSON, ("content-encoding", "lzma")]);
+    assert!(lzma.unwrap().message().ends_with("supported are gzip, br, zstd"));
+}
+
+#[test]
+fn too_large_body_is_a_status_of_http() {
+    let call = call("POST", "/v1/conversations", &[JSON]);
+    let mut decoder = ClientProtocol::Http(Box::new(call.clone())).decoder(None, LIMIT);
+    let refused = decoder.decode(Bytes::from(vec![b' '; LIMIT + 1])).unwrap_err();
+    assert_eq!(
+        (refused.code(), call.refuse(&refused).status()),
+        (Code::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE)
+    );
+    let limited = kit::error::exhausted("RATE_LIMITED", "wait", Duration::from_secs(1));
+    assert_eq!(call.refuse(&limited).status(), StatusCode::TOO_MANY_REQUESTS);
 }

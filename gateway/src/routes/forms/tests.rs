@@ -32,7 +32,7 @@ fn with_upstreams(mesh: &[&str], upstreams: &[(&str, &[&str])]) -> Vec<FormTable
     let mesh = contract("mesh", mesh);
     let contracts: Vec<_> = upstreams.iter().map(|(prefix, forms)| (*prefix, contract(prefix, forms))).collect();
     let upstreams = contracts.iter().map(|(prefix, contract)| (Arc::from(*prefix), methods(contract)));
-    tables(methods(&mesh), upstreams.collect()).unwrap()
+    tables(methods(&mesh), upstreams.collect()).unwrap().0
 }
 
 /// The path of the method in gRPC that a request calls, or the status of its refusal.
@@ -42,7 +42,7 @@ fn called(tables: &[FormTable], method: &str, path: &str) -> String {
     let forms = HttpForms::new(all, registry, &Config::default().json);
     match forms.find(&Request::builder().method(method).uri(path).body(()).unwrap()) {
         HttpRequest::Call(call) => ClientProtocol::Http(call).path().unwrap().to_string(),
-        HttpRequest::Refused(response) => response.status().as_str().to_owned(),
+        HttpRequest::Refused(refusal) => refusal.response().status().as_str().to_owned(),
         HttpRequest::Nothing => "nothing".to_owned(),
     }
 }
@@ -135,4 +135,18 @@ fn invalid_forms_of_one_upstream_leave_the_others() {
     let twice = ["get: \"/v1/{a}\"", "get: \"/v1/{b}\""];
     let tables = with_upstreams(&[], &[("bank", &twice), ("shop", &["get: \"/v1/{a}\""])]);
     assert_eq!(called(&tables, "GET", "/v1/x"), "/shop.S/M0");
+}
+
+#[test]
+fn hidden_and_invalid_forms_are_warnings() {
+    let (mesh, bank) = (contract("mesh", &["get: \"/v1/{a}\""]), contract("bank", &["get: \"/v1/shops\""]));
+    let shop = contract("shop", &["get: \"/v2/{a}\"", "get: \"/v2/{b}\""]);
+    let upstreams = vec![(Arc::from("bank"), methods(&bank)), (Arc::from("shop"), methods(&shop))];
+    let (_, warnings) = tables(methods(&mesh), upstreams).unwrap();
+    assert_eq!(
+        warnings[0].problem,
+        "GET /v1/shops of bank.S.M0 is unreachable: GET /v1/{a} of mesh.S.M0 (mesh) comes earlier and has all its paths"
+    );
+    assert!(warnings[1].problem.starts_with("the upstream has no HTTP forms: shop.S.M1"), "{warnings:?}");
+    assert_eq!(warnings.iter().map(|of| &*of.upstream).collect::<Vec<_>>(), ["bank", "shop"]);
 }

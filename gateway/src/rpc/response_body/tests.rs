@@ -7,6 +7,7 @@ use http_body_util::StreamBody;
 use kit::{record, trace};
 
 use super::*;
+use crate::http::reserved::ClientKind;
 use crate::server::{Stalls, Watchdog};
 
 /// The deadline is checked although nothing ever wakes the response.
@@ -20,7 +21,7 @@ async fn a_stream_that_is_always_ready_ends_at_its_deadline() {
         heartbeat: Duration::MAX,
         limit: 1,
         header_bytes: 1_024,
-        is_external: true,
+        ends: Ends { client: ClientKind::Grpc, is_external: true },
         request_error: RequestBodyError::default(),
         hold: None,
         drain_guard: None,

@@ -2,6 +2,7 @@
 //! states.
 
 use std::{
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     time::Duration,
@@ -32,7 +33,7 @@ use tokio::{
 use super::super::*;
 use crate::{
     config::{Config, ExternalConfig, Open},
-    protocol::base64,
+    protocol::{HttpRequest, base64},
     routes::Route,
     server::{self, ConnectionSettings, Handler, Listener, Peer},
     state::State,
@@ -68,7 +69,10 @@ impl Handler for Pipeline {
 
     async fn respond(&self, peer: Peer, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
         let (client, snapshot) = (Client::Known(peer.address), self.state.snapshot());
-        let client_protocol = ClientProtocol::detect(&request).expect("a call");
+        let client_protocol = ClientProtocol::detect(&request).unwrap_or_else(|| {
+            let HttpRequest::Call(call) = snapshot.routes.http.find(&request) else { panic!("no call") };
+            ClientProtocol::Http(call)
+        });
         RpcCall { context: &self.rpc, snapshot: &snapshot, client, client_protocol }.respond(watched, request).await
     }
 
@@ -130,6 +134,8 @@ pub(super) struct Fixture {
     pub(super) limiter: Arc<CountingLimiter>,
     /// The headers of the requests to the upstream.
     pub(super) seen: Arc<Mutex<Vec<HeaderMap>>>,
+    /// The calls that the upstream saw cancelled.
+    pub(super) cancelled: Arc<AtomicUsize>,
     /// The identity of the upstream.
     pub(super) upstream: Identity,
     /// The `authorization` header of a user.
@@ -153,7 +159,8 @@ impl Fixture {
         };
         let (listener, seen) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::<Mutex<_>>::default());
         let addresses = balance::Addresses::from(format!("http://{}", listener.local_addr().unwrap()));
-        tokio::spawn(serve_upstream(listener, Arc::clone(&seen)));
+        let cancelled = Arc::<AtomicUsize>::default();
+        tokio::spawn(serve_upstream(listener, Arc::clone(&seen), Arc::clone(&cancelled)));
         let (to, token_audience) = (addresses.clone(), "shop".to_owned());
         let external = ExternalConfig { to, access: Open::Public, token_audience, ..ExternalConfig::default() };
         let config = Config { external: [("acme".to_owned(), external)].into(), ..Config::default() };
@@ -172,25 +179,39 @@ impl Fixture {
         let (tls, stalls) = (state.tls_acceptor().unwrap(), state.stalls());
         let (handler, listeners) = (Arc::new(Pipeline { rpc, state }), vec![Listener { socket, tls: false }]);
         tokio::spawn(server::serve(handler, tls, limits, stalls, listeners, shutdown));
-        Self { address, limiter, seen, upstream, user }
+        Self { address, limiter, seen, cancelled, upstream, user }
     }
 
     /// Makes a call with an empty message, on its own connection.
     pub(super) async fn call(&self, path: &str, content_type: &str, headers: &Headers) -> Received {
+        let message = if content_type == TEXT { "AAAAAAA=" } else { "\0\0\0\0\0" };
+        let received = self.send(("POST", path), content_type, headers, message).await;
+        assert_eq!(received.http, StatusCode::OK, "gRPC states failures otherwise");
+        received
+    }
+
+    /// Makes a call on its own connection. Dropping the future cancels it.
+    pub(super) async fn send(
+        &self,
+        (method, path): (&str, &str),
+        content_type: &str,
+        headers: &Headers,
+        message: &'static str,
+    ) -> Received {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
-        let mut request = Request::post(format!("http://gateway.test{path}")).header(CONTENT_TYPE, content_type);
+        let builder = Request::builder().method(method).uri(format!("http://gateway.test{path}"));
+        let mut request = builder.header(CONTENT_TYPE, content_type);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let mut sender = sender.ready().await.unwrap();
         let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
-        let message = if content_type == TEXT { "AAAAAAA=" } else { "\0\0\0\0\0" };
         body.send_data(Bytes::from_static(message.as_bytes()), true).unwrap();
         let (head, mut incoming) = response.await.unwrap().into_parts();
-        assert_eq!(head.status, StatusCode::OK, "gRPC states failures otherwise");
-        let mut received = Received { head: head.headers, body: Vec::new(), trailers: None, is_reset: false };
+        let mut received =
+            Received { http: head.status, head: head.headers, body: Vec::new(), trailers: None, is_reset: false };
         while let Some(piece) = incoming.data().await {
             let Ok(piece) = piece else {
                 received.is_reset = true;
@@ -227,16 +248,16 @@ fn claims(clock_rng: &ClockAndRng) -> AccessClaims {
     }
 }
 
-async fn serve_upstream(listener: TcpListener, seen: Arc<Mutex<Vec<HeaderMap>>>) {
+async fn serve_upstream(listener: TcpListener, seen: Arc<Mutex<Vec<HeaderMap>>>, cancelled: Arc<AtomicUsize>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let seen = Arc::clone(&seen);
+        let (seen, cancelled) = (Arc::clone(&seen), Arc::clone(&cancelled));
         tokio::spawn(async move {
             let mut connection = h2::server::handshake(stream).await.unwrap();
             let mut requests = Vec::new();
             while let Some(Ok((request, response))) = connection.accept().await {
                 let (head, body) = request.into_parts();
                 let kind = head.headers.get("x-reply").map_or("", |kind| kind.to_str().unwrap());
-                tokio::spawn(reply(kind.to_owned(), response));
+                tokio::spawn(reply(kind.to_owned(), response, Arc::clone(&cancelled)));
                 seen.lock().push(head.headers);
                 requests.push(body);
             }
@@ -244,14 +265,18 @@ async fn serve_upstream(listener: TcpListener, seen: Arc<Mutex<Vec<HeaderMap>>>)
     }
 }
 
-async fn reply(kind: String, mut response: SendResponse<Bytes>) {
+async fn reply(kind: String, mut response: SendResponse<Bytes>, cancelled: Arc<AtomicUsize>) {
     let head = |content_type| Response::builder().header(CONTENT_TYPE, content_type).header("x-head", "1");
     match &*kind {
-        "silence" => sleep(Duration::from_secs(600)).await,
+        "silence" => {
+            poll_fn(|cx| response.poll_reset(cx)).await.ok();
+            cancelled.fetch_add(1, SeqCst);
+        }
         "reset" => response.send_reset(Reason::CANCEL),
         "html" => drop(response.send_response(head("text/html").status(503).body(()).unwrap(), true)),
         "trailers-only" => {
             let head = head(GRPC).header("grpc-status", "5").header("grpc-message", "no shop");
+            let head = head.header("x-why", "closed").header("retry-after", "7").header("grpc-made-up", "1");
             response.send_response(head.body(()).unwrap(), true).unwrap();
         }
         _ => {
@@ -275,6 +300,7 @@ pub(super) fn header((name, value): (&'static str, &'static str)) -> (HeaderName
 
 /// A response to a client.
 pub(super) struct Received {
+    pub(super) http: StatusCode,
     pub(super) head: HeaderMap,
     pub(super) body: Vec<u8>,
     pub(super) trailers: Option<HeaderMap>,

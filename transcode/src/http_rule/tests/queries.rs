@@ -56,6 +56,7 @@ fn parameters_become_fields() {
         ("big=18446744073709551615", r#"{"big":"18446744073709551615"}"#),
         ("since=2001-02-03T04:05:06.7Z&wait=1.5s", r#"{"since":"2001-02-03T04:05:06.700Z","wait":"1.500s"}"#),
         ("mask=displayName,a.bC", r#"{"mask":"displayName,a.bC"}"#),
+        ("mask=display_name,a.b_c,*", r#"{"mask":"displayName,a.bC,*"}"#),
         ("nick=&flag=false", r#"{"nick":"","flag":false}"#),
         ("left=a+b", r#"{"left":"a b"}"#),
         ("left=a%2Bb", r#"{"left":"a+b"}"#),

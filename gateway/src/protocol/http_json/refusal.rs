@@ -1,0 +1,131 @@
+//! Requests over HTTP that are no call: their path is unknown, or has no method for them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::ALLOW};
+use http_body_util::Full;
+use kit::error;
+use tonic::{Code, Status};
+use transcode::http_rule::Allow;
+
+use super::{HttpForms, accepts, errors};
+use crate::{
+    http::console,
+    protocol::status::{http_status, unsupported_type},
+};
+
+/// The refusal of a request that is no call, or the response to `OPTIONS`.
+#[derive(Debug)]
+pub(crate) struct HttpRefusal {
+    forms: Arc<HttpForms>,
+    form: ErrorForm,
+    /// OK: the response to `OPTIONS`.
+    status: Status,
+    code: StatusCode,
+    allow: Option<HeaderValue>,
+}
+
+/// How a client reads an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ErrorForm {
+    /// `google.rpc.Status` as JSON.
+    Status,
+    /// A problem document (RFC 9457).
+    Problem,
+    /// Text, for people.
+    Text,
+}
+
+impl ErrorForm {
+    fn of(headers: &HeaderMap) -> Self {
+        if accepts(headers, errors::PROBLEM) {
+            Self::Problem
+        } else if accepts(headers, "text/html") {
+            Self::Text
+        } else {
+            Self::Status
+        }
+    }
+}
+
+impl HttpRefusal {
+    pub(super) fn new<B>(forms: &Arc<HttpForms>, request: &Request<B>, status: Status, code: StatusCode) -> Self {
+        Self { forms: Arc::clone(forms), form: ErrorForm::of(request.headers()), status, code, allow: None }
+    }
+
+    /// No method, page or file has the path.
+    pub(crate) fn unknown_path<B>(forms: &Arc<HttpForms>, request: &Request<B>) -> Self {
+        let status = error::status(Code::NotFound, "UNKNOWN_PATH", "no page or method at this path");
+        Self::new(forms, request, status, StatusCode::NOT_FOUND)
+    }
+
+    /// The path is that of a method in gRPC, but the content type is that of no protocol.
+    pub(crate) fn unknown_protocol<B>(forms: &Arc<HttpForms>, request: &Request<B>) -> Self {
+        let message = "call methods with content-type application/json, application/proto, application/grpc or \
+                       application/grpc-web+proto";
+        Self::new(forms, request, unsupported_type(message), StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    }
+
+    /// The path is that of a method in gRPC, which takes POST.
+    pub(crate) fn post_required<B>(forms: &Arc<HttpForms>, request: &Request<B>) -> Self {
+        let refusal = Self::not_allowed(forms, request, "use POST to call a method".to_owned());
+        Self { allow: Some(HeaderValue::from_static("POST")), ..refusal }
+    }
+
+    /// The path has other methods of HTTP.
+    pub(super) fn method_not_allowed<B>(
+        forms: &Arc<HttpForms>,
+        request: &Request<B>,
+        message: String,
+        allow: &Allow,
+    ) -> Self {
+        Self { allow: listed(allow), ..Self::not_allowed(forms, request, message) }
+    }
+
+    fn not_allowed<B>(forms: &Arc<HttpForms>, request: &Request<B>, message: String) -> Self {
+        let status = error::status(Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
+        Self::new(forms, request, status, StatusCode::METHOD_NOT_ALLOWED)
+    }
+
+    /// The methods of HTTP that a path has.
+    pub(super) fn options<B>(forms: &Arc<HttpForms>, request: &Request<B>, allow: &Allow) -> Self {
+        let refusal = Self::new(forms, request, Status::new(Code::Ok, ""), StatusCode::NO_CONTENT);
+        Self { allow: listed(allow), ..refusal }
+    }
+
+    /// The code with which the request is counted.
+    pub(crate) fn code(&self) -> Code {
+        self.status.code()
+    }
+
+    /// The response.
+    pub(crate) fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = match self.status.code() {
+            Code::Ok => Response::default(),
+            _ => self.error(&self.status),
+        };
+        *response.status_mut() = self.code;
+        if let Some(allow) = &self.allow {
+            response.headers_mut().insert(ALLOW, allow.clone());
+        }
+        response
+    }
+
+    /// The response to a request that is refused for another reason: there were too many.
+    pub(crate) fn error(&self, status: &Status) -> Response<Full<Bytes>> {
+        let headers = status.metadata().clone().into_headers();
+        if self.form == ErrorForm::Text {
+            let mut response = console::plain(http_status(status), format!("{}\n", status.message()));
+            response.headers_mut().extend(headers);
+            return response;
+        }
+        let HttpForms { registry, limits, .. } = &*self.forms;
+        errors::response(status, headers, self.form == ErrorForm::Problem, registry, limits).map(Full::new)
+    }
+}
+
+fn listed(allow: &Allow) -> Option<HeaderValue> {
+    // The names are those of HTTP methods, so they fit into a header.
+    HeaderValue::try_from(allow.to_string()).ok()
+}

@@ -3,6 +3,7 @@
 mod compression;
 mod network;
 mod rate_limits;
+mod route_rules;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,6 +19,7 @@ use transcode::{Limits, ParseOptions, PrintOptions};
 pub use compression::Compression;
 pub(crate) use network::Networks;
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
+pub use route_rules::{InFlightConfig, MaintenanceConfig};
 
 /// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections` and
 /// `console`.
@@ -47,6 +49,10 @@ pub struct Config {
     pub default_rate_period: Span,
     /// Limits that differ from the contract.
     pub rate_limits: RateLimits,
+    /// How many calls of some methods may be in progress, by a name that the operator chooses.
+    pub in_flight: BTreeMap<String, InFlightConfig>,
+    /// Methods that refuse calls for a while, by a name that the operator chooses. The most specific one applies.
+    pub maintenance: BTreeMap<String, MaintenanceConfig>,
     /// Connections to one upstream, at most; each carries `limits.streams_per_connection` calls.
     pub upstream_connections: usize,
     /// Header fields of one request, at most.
@@ -238,6 +244,8 @@ impl Default for Config {
             default_rate_requests: 600,
             default_rate_period: Span(Duration::from_secs(60)),
             rate_limits: RateLimits::default(),
+            in_flight: BTreeMap::new(),
+            maintenance: BTreeMap::new(),
             upstream_connections: 64,
             header_count: 100,
             connections_per_address: 5_000,

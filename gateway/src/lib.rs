@@ -18,6 +18,7 @@ mod method_catalog;
 mod page_origin;
 mod protocol;
 mod rate_limit;
+mod route_rules;
 mod routes;
 mod rpc;
 mod server;

@@ -5,13 +5,14 @@ use kit::policy::{Access, By, Policy, Table};
 use crate::{
     config::{Config, ExternalConfig, is_under},
     external::{self, DescriptorSource},
-    rate_limit::{KnownMethods, MethodLimits, Overrides},
+    rate_limit::{KnownMethods, MethodLimits},
+    route_rules::{InFlightCounts, RouteRules},
 };
 
 /// The limits in force for all methods.
 pub struct ShownLimits<'a> {
     config: &'a Config,
-    overrides: Overrides,
+    rules: RouteRules,
 }
 
 /// A method of an upstream outside the mesh, or all of its methods.
@@ -31,13 +32,19 @@ pub struct ExternalMethod {
 impl<'a> ShownLimits<'a> {
     /// Reads the configuration. The error names the invalid key.
     pub fn new(config: &'a Config, policies: &Table) -> Result<Self, String> {
-        let overrides = Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external })?;
-        Ok(Self { config, overrides })
+        let known = KnownMethods { policies, external: &config.external };
+        Ok(Self { config, rules: RouteRules::new(config, known, &InFlightCounts::default())? })
     }
 
     /// The limits of one method.
     pub fn rows(&self, path: &str, policy: &Policy) -> Vec<[String; 3]> {
-        MethodLimits::new(path, Some(policy), By::Caller, self.config, &self.overrides).rows()
+        self.rows_of(path, Some(policy), By::Caller)
+    }
+
+    fn rows_of(&self, scope: &str, policy: Option<&Policy>, by: By) -> Vec<[String; 3]> {
+        let mut rows = MethodLimits::new(scope, policy, by, self.config, &self.rules.overrides).rows();
+        rows.extend(self.rules.of(scope).rows());
+        rows
     }
 
     /// The methods of the upstreams outside the mesh that files declare. Errors name the key.
@@ -83,7 +90,7 @@ impl<'a> ShownLimits<'a> {
     ) -> ExternalMethod {
         let by = if access == Some(Access::Public) && policy.is_none() { By::Address } else { By::Caller };
         let limits = match &access {
-            Some(_) => MethodLimits::new(scope, policy, by, self.config, &self.overrides).rows(),
+            Some(_) => self.rows_of(scope, policy, by),
             None => Vec::new(),
         };
         ExternalMethod { path, access, policy: policy.cloned(), source, limits }

@@ -17,8 +17,8 @@ use kit::{
 };
 
 pub(crate) use fields::RateLimitHeaders;
-pub(crate) use overrides::Overrides;
-pub(crate) use reach::{DeclaredMethods, KnownMethods};
+pub(crate) use overrides::{Overrides, covers};
+pub(crate) use reach::{DeclaredMethods, KnownMethods, undeclared};
 
 use crate::{
     config::{Config, Fields},

@@ -20,7 +20,8 @@ use crate::{
     config::Config,
     external::{Contracts, ExternalUpstream},
     protocol::{HttpForms, MethodCodec},
-    rate_limit::{MethodLimits, Overrides},
+    rate_limit::MethodLimits,
+    route_rules::{MethodRules, RouteRules},
     upstream::{Cluster, Upstreams, Weight},
 };
 pub(crate) use forms::{FormTable, FormWarning, tables as form_tables};
@@ -72,6 +73,8 @@ pub(crate) struct Method {
     pub(crate) access: Access,
     /// The rate limits and the stream limit.
     pub(crate) method_limits: MethodLimits,
+    /// The limits on calls in flight, and maintenance.
+    pub(crate) rules: MethodRules,
     /// Default and maximum; `None`: the stream runs until its token expires.
     pub(crate) deadline: Option<Duration>,
     /// An endless stream that may safely be opened again.
@@ -130,7 +133,7 @@ pub(crate) struct RouteSources<'a> {
     pub(crate) upstreams: &'a Upstreams,
     pub(crate) external: &'a [ExternalUpstream],
     pub(crate) contracts: &'a Contracts,
-    pub(crate) overrides: &'a Overrides,
+    pub(crate) rules: &'a RouteRules,
 }
 
 impl Routes {
@@ -144,21 +147,21 @@ impl Routes {
             tables,
             warnings,
             http: HttpForms::new(http, sources.registry.clone(), &config.json),
-            unknown: unknown(config, sources.overrides),
+            unknown: unknown(config, sources.rules),
         })
     }
 
     /// Adds the `services` that the gateway serves itself.
     pub(crate) fn add_here(&mut self, here: &Here, services: &[&str], config: &Config, sources: &RouteSources<'_>) {
         for service in services {
-            let method = undeclared(service, Target::Here(here.clone()), Access::Public, config, sources.overrides);
+            let method = undeclared(service, Target::Here(here.clone()), Access::Public, config, sources.rules);
             // These streams have no end of their own.
             let streams = StreamLimit { streams: sources.limits.introspection_streams, by: By::Address };
             let limited = Method { method_limits: method.method_limits.with_streams(service, &streams), ..method };
             self.methods.insert_rest(service, Rest::Open(Box::new(limited)));
         }
         // Probes are frequent and are no streams.
-        let probe = undeclared(PROBE, Target::Here(here.clone()), Access::Public, config, sources.overrides);
+        let probe = undeclared(PROBE, Target::Here(here.clone()), Access::Public, config, sources.rules);
         self.methods.insert(PROBE, probe);
     }
 
@@ -181,8 +184,8 @@ impl Routes {
 /// The label of requests that are no call.
 const UNKNOWN: &str = "unknown";
 
-fn unknown(config: &Config, overrides: &Overrides) -> Method {
-    undeclared(UNKNOWN, Target::Here(Here::default()), Access::Public, config, overrides)
+fn unknown(config: &Config, rules: &RouteRules) -> Method {
+    undeclared(UNKNOWN, Target::Here(Here::default()), Access::Public, config, rules)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 
 fn open(label: &str) -> Rest {
     let target = Target::Here(Here::default());
-    Rest::Open(Box::new(undeclared(label, target, Access::Public, &Config::default(), &Overrides::default())))
+    Rest::Open(Box::new(undeclared(label, target, Access::Public, &Config::default(), &RouteRules::default())))
 }
 
 /// Two upstreams whose prefixes nest, one that is closed, and one of which no descriptors were read.
@@ -30,7 +30,7 @@ fn routes() -> Routes {
         tables: Vec::new(),
         warnings: Vec::new(),
         http: HttpForms::new(Vec::new(), registry, &Config::default().json),
-        unknown: unknown(&Config::default(), &Overrides::default()),
+        unknown: unknown(&Config::default(), &RouteRules::default()),
     }
 }
 

@@ -115,6 +115,8 @@ impl RpcCall<'_> {
         // Authentication and authorization. The service verifies both again.
         let proof = access::authenticate(request.headers(), &self.context.service.keys, None).await;
         call.principal.clone_from(&proof.caller.principal);
+        // Maintenance, before credentials are required: all clients read the message, and some may pass.
+        method.rules.check_maintenance(proof.caller.principal.as_ref(), self.client)?;
         access::authorise(&method.access, &proof)?;
         // The limits: before anything is sent, and after the identity by which they count.
         let principal = proof.caller.principal.as_ref();
@@ -283,7 +285,7 @@ impl RpcCall<'_> {
             header_bytes: self.header_bytes(),
             ends,
             request_error,
-            hold: admitted.hold,
+            holds: admitted.holds,
             drain_guard,
         };
         let body = ResponseBody::new(source, &mut parts.headers, terms, call, watched);

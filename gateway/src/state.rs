@@ -17,7 +17,8 @@ use tonic::service::Routes as Here;
 use transcode::Registry;
 
 use crate::{
-    config::Config, external::Contract, protocol, routes::Route, server::Stalls, tls::Certificate, upstream::Upstreams,
+    config::Config, external::Contract, protocol, route_rules::InFlightCounts, routes::Route, server::Stalls,
+    tls::Certificate, upstream::Upstreams,
 };
 use last_good::{Before, LastGood};
 use snapshot::Fixed;
@@ -31,6 +32,8 @@ pub(crate) struct State {
     registry: Registry,
     health: Here,
     upstreams: Upstreams,
+    /// The calls in progress that limits count.
+    in_flight: InFlightCounts,
     stalls: Arc<Stalls>,
     certificate: Arc<Certificate>,
     /// The values that `current` was built with. Locked while another is built, so that no update is lost.
@@ -53,7 +56,15 @@ impl State {
         let upstreams = Upstreams::new(config.upstream_connections, context);
         let (known, _) = LastGood::read(config, None)?;
         let registry = protocol::registry(context.policies.pool());
-        let fixed = Fixed { context, mesh: &mesh, registry: &registry, health: &health, upstreams: &upstreams };
+        let in_flight = InFlightCounts::default();
+        let fixed = Fixed {
+            context,
+            mesh: &mesh,
+            registry: &registry,
+            health: &health,
+            upstreams: &upstreams,
+            in_flight: &in_flight,
+        };
         let current = Snapshot::new(config, &fixed, &known)?;
         if let Some(error) = current.undeclared.first() {
             return Err(error.clone());
@@ -67,6 +78,7 @@ impl State {
             registry,
             health,
             upstreams,
+            in_flight,
             stalls: Stalls::new(config.stalled_response_bytes),
             certificate,
             known: Mutex::new(known),
@@ -167,15 +179,15 @@ impl State {
         let next = self.build(config, &wanted)?;
         // An upstream may change its descriptors while the configuration stays: that must not stop the update.
         for error in self.new_errors(&next) {
-            tracing::warn!(mistake = error, "an override limits nothing");
+            tracing::warn!(mistake = error, "a rule for methods has no effect");
         }
         self.take(next, known, wanted);
         Ok(())
     }
 
     fn build(&self, config: &Config, known: &LastGood) -> Result<Snapshot, String> {
-        let Self { context, mesh, registry, health, upstreams, .. } = self;
-        Snapshot::new(config, &Fixed { context, mesh, registry, health, upstreams }, known)
+        let Self { context, mesh, registry, health, upstreams, in_flight, .. } = self;
+        Snapshot::new(config, &Fixed { context, mesh, registry, health, upstreams, in_flight }, known)
     }
 
     fn take(&self, next: Snapshot, known: &mut LastGood, wanted: LastGood) {
@@ -186,7 +198,7 @@ impl State {
         *self.current.write() = Arc::new(next);
     }
 
-    /// Overrides of methods that no descriptors declare, except those reported before.
+    /// Rules for methods that no descriptors declare, except those reported before.
     fn new_errors(&self, next: &Snapshot) -> Vec<String> {
         let current = self.snapshot();
         next.undeclared.iter().filter(|error| !current.undeclared.contains(error)).cloned().collect()

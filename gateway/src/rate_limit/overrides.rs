@@ -65,13 +65,8 @@ impl Overrides {
 
     /// The methods that the descriptors of upstreams do not declare. Each message names the key.
     pub(crate) fn undeclared(&self, declared: &DeclaredMethods<'_>) -> Vec<String> {
-        let of = |one: &MethodOverride| {
-            let message = |(method, prefix): (&str, &str)| {
-                let key = format!("{KEY}.{}.methods", one.name);
-                format!("{key}: the descriptors of gateway.external.{prefix:?} declare no {method:?}")
-            };
-            reach::undeclared(&one.methods, declared).into_iter().map(message).collect::<Vec<_>>()
-        };
+        let of =
+            |one: &MethodOverride| reach::undeclared(&format!("{KEY}.{}.methods", one.name), &one.methods, declared);
         self.all.iter().flat_map(of).collect()
     }
 
@@ -133,7 +128,7 @@ impl MethodOverride {
 }
 
 /// Whether `method` is the path `/package.Service/Method`, or a prefix of it that ends at the end of a name.
-pub(super) fn covers(method: &str, path: &str) -> bool {
+pub(crate) fn covers(method: &str, path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     let rest = path.strip_prefix(method.trim_end_matches(['.', '/']));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))

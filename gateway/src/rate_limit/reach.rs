@@ -1,4 +1,4 @@
-//! Checks that the methods of an override exist. An override without methods would limit nothing, unnoticed.
+//! Checks that the methods of a rule exist. A rule without methods would have no effect, unnoticed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use crate::config::{ExternalConfig, INTROSPECTION, is_under};
 /// The paths of the methods that the descriptors of upstreams declare, by prefix.
 pub(crate) type DeclaredMethods<'a> = HashMap<&'a str, Vec<&'a str>>;
 
-/// The methods that an override may name.
+/// The methods that a rule may name.
 #[derive(Clone, Copy)]
 pub(crate) struct KnownMethods<'a> {
     /// The mesh's own methods.
@@ -22,7 +22,7 @@ pub(crate) struct KnownMethods<'a> {
 impl KnownMethods<'_> {
     /// Checks the methods of an override that also states a limit of `streams`.
     pub(super) fn check(&self, methods: &[String], streams: u32) -> Result<(), String> {
-        methods.iter().try_for_each(|method| self.check_one(method))?;
+        self.check_names(methods).map_err(|error| format!("methods: {error}"))?;
         let has_limit = |method: &String| {
             let mut covered = self.policies.iter().filter(|(path, _)| covers(method, path)).peekable();
             // The contracts of external upstreams are not known yet.
@@ -32,6 +32,11 @@ impl KnownMethods<'_> {
             return Err("streams: the contract limits the streams of none of these methods; remove it".to_owned());
         }
         Ok(())
+    }
+
+    /// Checks that clients may call the methods.
+    pub(crate) fn check_names(&self, methods: &[String]) -> Result<(), String> {
+        methods.iter().try_for_each(|method| self.check_one(method))
     }
 
     fn check_one(&self, method: &str) -> Result<(), String> {
@@ -47,26 +52,26 @@ impl KnownMethods<'_> {
         }
         match upstream_of(method, self.external.keys().map(String::as_str)) {
             Some(prefix) if self.external[prefix].descriptors.is_empty() => Err(format!(
-                "methods: {method:?} belongs to gateway.external.{prefix:?}, which has no descriptors, so that its calls \
+                "{method:?} belongs to gateway.external.{prefix:?}, which has no descriptors, so that its calls \
                  are limited together: name {prefix:?}, or set its descriptors"
             )),
             Some(_) => Ok(()),
             None => Err(format!(
-                "methods: {method:?} is not a method or service that clients may call, neither of the mesh nor under a \
+                "{method:?} is not a method or service that clients may call, neither of the mesh nor under a \
                  prefix of gateway.external"
             )),
         }
     }
 }
 
-/// The methods of an override that the descriptors of their upstream do not declare, with that upstream.
-pub(super) fn undeclared<'a>(methods: &'a [String], declared: &DeclaredMethods<'a>) -> Vec<(&'a str, &'a str)> {
+/// The methods of the list under `key` that the descriptors of their upstream do not declare, as messages.
+pub(crate) fn undeclared(key: &str, methods: &[String], declared: &DeclaredMethods<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for method in methods {
         let Some(prefix) = upstream_of(method, declared.keys().copied()) else { continue };
         let Some(paths) = declared.get(prefix) else { continue };
         if !covers(method, prefix) && !paths.iter().any(|path| covers(method, path)) {
-            found.push((method.as_str(), prefix));
+            found.push(format!("{key}: the descriptors of gateway.external.{prefix:?} declare no {method:?}"));
         }
     }
     found

@@ -12,7 +12,8 @@ use crate::{
     config::Config,
     external::{Contract, DescriptorSource, ExternalUpstream},
     protocol::MethodCodec,
-    rate_limit::{MethodLimits, Overrides},
+    rate_limit::MethodLimits,
+    route_rules::RouteRules,
     upstream::Weight,
 };
 
@@ -117,7 +118,7 @@ impl Methods {
                     Method { reads_session_cookie: false, ..known }
                 }
                 (None, Some(access)) => {
-                    let known = undeclared(&method.path, target, access.clone(), config, sources.overrides);
+                    let known = undeclared(&method.path, target, access.clone(), config, sources.rules);
                     let deadline = (!method.streams()).then_some(sources.limits.deadline.0);
                     let weight = (!method.streams()).then(|| Weight::new(Priority::Normal));
                     Method { deadline, is_idempotent: method.is_idempotent(), weight, ..known }
@@ -187,7 +188,7 @@ fn rest(external: &ExternalUpstream, config: &Config, sources: &RouteSources<'_>
             external_target(external),
             access.clone(),
             config,
-            sources.overrides,
+            sources.rules,
         ))),
         (DescriptorSource::None, _, None) => Rest::Closed,
         (_, false, _) => Rest::Unread,
@@ -205,19 +206,14 @@ fn external_target(external: &ExternalUpstream) -> Target {
 }
 
 /// A method without a policy of its own.
-pub(super) fn undeclared(
-    label: &str,
-    target: Target,
-    access: Access,
-    config: &Config,
-    overrides: &Overrides,
-) -> Method {
+pub(super) fn undeclared(label: &str, target: Target, access: Access, config: &Config, rules: &RouteRules) -> Method {
     let by = if access == Access::Public { By::Address } else { By::Caller };
     Method {
         meter: Meter::new(SECONDS, label.to_owned()),
         target,
         codec: None,
-        method_limits: MethodLimits::new(label, None, by, config, overrides),
+        method_limits: MethodLimits::new(label, None, by, config, &rules.overrides),
+        rules: rules.of(label),
         access,
         deadline: None,
         resumable: false,
@@ -233,7 +229,8 @@ fn declared(path: &str, policy: &Policy, target: Target, config: &Config, source
         target,
         codec: None,
         access: policy.access.clone(),
-        method_limits: MethodLimits::new(path, Some(policy), By::Caller, config, sources.overrides),
+        method_limits: MethodLimits::new(path, Some(policy), By::Caller, config, &sources.rules.overrides),
+        rules: sources.rules.of(path),
         deadline: policy.deadline.or((!policy.streams).then_some(sources.limits.deadline.0)),
         resumable: policy.streams && policy.idempotent && policy.deadline.is_none(),
         reads_session_cookie: policy.reads_session_cookie,

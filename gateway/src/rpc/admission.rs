@@ -1,4 +1,4 @@
-//! Admits a call: takes it from all limits of its caller.
+//! Admits a call: takes it from all limits of its caller, and from those that all callers of its method share.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::RpcContext;
 use crate::{
     http::client_address::Client,
     rate_limit::{Caller, RateLimitHeaders},
+    route_rules::InFlightPermit,
     routes::Method,
 };
 
@@ -24,7 +25,8 @@ pub(super) struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    /// Takes the call from all limits of its caller, in one decision. No `principal`: an anonymous client.
+    /// Takes the call from all limits. Those of the caller come first: a caller beyond them takes no place of others. No
+    /// `principal`: an anonymous client.
     pub(super) async fn admit(
         &self,
         method: &Method,
@@ -53,7 +55,11 @@ impl Admission<'_> {
             let (scope, key) = (terms.scope.as_str(), method_limits.key(rule, &caller));
             let opened =
                 limiter.open_stream(StreamAsk { scope, key, most: *most, failure_mode: terms.failure_mode }).await;
-            admitted.hold = Some(opened.map_err(|why| limited(method, no_stream(why, *most), None))?);
+            admitted.holds.stream = Some(opened.map_err(|why| limited(method, no_stream(why, *most), None))?);
+        }
+        match method.rules.enter(|| self.context.rng.share()) {
+            Ok(permit) => admitted.holds.in_flight = permit,
+            Err(refusal) => return Err(limited(method, refusal, admitted.headers)),
         }
         Ok(admitted)
     }
@@ -64,8 +70,15 @@ impl Admission<'_> {
 pub(super) struct Admitted {
     /// The rate limit headers of the response.
     pub(super) headers: Option<RateLimitHeaders>,
+    pub(super) holds: Holds,
+}
+
+/// The call's places in limits; free when the response has ended.
+#[derive(Default)]
+pub(crate) struct Holds {
     /// A stream's share of its caller's streams.
-    pub(super) hold: Option<Hold>,
+    stream: Option<Hold>,
+    in_flight: Option<InFlightPermit>,
 }
 
 fn too_often(retry_after: Duration) -> Status {

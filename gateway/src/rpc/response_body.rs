@@ -10,10 +10,11 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use kit::{error, grpc::code_of, limiter::Hold, record::Call, shutdown::DrainGuard};
+use kit::{error, grpc::code_of, record::Call, shutdown::DrainGuard};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Status};
 
+use super::admission::Holds;
 use crate::{
     http::{headers, reserved::Ends},
     protocol::{
@@ -66,9 +67,8 @@ pub(crate) struct ResponseTerms {
     pub(crate) ends: Ends,
     /// Why the request's body failed, if the upstream gives up because of it.
     pub(crate) request_error: RequestBodyError,
-    /// The stream's share of its caller's streams; free when the response has ended.
     #[expect(dead_code, reason = "held, not read")]
-    pub(crate) hold: Option<Hold>,
+    pub(crate) holds: Holds,
     /// Set for an endless stream that the caller may open again: it ends when the process stops.
     pub(crate) drain_guard: Option<DrainGuard>,
 }

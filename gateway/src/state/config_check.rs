@@ -7,7 +7,8 @@ use crate::{
     config::Config,
     external,
     http::{client_address::Proxies, cors::Origins},
-    rate_limit::{KnownMethods, Overrides},
+    rate_limit::KnownMethods,
+    route_rules::{InFlightCounts, RouteRules},
 };
 
 impl Config {
@@ -19,8 +20,9 @@ impl Config {
         self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
         self.external.iter().try_for_each(|(prefix, of)| external::check_audience(prefix, of, policies))?;
         let (known, _) = LastGood::read(self, None)?;
-        let overrides = Overrides::new(&self.rate_limits, KnownMethods { policies, external: &self.external })?;
+        let known_methods = KnownMethods { policies, external: &self.external };
+        let rules = RouteRules::new(self, known_methods, &InFlightCounts::default())?;
         let declared = external::declared_methods(&known.contracts);
-        overrides.undeclared(&declared).into_iter().next().map_or(Ok(()), Err)
+        rules.undeclared(&declared).into_iter().next().map_or(Ok(()), Err)
     }
 }

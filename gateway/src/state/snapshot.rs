@@ -18,7 +18,8 @@ use crate::{
     config::{Config, INTROSPECTION},
     external::{self, Contracts, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
-    rate_limit::{KnownMethods, Overrides},
+    rate_limit::KnownMethods,
+    route_rules::{InFlightCounts, RouteRules},
     routes::{FormWarning, Route, RouteSources, Routes},
     upstream::Upstreams,
 };
@@ -35,7 +36,7 @@ pub(crate) struct Snapshot {
     pub(crate) refresh: Duration,
     /// `strict-transport-security`, if it is sent.
     pub(crate) hsts: Option<HeaderValue>,
-    /// Overrides of methods that no descriptors declare.
+    /// Rules for methods that no descriptors declare.
     pub(super) undeclared: Vec<String>,
 }
 
@@ -46,12 +47,13 @@ pub(super) struct Fixed<'a> {
     pub(super) registry: &'a Registry,
     pub(super) health: &'a Here,
     pub(super) upstreams: &'a Upstreams,
+    pub(super) in_flight: &'a InFlightCounts,
 }
 
 impl Snapshot {
     /// Builds the state of a configuration, its files and its upstreams' descriptors. The error names the invalid key.
     pub(super) fn new(config: &Config, fixed: &Fixed<'_>, known: &LastGood) -> Result<Self, String> {
-        let Fixed { context, mesh, registry, health, upstreams } = *fixed;
+        let Fixed { context, mesh, registry, health, upstreams, in_flight } = *fixed;
         let limits = &context.limits;
         let external = config.external.iter().map(|(prefix, of)| {
             ExternalUpstream::new(prefix, of, known.trusts.get(prefix.as_str()), upstreams, &context.identity)
@@ -59,11 +61,10 @@ impl Snapshot {
         let external = external.collect::<Result<Vec<_>, _>>()?;
         let contracts = &known.contracts;
         let policies = &context.policies;
-        let overrides = Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external })?;
-        let undeclared = overrides.undeclared(&external::declared_methods(contracts));
-        let overrides = &overrides;
+        let rules = &RouteRules::new(config, KnownMethods { policies, external: &config.external }, in_flight)?;
+        let undeclared = rules.undeclared(&external::declared_methods(contracts));
         let sources =
-            RouteSources { limits, policies, registry, mesh, upstreams, external: &external, contracts, overrides };
+            RouteSources { limits, policies, registry, mesh, upstreams, external: &external, contracts, rules };
         let mut routes = Routes::new(config, &sources)?;
         let shown = shown(context, mesh, contracts, &routes).map_err(|e| e.to_string())?;
         let mut here = health.clone().into_axum_router();

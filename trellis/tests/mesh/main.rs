@@ -47,6 +47,7 @@ mod replicas;
 mod revocations;
 mod rolling;
 mod rotation;
+mod route_rules;
 mod samples;
 mod split;
 mod storm;

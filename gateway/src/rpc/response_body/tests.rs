@@ -23,7 +23,7 @@ async fn a_stream_that_is_always_ready_ends_at_its_deadline() {
         header_bytes: 1_024,
         ends: Ends { client: ClientKind::Grpc, is_external: true },
         request_error: RequestBodyError::default(),
-        hold: None,
+        holds: Holds::default(),
         drain_guard: None,
     };
     let span = tracing::Span::none();

@@ -23,6 +23,7 @@ const GATEWAY: Crate<'static> = Crate {
         layer(&["server"], "it serves any handler, and so knows nothing of calls"),
         layer(&["external"], "it reads descriptors through an upstream's connection"),
         layer(&["upstream"], "a request body is decoded by the client's protocol"),
+        layer(&["route_rules"], "rules by the names of methods, among them overrides of rate limits"),
         layer(&["rate_limit"], "it needs the client's address and the configuration only"),
         layer(&["protocol"], "one file for each client protocol; it needs no connection"),
         layer(&["http", "tls"], "headers, CORS, client addresses, the console, certificates"),

@@ -31,6 +31,20 @@ def compile_files(roots, files):
     return pool
 
 
+def describe(path, pool, name):
+    """Writes a descriptor set: the file `name` after all its imports."""
+    described = {}
+
+    def add(file):
+        for imported in file.dependencies:
+            add(imported)
+        described[file.name] = descriptor_pb2.FileDescriptorProto()
+        file.CopyToProto(described[file.name])
+
+    add(pool.FindFileByName(name))
+    path.write_bytes(descriptor_pb2.FileDescriptorSet(file=described.values()).SerializeToString())
+
+
 def message_class_of(pool, full_name):
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
 

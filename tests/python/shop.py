@@ -5,15 +5,15 @@ import threading
 import time
 
 import grpc
-from google.protobuf import any_pb2, wrappers_pb2
-from google.rpc import code_pb2, status_pb2
+from google.protobuf import wrappers_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_status import rpc_status
 
 from contracts import REPOSITORY, compile_files, message_class_of
 
 PACKAGE = "acme.shop.v1"
-ROOTS = [REPOSITORY / "tests" / "python", REPOSITORY / "proto"]
+ROOTS = [REPOSITORY / "tests" / "python", REPOSITORY / "proto", REPOSITORY / "proto" / "third_party"]
 POOL = compile_files(ROOTS, ["shop.proto", "guarded.proto"])
 Note = message_class_of(POOL, f"{PACKAGE}.Note")
 
@@ -54,9 +54,9 @@ class Shop:
     def Refuse(self, note, context):
         for _ in range(note.count):
             yield note
-        detail = any_pb2.Any()
-        detail.Pack(wrappers_pb2.StringValue(value="Häuser 100 %"))
-        status = status_pb2.Status(code=code_pb2.ABORTED, message="nicht heute: 100 % Ärger\n", details=[detail])
+        status = status_pb2.Status(code=code_pb2.ABORTED, message="nicht heute: 100 % Ärger\n")
+        status.details.add().Pack(wrappers_pb2.StringValue(value="Häuser 100 %"))
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason="CLOSED", domain="acme.example"))
         context.abort_with_status(rpc_status.to_status(status))
 
     def Show(self, note, context):
@@ -113,3 +113,10 @@ def _reflection_v1(names, pool):
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+
+
+if __name__ == "__main__":
+    # Prints its port, and serves until it is killed.
+    started = Server()
+    print(started.port, flush=True)
+    started.server.wait_for_termination()

@@ -9,13 +9,13 @@ import unittest
 import urllib.request
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, wrappers_pb2
+from google.protobuf import descriptor_pool, wrappers_pb2
 from google.rpc import status_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
 import web
-from contracts import Client, message_class_of, reason
+from contracts import Client, describe, message_class_of, reason
 from mesh import Mesh
 from shop import PACKAGE, POOL, Note, Server
 from tap import Tap
@@ -27,20 +27,6 @@ PASSWORD = "correct horse battery staple"
 
 def line(server, settings='access = "public", descriptors = "reflection"', prefix=PACKAGE, section="[gateway.external]\n"):
     return f'{section}"{prefix}" = {{ to = ["{server.address}"], {settings} }}\n'
-
-
-def describe(path, pool, name):
-    """Writes a descriptor set: the file `name` after all its imports."""
-    described = {}
-
-    def add(file):
-        for imported in file.dependencies:
-            add(imported)
-        described[file.name] = descriptor_pb2.FileDescriptorProto()
-        file.CopyToProto(described[file.name])
-
-    add(pool.FindFileByName(name))
-    path.write_bytes(descriptor_pb2.FileDescriptorSet(file=described.values()).SerializeToString())
 
 
 def eventually(check, seconds=20):

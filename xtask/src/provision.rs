@@ -16,6 +16,7 @@ pub(crate) enum Need {
     Chromium,
     Python,
     Go,
+    Curl,
 }
 
 impl Need {
@@ -26,6 +27,7 @@ impl Need {
             Need::Chromium => "Chromium (or its path in TRELLIS_TEST_CHROMIUM)",
             Need::Python => "Python 3.11 or newer with venv",
             Need::Go => "Go 1.19 or newer",
+            Need::Curl => "curl",
         }
     }
 
@@ -39,6 +41,7 @@ impl Need {
             Need::Chromium => &["chromium"],
             Need::Python => &["python3", "python3-venv"],
             Need::Go => &["golang-go"],
+            Need::Curl => &["curl"],
         }
     }
 
@@ -50,6 +53,7 @@ impl Need {
             Need::Chromium => find_chromium(),
             Need::Python => find_python(),
             Need::Go => find_go(),
+            Need::Curl => on_path("curl"),
         }
     }
 

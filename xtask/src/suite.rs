@@ -131,7 +131,7 @@ impl TestOptions {
             needs.extend([Need::Postgres, Need::Redis]);
         }
         if self.wants(Part::Python) {
-            needs.push(Need::Go);
+            needs.extend([Need::Go, Need::Curl]);
         }
         if self.wants(Part::Web) {
             needs.push(Need::Chromium);
@@ -182,7 +182,7 @@ fn run_parts(session: &Session, options: &TestOptions, results: &mut Vec<Finishe
         results.push(finish("guide", || guide::test(session, with_python()?)));
     }
     if options.wants(Part::Web) {
-        results.push(finish("web", || web::test(session, with_python()?, &environment)));
+        results.push(finish("web", || test_web(session, with_python()?, &mut environment)));
     }
     Ok(())
 }
@@ -226,6 +226,11 @@ fn test_python(session: &Session, python: &Python, environment: &mut Environment
         eprintln!("{}", output.text);
     }
     Ok(tally::unittest(&output.text).with_exit(output.success))
+}
+
+fn test_web(session: &Session, python: &Python, environment: &mut Environment) -> Result<Tally, String> {
+    environment.set("TRELLIS_TEST_PYTHON_UPSTREAM", upstreams::python(session, python));
+    web::test(session, python, environment)
 }
 
 /// The result of a part.

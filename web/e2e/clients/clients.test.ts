@@ -7,13 +7,16 @@ import { after, before, test } from "node:test";
 import type { Browser, Page } from "playwright-core";
 
 import { launch, Person, Watch } from "../browser.js";
-import { Server } from "../server.js";
+import { Server, type Settings } from "../server.js";
 import type { Script } from "./scenario.js";
+import type { ShopScript } from "./shop.js";
 import { bundle, Site } from "./site.js";
+import { Upstream } from "./upstream.js";
 import { CLIENTS, type ClientName } from "./window.js";
 
 /** npm runs the tests in web/. */
 const SCRIPT: Script = JSON.parse(readFileSync("e2e/clients/scenario.json", "utf8"));
+const SHOP_SCRIPT: ShopScript = JSON.parse(readFileSync("e2e/clients/upstream.json", "utf8"));
 
 let browser: Browser;
 let allowed: Site;
@@ -43,6 +46,26 @@ for (const name of CLIENTS) {
     watch.check();
   });
 }
+
+test("every client calls a service of grpcio", { timeout: 120_000 }, async () => {
+  const upstream = await Upstream.start();
+  try {
+    const settings = { TRELLIS_CONFIG: upstream.configuration };
+    await withServer(settings, async (server) => {
+      await upstream.isDescribed(server.url);
+      const watch = new Watch();
+      const page = await open(allowed, watch);
+      for (const name of CLIENTS) {
+        const task = { name, gateway: server.url, script: SHOP_SCRIPT };
+        const seen = await page.evaluate((it) => window.trellis.shopScenario(it.name, it.gateway, it.script), task);
+        assert.deepEqual(seen, SHOP_SCRIPT.observations, name);
+      }
+      watch.check();
+    });
+  } finally {
+    upstream.stop();
+  }
+});
 
 visit("no client may call from an origin that is not named", async (server) => {
   const page = await open(stranger, new Watch());
@@ -81,23 +104,24 @@ function steps(name: ClientName): string[] {
   return SCRIPT.steps.map((step) => (isLive ? step : step.replace("CANCELLED", "DEADLINE_EXCEEDED")));
 }
 
-/** Defines a test with its own server. Prints the server's output when the test fails. */
+/** Defines a test with its own server. */
 function visit(name: string, run: (server: Server, watch: Watch) => Promise<void>): void {
-  test(name, { timeout: 120_000 }, async () => {
-    const server = await Server.start({
-      TRELLIS_GATEWAY__CORS_ORIGINS: allowed.url,
-      // A stream opens only after the server has noticed the cancellation of the previous one.
-      TRELLIS_MESSAGING__STREAMS_PER_SESSION: "1",
-    });
-    try {
-      await run(server, new Watch());
-    } catch (error) {
-      console.error(server.output());
-      throw error;
-    } finally {
-      await server.stop();
-    }
-  });
+  // A stream opens only after the server has noticed the cancellation of the previous one.
+  const settings = { TRELLIS_MESSAGING__STREAMS_PER_SESSION: "1" };
+  test(name, { timeout: 120_000 }, () => withServer(settings, (server) => run(server, new Watch())));
+}
+
+/** Runs a test with a server that the site may call. Prints the server's output when the test fails. */
+async function withServer(settings: Settings, run: (server: Server) => Promise<void>): Promise<void> {
+  const server = await Server.start({ TRELLIS_GATEWAY__CORS_ORIGINS: allowed.url, ...settings });
+  try {
+    await run(server);
+  } catch (error) {
+    console.error(server.output());
+    throw error;
+  } finally {
+    await server.stop();
+  }
 }
 
 async function open(site: Site, watch: Watch): Promise<Page> {

@@ -1,5 +1,6 @@
 // Connect-ES with its transports, without the SDK's interceptors.
 
+import { StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 
@@ -8,22 +9,25 @@ import { AuthService } from "../../client/src/gen/trellis/auth/v1/auth_pb.js";
 import { MessagingService } from "../../client/src/gen/trellis/messaging/v1/messaging_pb.js";
 import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js";
 import { chatMessageOf, chatMessagesOf, eventOf } from "./messages.js";
-import type { Client } from "./scenario.js";
+import type { Client, Refusal } from "./scenario.js";
+import type { ShopClient } from "./shop.js";
+import { streamingMethod, unaryMethod } from "./shop-contract.js";
 
-export const connectGrpcWeb = (baseUrl: string): Client => connect(createGrpcWebTransport({ baseUrl }));
+export const grpcWebTransport = (baseUrl: string): Transport => createGrpcWebTransport({ baseUrl });
 
 /** Calls methods without side effects with GET. */
-export const connectProto = (baseUrl: string): Client => ({
-  ...connect(createConnectTransport({ baseUrl, useBinaryFormat: true, useHttpGet: true })),
+export const protoTransport = (baseUrl: string): Transport =>
+  createConnectTransport({ baseUrl, useBinaryFormat: true, useHttpGet: true });
+
+export const jsonTransport = (baseUrl: string): Transport => createConnectTransport({ baseUrl });
+
+/** A client of the Connect protocol, with its header of a short timeout. */
+export const connectProtocol = (transport: Transport): Client => ({
+  ...connect(transport),
   shortTimeout: { "connect-timeout-ms": "1" },
 });
 
-export const connectJson = (baseUrl: string): Client => ({
-  ...connect(createConnectTransport({ baseUrl })),
-  shortTimeout: { "connect-timeout-ms": "1" },
-});
-
-function connect(transport: Transport): Client {
+export function connect(transport: Transport): Client {
   const auth = createClient(AuthService, transport);
   const users = createClient(UsersService, transport);
   const messaging = createClient(MessagingService, transport);
@@ -45,14 +49,34 @@ function connect(transport: Transport): Client {
         yield eventOf(event);
       }
     },
-    refusal: (error) => {
-      if (!(error instanceof ConnectError)) throw error;
-      return {
-        code: Code[error.code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase(),
-        message: error.rawMessage,
-        reason: reasonOf(error),
-        fields: [...violationsOf(error).keys()],
-      };
+    refusal,
+  };
+}
+
+export function connectShop(transport: Transport): ShopClient {
+  return {
+    async unary(name, note, metadata) {
+      const { message, header, trailer } = await transport.unary(unaryMethod(name), undefined, undefined, metadata, note);
+      return { note: message, headers: Object.fromEntries(header), trailers: Object.fromEntries(trailer) };
     },
+    async *stream(name, note, deadlineMs) {
+      const request = (async function* () {
+        yield note;
+      })();
+      const { message } = await transport.stream(streamingMethod(name), undefined, deadlineMs, undefined, request);
+      yield* message;
+    },
+    refusal,
+  };
+}
+
+function refusal(error: unknown): Refusal {
+  if (!(error instanceof ConnectError)) throw error;
+  return {
+    code: Code[error.code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase(),
+    message: error.rawMessage,
+    reason: reasonOf(error),
+    fields: [...violationsOf(error).keys()],
+    detail: error.findDetails(StringValueSchema)[0]?.value ?? "",
   };
 }

@@ -25,7 +25,9 @@ import { MessagingService } from "../../client/src/gen/trellis/messaging/v1/mess
 import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js";
 import { detailsOf } from "./details";
 import { chatMessageOf, chatMessagesOf, eventOf } from "./messages.js";
-import type { Client, Metadata } from "./scenario.js";
+import type { Client, Metadata, Refusal } from "./scenario.js";
+import type { ShopClient } from "./shop.js";
+import { streamingMethod, unaryMethod } from "./shop-contract.js";
 
 export function grpcWeb(baseUrl: string, format: "text" | "binary"): Client {
   const runtime = new GrpcWebClientBase({ format });
@@ -65,12 +67,49 @@ export function grpcWeb(baseUrl: string, format: "text" | "binary"): Client {
       signal?.addEventListener("abort", () => stream.cancel());
       for await (const response of read(stream)) yield eventOf(response);
     },
-    refusal: (error) => {
-      if (!(error instanceof RpcError)) throw error;
-      const [code = ""] = Object.entries(StatusCode).find(([, number]) => number === error.code) ?? [];
-      return { code, message: error.message, ...detailsOf(error.metadata["grpc-status-details-bin"]) };
-    },
+    refusal,
   };
+}
+
+export function grpcWebShop(baseUrl: string, format: "text" | "binary"): ShopClient {
+  const runtime = new GrpcWebClientBase({ format });
+  return {
+    unary(name, note, metadata) {
+      const method = unaryMethod(name);
+      const descriptor = describe(method, MethodType.UNARY);
+      const url = baseUrl + descriptor.getName();
+      return new Promise((resolve, reject) => {
+        let headers: Metadata = {};
+        let trailers: Metadata = {};
+        // Called after both events.
+        const call = runtime.rpcCall(url, create(method.input, note), { ...metadata }, descriptor, (error, message) => {
+          if (error) reject(error);
+          else resolve({ note: message, headers, trailers });
+        });
+        call.on("metadata", (received) => (headers = received));
+        call.on("status", ({ metadata: received = {} }) => (trailers = received));
+      });
+    },
+    async *stream(name, note, deadlineMs) {
+      const method = streamingMethod(name);
+      const descriptor = describe(method, MethodType.SERVER_STREAMING);
+      const metadata = deadlineMs ? { deadline: String(Date.now() + deadlineMs) } : {};
+      const stream = runtime.serverStreaming(
+        baseUrl + descriptor.getName(),
+        create(method.input, note),
+        metadata as Record<string, string>,
+        descriptor,
+      );
+      yield* read(stream);
+    },
+    refusal,
+  };
+}
+
+function refusal(error: unknown): Refusal {
+  if (!(error instanceof RpcError)) throw error;
+  const [code = ""] = Object.entries(StatusCode).find(([, number]) => number === error.code) ?? [];
+  return { code, message: error.message, ...detailsOf(error.metadata["grpc-status-details-bin"]) };
 }
 
 function describe<I extends DescMessage, O extends DescMessage>(

@@ -1,6 +1,6 @@
 // One scenario for every client: two users sign up, chat, and get each kind of error that a client must parse. Returns
 // the steps and observations as plain data. scenario.json defines the users, the steps and the expected results;
-// tests/python/test_scenario.py runs the same file with grpcio.
+// tests/python/chat_scenario.py runs the same file.
 
 /** The calls of the scenario, with the names that every generator gives to the contract's fields. */
 export interface Client {
@@ -74,6 +74,8 @@ export interface Refusal {
   readonly reason: string;
   /** From google.rpc.BadRequest. */
   readonly fields: readonly string[];
+  /** From google.protobuf.StringValue. */
+  readonly detail: string;
 }
 
 /** The content of scenario.json. */

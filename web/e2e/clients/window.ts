@@ -1,6 +1,7 @@
 // The functions of the page for the tests.
 
 import type { Refusal, Script } from "./scenario.js";
+import type { ShopScript } from "./shop.js";
 
 export const CLIENTS = [
   "grpc-web, text",
@@ -18,6 +19,7 @@ declare global {
   interface Window {
     trellis: {
       scenario(client: ClientName, gateway: string, script: Script): Promise<Pick<Script, "steps" | "observations">>;
+      shopScenario(client: ClientName, gateway: string, script: ShopScript): Promise<ShopScript["observations"]>;
       callFromForbiddenOrigin(client: ClientName, gateway: string, script: Script): Promise<Refusal[]>;
       /** Signs up with the SDK, and makes a public call and one with the token. */
       useSdk(gateway: string, script: Script): Promise<void>;

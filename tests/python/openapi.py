@@ -54,7 +54,7 @@ class Document:
     def example(self, method, path, operation, known=None):
         """The request of an operation's examples: its URL, headers and body. `known` replaces values by their names."""
         known = known or {}
-        query, headers = [], {}
+        query, headers = [], {"grpc-timeout": timeout(operation)}
         for parameter in operation.get("parameters", []):
             name, place = parameter["name"], parameter["in"]
             value = known.get(name, parameter.get("example"))
@@ -73,7 +73,7 @@ class Document:
         return method, url, headers, body
 
     def send(self, method, url, headers, body, accept="application/json", token=None):
-        headers = {"accept": accept, "grpc-timeout": STREAM_TIMEOUT if "stream" in accept else "20S", **headers}
+        headers = {"accept": accept, **headers}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         return requests.request(method, url, headers=headers, json=body, timeout=PATIENCE_S)
@@ -106,6 +106,11 @@ class Document:
         return missing + faults
 
 
+def timeout(operation):
+    """The deadline of a call, as `grpc-timeout`."""
+    return STREAM_TIMEOUT if "application/x-ndjson" in operation["responses"]["200"].get("content", {}) else "20S"
+
+
 def decoded(media_type, text):
     """A body as the instance that its schema describes: OpenAPI 3.2, "Sequential Media Types"."""
     if media_type == "application/x-ndjson":
@@ -116,7 +121,6 @@ def decoded(media_type, text):
     return json.loads(text) if "json" in media_type else text
 
 
-def reason(response):
-    """`ErrorInfo.reason` of an error, or None."""
-    details = response.json().get("details", []) if "json" in response.headers.get("content-type", "") else []
-    return next((detail["reason"] for detail in details if "reason" in detail), None)
+def reason(error):
+    """`ErrorInfo.reason` of an error's JSON, or None."""
+    return next((detail["reason"] for detail in error.get("details", []) if "reason" in detail), None)

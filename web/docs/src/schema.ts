@@ -12,14 +12,13 @@ const CONDITIONS: readonly (readonly [string, (value: unknown) => string])[] = [
   ["exclusiveMaximum", (value) => `less than ${value}`],
   ["x-minimum", (value) => `at least ${value}`],
   ["x-maximum", (value) => `at most ${value}`],
-  ["minLength", (value) => `at least ${value} characters`],
+  ["minLength", (value) => (value === 1 ? "not empty" : `at least ${value} characters`)],
   ["maxLength", (value) => `at most ${value} characters`],
   ["x-max-bytes", (value) => `at most ${value} bytes`],
-  ["minItems", (value) => `at least ${value} items`],
+  ["minItems", (value) => (value === 1 ? "not empty" : `at least ${value} items`)],
   ["maxItems", (value) => `at most ${value} items`],
   ["uniqueItems", () => "without duplicates"],
   ["pattern", (value) => `matches ${value}`],
-  ["const", (value) => `is ${JSON.stringify(value)}`],
 ];
 
 /** A schema: the members of an object, or else its type. */
@@ -84,10 +83,10 @@ function conditions(schema: Schema): string[] {
 }
 
 /** Whether the format says the same as a bound or pattern. */
-function isRangeOfType({ format, minimum, maximum }: Schema, keyword: string): boolean {
-  const isNumber = /^(u?int(32|64)|float)$/.test(format ?? "");
+function isRangeOfType({ format = "", minimum, maximum }: Schema, keyword: string): boolean {
+  if (keyword === "pattern") return /^(u?int64|single-line|multi-line)$/.test(format);
   const isFull = keyword === "minimum" ? Number(minimum) < -1e9 : Number(maximum) > 2e9;
-  return isNumber && (keyword === "pattern" || ((keyword === "minimum" || keyword === "maximum") && isFull));
+  return /^(u?int(32|64)|float)$/.test(format) && (keyword === "minimum" || keyword === "maximum") && isFull;
 }
 
 /** The members of the message or the values of the enum that a schema refers to. */

@@ -1206,21 +1206,24 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
   title: string;
 
   /**
-   * The fields to change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
+   * The fields to change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified. Another name
+   * fails with INVALID_ARGUMENT, reason FIELD_UNKNOWN.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 3;
    */
   updateMask?: FieldMask | undefined;
 
   /**
-   * The etag that the client has read. If it is set, the call fails when the conversation has another etag.
+   * The etag that the client has read. If it is set, the call fails when the conversation has another etag. A text that is no
+   * etag fails with INVALID_ARGUMENT, reason ETAG_INVALID.
    *
    * @generated from field: string etag = 4;
    */
   etag: string;
 
   /**
-   * The members who may add others.
+   * The members who may add others. INVALID_ARGUMENT with reason ADD_POLICY_REQUIRED when `update_mask` contains it and
+   * it is unspecified.
    *
    * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 5;
    */
@@ -1689,7 +1692,7 @@ export type UpdateSettingsRequest = Message$1<"trellis.messaging.v1.UpdateSettin
   settings?: Settings | undefined;
 
   /**
-   * The fields to change: `add_rule`. Empty: all.
+   * The fields to change: `add_rule`. Empty: all. Another name fails with INVALID_ARGUMENT, reason FIELD_UNKNOWN.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -1886,7 +1889,8 @@ export type EditMessageRequest = Message$1<"trellis.messaging.v1.EditMessageRequ
   text: string;
 
   /**
-   * The etag that the client has read. If it is set, the call fails when the message has another etag.
+   * The etag that the client has read. If it is set, the call fails when the message has another etag. A text that is no
+   * etag fails with INVALID_ARGUMENT, reason ETAG_INVALID.
    *
    * @generated from field: string etag = 4;
    */
@@ -2292,7 +2296,8 @@ export const MessagingService: GenService<{
    * DeleteMessage gives back the storage of a text and of its edits to the author. The owner of the conversation can
    * delete the messages of a member who left or was removed.
    *
-   * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+   * member. PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
    * RESOURCE_EXHAUSTED with QuotaFailure and reason CONVERSATION_STORAGE_FULL when the conversation has used up its
    * storage, or reason USER_STORAGE_FULL when the caller has used up theirs. ALREADY_EXISTS with reason
    * REQUEST_ID_REUSED for the same `client_message_id` with another text.
@@ -2307,6 +2312,9 @@ export const MessagingService: GenService<{
   /**
    * Lists the history of a conversation, newest first: its messages, and the changes of its members and details. Leaves
    * out MessageEdited and MessageDeleted entries, because each message has its current state.
+   *
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+   * member.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListMessages
    */
@@ -2363,7 +2371,8 @@ export const MessagingService: GenService<{
    * Changes a conversation. Any member may change the title; only the owner may change `add_policy`. Changes only the
    * fields in `update_mask`; an empty mask means `title`, and `add_policy` when the request has one.
    *
-   * Errors: PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+   * member. PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
    * since the client read it.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.UpdateConversation
@@ -2376,6 +2385,9 @@ export const MessagingService: GenService<{
   /**
    * Lists the members of a conversation, in the order in which they joined.
    *
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+   * member.
+   *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListMembers
    */
   listMembers: {
@@ -2387,7 +2399,8 @@ export const MessagingService: GenService<{
    * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `add_rule` setting
    * of the user does not let the caller add the user directly. A repeat changes nothing.
    *
-   * Errors: PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+   * member. PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
    * reason MEMBER_UNKNOWN, with reason MEMBER_NOT_AVAILABLE when the caller may not add or invite the user, or with
    * reason REQUEST_PENDING when the caller has not accepted the conversation. RESOURCE_EXHAUSTED with reason
    * TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or
@@ -2404,8 +2417,9 @@ export const MessagingService: GenService<{
    * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
    * changes nothing.
    *
-   * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of two
-   * members has blocked the caller.
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+   * member. PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of
+   * two members has blocked the caller.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.RemoveMember
    */
@@ -2517,7 +2531,7 @@ export const MessagingService: GenService<{
   /**
    * Returns a message in its current state.
    *
-   * Errors: NOT_FOUND with reason MESSAGE_NOT_FOUND.
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.GetMessage
    */
@@ -2529,10 +2543,10 @@ export const MessagingService: GenService<{
   /**
    * Changes the text of a message of the caller.
    *
-   * Errors: PERMISSION_DENIED with reason NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with
-   * reason ETAG_MISMATCH when the message changed since the client read it. RESOURCE_EXHAUSTED with reason
-   * TOO_MANY_EDITS after 500 edits (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and
-   * storage.
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND. PERMISSION_DENIED with reason
+   * NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with reason ETAG_MISMATCH when the message
+   * changed since the client read it. RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500 edits
+   * (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and storage.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.EditMessage
    */
@@ -2547,7 +2561,7 @@ export const MessagingService: GenService<{
    * effect. A repeat returns the same response.
    *
    * Errors: PERMISSION_DENIED with reason NOT_AUTHOR, or with reason NOT_ACCEPTED when the other of two members has
-   * blocked the caller. NOT_FOUND with reason MESSAGE_NOT_FOUND.
+   * blocked the caller. NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.DeleteMessage
    */
@@ -2558,6 +2572,9 @@ export const MessagingService: GenService<{
   },
   /**
    * Marks the messages up to a number as read by the caller. The mark never moves back: a lower number changes nothing.
+   *
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+   * member.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.MarkRead
    */

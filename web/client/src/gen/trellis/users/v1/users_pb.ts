@@ -290,7 +290,8 @@ export type UpdateUserRequest = Message<"trellis.users.v1.UpdateUserRequest"> & 
   user?: User | undefined;
 
   /**
-   * The fields to change: `handle`, `display_name`. Empty: both.
+   * The fields to change: `handle`, `display_name`. Empty: both. Another name fails with INVALID_ARGUMENT, reason
+   * FIELD_UNKNOWN.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -431,8 +432,9 @@ export const UsersService: GenService<{
    * handles that are reserved for one user is bounded (`users.cooling_handles`).
    *
    * Errors: PERMISSION_DENIED with reason NOT_YOURS for another user's profile. ALREADY_EXISTS with reason
-   * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED. RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES.
-   * ABORTED with reason ETAG_MISMATCH when the profile changed since the client read it.
+   * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED, or VALUE_REQUIRED when a field to change is empty.
+   * RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES. ABORTED with reason ETAG_MISMATCH when the profile changed since
+   * the client read it.
    *
    * @generated from rpc trellis.users.v1.UsersService.UpdateUser
    */

@@ -93,7 +93,8 @@ export interface IMessagingServiceClient {
      * DeleteMessage gives back the storage of a text and of its edits to the author. The owner of the conversation can
      * delete the messages of a member who left or was removed.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member. PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
      * RESOURCE_EXHAUSTED with QuotaFailure and reason CONVERSATION_STORAGE_FULL when the conversation has used up its
      * storage, or reason USER_STORAGE_FULL when the caller has used up theirs. ALREADY_EXISTS with reason
      * REQUEST_ID_REUSED for the same `client_message_id` with another text.
@@ -104,6 +105,9 @@ export interface IMessagingServiceClient {
     /**
      * Lists the history of a conversation, newest first: its messages, and the changes of its members and details. Leaves
      * out MessageEdited and MessageDeleted entries, because each message has its current state.
+     *
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member.
      *
      * @generated from protobuf rpc: ListMessages
      */
@@ -144,7 +148,8 @@ export interface IMessagingServiceClient {
      * Changes a conversation. Any member may change the title; only the owner may change `add_policy`. Changes only the
      * fields in `update_mask`; an empty mask means `title`, and `add_policy` when the request has one.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member. PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
      * since the client read it.
      *
      * @generated from protobuf rpc: UpdateConversation
@@ -153,6 +158,9 @@ export interface IMessagingServiceClient {
     /**
      * Lists the members of a conversation, in the order in which they joined.
      *
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member.
+     *
      * @generated from protobuf rpc: ListMembers
      */
     listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse>;
@@ -160,7 +168,8 @@ export interface IMessagingServiceClient {
      * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `add_rule` setting
      * of the user does not let the caller add the user directly. A repeat changes nothing.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member. PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
      * reason MEMBER_UNKNOWN, with reason MEMBER_NOT_AVAILABLE when the caller may not add or invite the user, or with
      * reason REQUEST_PENDING when the caller has not accepted the conversation. RESOURCE_EXHAUSTED with reason
      * TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or
@@ -173,8 +182,9 @@ export interface IMessagingServiceClient {
      * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
      * changes nothing.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of two
-     * members has blocked the caller.
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member. PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of
+     * two members has blocked the caller.
      *
      * @generated from protobuf rpc: RemoveMember
      */
@@ -246,7 +256,7 @@ export interface IMessagingServiceClient {
     /**
      * Returns a message in its current state.
      *
-     * Errors: NOT_FOUND with reason MESSAGE_NOT_FOUND.
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: GetMessage
      */
@@ -254,10 +264,10 @@ export interface IMessagingServiceClient {
     /**
      * Changes the text of a message of the caller.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with
-     * reason ETAG_MISMATCH when the message changed since the client read it. RESOURCE_EXHAUSTED with reason
-     * TOO_MANY_EDITS after 500 edits (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and
-     * storage.
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND. PERMISSION_DENIED with reason
+     * NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with reason ETAG_MISMATCH when the message
+     * changed since the client read it. RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500 edits
+     * (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and storage.
      *
      * @generated from protobuf rpc: EditMessage
      */
@@ -268,13 +278,16 @@ export interface IMessagingServiceClient {
      * effect. A repeat returns the same response.
      *
      * Errors: PERMISSION_DENIED with reason NOT_AUTHOR, or with reason NOT_ACCEPTED when the other of two members has
-     * blocked the caller. NOT_FOUND with reason MESSAGE_NOT_FOUND.
+     * blocked the caller. NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: DeleteMessage
      */
     deleteMessage(input: DeleteMessageRequest, options?: RpcOptions): UnaryCall<DeleteMessageRequest, DeleteMessageResponse>;
     /**
      * Marks the messages up to a number as read by the caller. The mark never moves back: a lower number changes nothing.
+     *
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member.
      *
      * @generated from protobuf rpc: MarkRead
      */
@@ -336,7 +349,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * DeleteMessage gives back the storage of a text and of its edits to the author. The owner of the conversation can
      * delete the messages of a member who left or was removed.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member. PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
      * RESOURCE_EXHAUSTED with QuotaFailure and reason CONVERSATION_STORAGE_FULL when the conversation has used up its
      * storage, or reason USER_STORAGE_FULL when the caller has used up theirs. ALREADY_EXISTS with reason
      * REQUEST_ID_REUSED for the same `client_message_id` with another text.
@@ -350,6 +364,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     /**
      * Lists the history of a conversation, newest first: its messages, and the changes of its members and details. Leaves
      * out MessageEdited and MessageDeleted entries, because each message has its current state.
+     *
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member.
      *
      * @generated from protobuf rpc: ListMessages
      */
@@ -402,7 +419,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * Changes a conversation. Any member may change the title; only the owner may change `add_policy`. Changes only the
      * fields in `update_mask`; an empty mask means `title`, and `add_policy` when the request has one.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member. PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
      * since the client read it.
      *
      * @generated from protobuf rpc: UpdateConversation
@@ -414,6 +432,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     /**
      * Lists the members of a conversation, in the order in which they joined.
      *
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member.
+     *
      * @generated from protobuf rpc: ListMembers
      */
     listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse> {
@@ -424,7 +445,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `add_rule` setting
      * of the user does not let the caller add the user directly. A repeat changes nothing.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member. PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
      * reason MEMBER_UNKNOWN, with reason MEMBER_NOT_AVAILABLE when the caller may not add or invite the user, or with
      * reason REQUEST_PENDING when the caller has not accepted the conversation. RESOURCE_EXHAUSTED with reason
      * TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or
@@ -440,8 +462,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
      * changes nothing.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of two
-     * members has blocked the caller.
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member. PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of
+     * two members has blocked the caller.
      *
      * @generated from protobuf rpc: RemoveMember
      */
@@ -543,7 +566,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     /**
      * Returns a message in its current state.
      *
-     * Errors: NOT_FOUND with reason MESSAGE_NOT_FOUND.
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: GetMessage
      */
@@ -554,10 +577,10 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     /**
      * Changes the text of a message of the caller.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with
-     * reason ETAG_MISMATCH when the message changed since the client read it. RESOURCE_EXHAUSTED with reason
-     * TOO_MANY_EDITS after 500 edits (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and
-     * storage.
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND. PERMISSION_DENIED with reason
+     * NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with reason ETAG_MISMATCH when the message
+     * changed since the client read it. RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500 edits
+     * (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and storage.
      *
      * @generated from protobuf rpc: EditMessage
      */
@@ -571,7 +594,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * effect. A repeat returns the same response.
      *
      * Errors: PERMISSION_DENIED with reason NOT_AUTHOR, or with reason NOT_ACCEPTED when the other of two members has
-     * blocked the caller. NOT_FOUND with reason MESSAGE_NOT_FOUND.
+     * blocked the caller. NOT_FOUND with reason CONVERSATION_NOT_FOUND or MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: DeleteMessage
      */
@@ -581,6 +604,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     }
     /**
      * Marks the messages up to a number as read by the caller. The mark never moves back: a lower number changes nothing.
+     *
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member.
      *
      * @generated from protobuf rpc: MarkRead
      */

@@ -887,19 +887,22 @@ export interface UpdateConversationRequest {
      */
     title: string;
     /**
-     * The fields to change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
+     * The fields to change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified. Another name
+     * fails with INVALID_ARGUMENT, reason FIELD_UNKNOWN.
      *
      * @generated from protobuf field: google.protobuf.FieldMask update_mask = 3
      */
     updateMask?: FieldMask;
     /**
-     * The etag that the client has read. If it is set, the call fails when the conversation has another etag.
+     * The etag that the client has read. If it is set, the call fails when the conversation has another etag. A text that is no
+     * etag fails with INVALID_ARGUMENT, reason ETAG_INVALID.
      *
      * @generated from protobuf field: string etag = 4
      */
     etag: string;
     /**
-     * The members who may add others.
+     * The members who may add others. INVALID_ARGUMENT with reason ADD_POLICY_REQUIRED when `update_mask` contains it and
+     * it is unspecified.
      *
      * @generated from protobuf field: trellis.messaging.v1.AddPolicy add_policy = 5
      */
@@ -1198,7 +1201,7 @@ export interface UpdateSettingsRequest {
      */
     settings?: Settings;
     /**
-     * The fields to change: `add_rule`. Empty: all.
+     * The fields to change: `add_rule`. Empty: all. Another name fails with INVALID_ARGUMENT, reason FIELD_UNKNOWN.
      *
      * @generated from protobuf field: google.protobuf.FieldMask update_mask = 2
      */
@@ -1326,7 +1329,8 @@ export interface EditMessageRequest {
      */
     text: string;
     /**
-     * The etag that the client has read. If it is set, the call fails when the message has another etag.
+     * The etag that the client has read. If it is set, the call fails when the message has another etag. A text that is no
+     * etag fails with INVALID_ARGUMENT, reason ETAG_INVALID.
      *
      * @generated from protobuf field: string etag = 4
      */

@@ -67,8 +67,9 @@ export interface IUsersServiceClient {
      * handles that are reserved for one user is bounded (`users.cooling_handles`).
      *
      * Errors: PERMISSION_DENIED with reason NOT_YOURS for another user's profile. ALREADY_EXISTS with reason
-     * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED. RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES.
-     * ABORTED with reason ETAG_MISMATCH when the profile changed since the client read it.
+     * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED, or VALUE_REQUIRED when a field to change is empty.
+     * RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES. ABORTED with reason ETAG_MISMATCH when the profile changed since
+     * the client read it.
      *
      * @generated from protobuf rpc: UpdateUser
      */
@@ -145,8 +146,9 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
      * handles that are reserved for one user is bounded (`users.cooling_handles`).
      *
      * Errors: PERMISSION_DENIED with reason NOT_YOURS for another user's profile. ALREADY_EXISTS with reason
-     * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED. RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES.
-     * ABORTED with reason ETAG_MISMATCH when the profile changed since the client read it.
+     * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED, or VALUE_REQUIRED when a field to change is empty.
+     * RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES. ABORTED with reason ETAG_MISMATCH when the profile changed since
+     * the client read it.
      *
      * @generated from protobuf rpc: UpdateUser
      */

@@ -199,7 +199,8 @@ export interface UpdateUserRequest {
      */
     user?: User;
     /**
-     * The fields to change: `handle`, `display_name`. Empty: both.
+     * The fields to change: `handle`, `display_name`. Empty: both. Another name fails with INVALID_ARGUMENT, reason
+     * FIELD_UNKNOWN.
      *
      * @generated from protobuf field: google.protobuf.FieldMask update_mask = 2
      */

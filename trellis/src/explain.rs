@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{cli, config::Config, policy};
 use browser::Browser;
-use commands::{Call, Command};
+use commands::{Call, CallCommand};
 pub(crate) use find::MethodName;
 use gateway_url::GatewayUrl;
 
@@ -38,7 +38,7 @@ struct Explanation {
     needs_token: bool,
     policy: Vec<Setting>,
     gateway: String,
-    commands: Vec<Command>,
+    commands: Vec<CallCommand>,
     /// What a reader must know besides.
     notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,19 +83,33 @@ struct PolicyOf {
 
 /// The text for a method.
 pub(crate) fn print(config: &Config, arguments: &cli::Explain) -> Result<String, String> {
-    let explanation = explain(config, arguments)?;
+    let explanation = explain(&Declared::read(config)?, arguments)?;
     if arguments.json {
         return serde_json::to_string_pretty(&explanation).map_err(|e| e.to_string());
     }
     Ok(text::of(&explanation))
 }
 
-fn explain(config: &Config, arguments: &cli::Explain) -> Result<Explanation, String> {
-    let table = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
-    let in_configuration = |error| format!("configuration: {error}");
-    let all = method_catalog(&config.gateway, &table).map_err(in_configuration)?;
-    let method = find::find(&all, &arguments.method, &config.gateway)?;
-    let policy = policy_of(method, &table, config).map_err(in_configuration)?;
+/// What the contracts and the files of a configuration declare.
+struct Declared<'a> {
+    config: &'a Config,
+    /// The policies of the mesh.
+    table: Table,
+    methods: Vec<CatalogMethod>,
+}
+
+impl<'a> Declared<'a> {
+    fn read(config: &'a Config) -> Result<Self, String> {
+        let table = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
+        let methods = method_catalog(&config.gateway, &table).map_err(|error| format!("configuration: {error}"))?;
+        Ok(Self { config, table, methods })
+    }
+}
+
+fn explain(declared: &Declared<'_>, arguments: &cli::Explain) -> Result<Explanation, String> {
+    let Declared { config, table, methods } = declared;
+    let method = find::find(methods, &arguments.method, &config.gateway)?;
+    let policy = policy_of(method, table, config).map_err(|error| format!("configuration: {error}"))?;
     let gateway = GatewayUrl::new(arguments.gateway.as_deref(), &config.gateway)?;
     let origin = arguments.origin.as_deref();
     let browser = origin.map(|origin| Browser::new(origin, &gateway, policy.reads_session_cookie, &config.gateway));

@@ -13,7 +13,7 @@ use crate::config::Config;
 
 /// A command that works when it is pasted.
 #[derive(Debug, Serialize)]
-pub(super) struct Command {
+pub(super) struct CallCommand {
     pub(super) protocol: &'static str,
     pub(super) program: Program,
     pub(super) text: String,
@@ -50,13 +50,14 @@ const JSON: &str = "content-type: application/json";
 
 impl Call<'_> {
     /// The commands, and what a reader must know besides.
-    pub(super) fn commands(&self) -> Result<(Vec<Command>, Vec<String>), String> {
-        let sample = sample::request(&self.method.descriptor.input(), &[]);
-        let json = sample.to_string();
+    pub(super) fn commands(&self) -> Result<(Vec<CallCommand>, Vec<String>), String> {
+        // The fields that a path holds are required.
+        let in_path = self.method.forms.first().map(|form| &form.variables[..]).unwrap_or_default();
+        let json = sample::request(&self.method.descriptor.input(), in_path).to_string();
         let encoded = self.encode(&json)?;
         let forms: Vec<_> = self.method.forms.iter().map(|form| self.http_request(form)).collect();
         let mut all = Vec::new();
-        let mut add = |protocol, program, text| all.push(Command { protocol, program, text });
+        let mut add = |protocol, program, text| all.push(CallCommand { protocol, program, text });
         for request in &forms {
             add("JSON over HTTP", Program::Curl, self.curl_http(request, &[]));
         }
@@ -166,7 +167,9 @@ impl Call<'_> {
     fn grpc_web(&self, encoded: &[u8]) -> String {
         let length = u32::try_from(encoded.len()).unwrap_or_default().to_be_bytes();
         let frame = STANDARD.encode([&[0], &length[..], encoded].concat());
-        self.curl(&self.url(), [header("content-type: application/grpc-web-text"), data(&frame)])
+        // A failure without messages has its status in the headers.
+        let show_headers = "-i".to_owned();
+        self.curl(&self.url(), [show_headers, header("content-type: application/grpc-web-text"), data(&frame)])
     }
 
     fn grpcurl(&self, json: &str) -> String {

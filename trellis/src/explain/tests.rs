@@ -5,12 +5,12 @@ fn arguments(method: &str, origin: Option<&str>, gateway: Option<&str>) -> cli::
     cli::Explain { method: text(method), origin: origin.map(text), gateway: gateway.map(text), json: false }
 }
 
-fn explained(method: &str) -> Explanation {
-    explain(&Config::default(), &arguments(method, None, None)).unwrap()
+fn of(config: &Config, arguments: &cli::Explain) -> Result<Explanation, String> {
+    explain(&Declared::read(config).unwrap(), arguments)
 }
 
-fn error(method: &str) -> String {
-    explain(&Config::default(), &arguments(method, None, None)).unwrap_err()
+fn explained(method: &str) -> Explanation {
+    of(&Config::default(), &arguments(method, None, None)).unwrap()
 }
 
 /// The verdict on a page for a method that reads the session cookie.
@@ -18,11 +18,13 @@ fn page(origin: &str, gateway: &str, listed: &[&str]) -> Browser {
     let mut config = Config::default();
     config.gateway.cors_origins = listed.iter().map(|origin| (*origin).to_owned()).collect();
     let arguments = arguments("RefreshToken", Some(origin), Some(gateway));
-    explain(&config, &arguments).unwrap().browser.unwrap()
+    of(&config, &arguments).unwrap().browser.unwrap()
 }
 
 #[test]
 fn method_is_found_by_the_end_of_its_name() {
+    let config = Config::default();
+    let declared = Declared::read(&config).unwrap();
     for name in [
         "trellis.users.v1.UsersService/GetUser",
         "/trellis.users.v1.UsersService/GetUser",
@@ -31,24 +33,27 @@ fn method_is_found_by_the_end_of_its_name() {
         "GetUser",
         "getuser",
     ] {
-        assert_eq!(explained(name).method, "trellis.users.v1.UsersService/GetUser", "{name}");
+        let found = explain(&declared, &arguments(name, None, None)).unwrap();
+        assert_eq!(found.method, "trellis.users.v1.UsersService/GetUser", "{name}");
     }
 }
 
 #[test]
 fn unknown_method_gets_suggestions() {
-    let error = error("UsersService/GetUsr");
-    assert!(error.contains("did you mean trellis.users.v1.UsersService/GetUser"), "{error}");
+    let config = Config::default();
+    let declared = Declared::read(&config).unwrap();
+    let error = |name| explain(&declared, &arguments(name, None, None)).unwrap_err();
+    let similar = error("UsersService/GetUsr");
+    assert!(similar.contains("did you mean trellis.users.v1.UsersService/GetUser"), "{similar}");
     for name in ["", "User", "Completely/Different"] {
-        let error = self::error(name);
-        assert!(error.starts_with("there is no method"), "{error}");
+        assert!(error(name).starts_with("there is no method"), "{name}");
     }
 }
 
 #[test]
 fn completion_scripts_offer_the_methods() {
     use clap::CommandFactory as _;
-    for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+    for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh] {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut cli::Cli::command(), "trellis", &mut script);
         let script = String::from_utf8(script).unwrap();
@@ -58,9 +63,10 @@ fn completion_scripts_offer_the_methods() {
 
 #[test]
 fn every_callable_method_has_its_commands() {
-    let table = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
-    for (path, policy) in table.iter() {
-        let explanation = explained(path);
+    let config = Config::default();
+    let declared = Declared::read(&config).unwrap();
+    for (path, policy) in declared.table.iter() {
+        let explanation = explain(&declared, &arguments(path, None, None)).unwrap();
         let is_internal = matches!(policy.access, Access::Internal { .. });
         assert_eq!((explanation.callable, explanation.commands.is_empty()), (!is_internal, is_internal), "{path}");
         for command in &explanation.commands {
@@ -93,18 +99,18 @@ fn internal_method_is_not_callable() {
 #[test]
 fn address_of_the_gateway_is_in_each_command() {
     let arguments = arguments("GetJwks", None, Some("https://api.example.org/"));
-    let explanation = explain(&Config::default(), &arguments).unwrap();
+    let explanation = of(&Config::default(), &arguments).unwrap();
     for command in &explanation.commands {
         assert!(command.text.contains("api.example.org"), "{}", command.text);
         assert!(!command.text.contains("-plaintext") && !command.text.contains("insecure_channel"), "{}", command.text);
     }
     assert!(explanation.commands.iter().any(|command| command.text.contains("api.example.org:443")));
     for wrong in ["api.example.org", "ftp://a", "https://a/b"] {
-        assert!(explain(&Config::default(), &self::arguments("GetJwks", None, Some(wrong))).is_err(), "{wrong}");
+        assert!(of(&Config::default(), &self::arguments("GetJwks", None, Some(wrong))).is_err(), "{wrong}");
     }
     let mut config = Config::default();
     config.gateway.listen = vec!["0.0.0.0:9000".to_owned()];
-    assert_eq!(explain(&config, &self::arguments("GetJwks", None, None)).unwrap().gateway, "http://localhost:9000");
+    assert_eq!(of(&config, &self::arguments("GetJwks", None, None)).unwrap().gateway, "http://localhost:9000");
 }
 
 #[test]
@@ -137,5 +143,5 @@ fn insecure_gateway_is_remarked() {
     assert!(local.can_call && local.tls[0].contains("machine of the browser"), "{:?}", local.tls);
     let proxy = page("https://app.example.org", "https://api.example.org", &["https://app.example.org"]);
     assert!(proxy.tls[0].contains("a proxy in front"), "{:?}", proxy.tls);
-    assert!(explain(&Config::default(), &arguments("GetJwks", Some("app.example.org"), None)).is_err());
+    assert!(of(&Config::default(), &arguments("GetJwks", Some("app.example.org"), None)).is_err());
 }

@@ -149,8 +149,7 @@ async fn private_responses_are_never_compressed() {
     let mesh = Mesh::start(Store::Sqlite, &[SMALL]).await;
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let json = |text: serde_json::Value| Bytes::from(text.to_string());
-    let new =
-        json(serde_json::json!({ "requestId": new_id(), "memberIds": [bob.id()], "title": "a title ".repeat(4) }));
+    let new = json(serde_json::json!({ "requestId": new_id(), "memberIds": [bob.id()], "title": "title".repeat(8) }));
     let sign_in = json(serde_json::json!({ "email": "ada@example.org", "password": PASSWORD }));
     let refresh = json(serde_json::json!({ "refreshToken": ada.tokens.refresh_token }));
     for (method, path, body) in [

@@ -28,11 +28,8 @@ class Shop:
     def Echo(self, note, context):
         self.calls += 1
 
-        def metadata(kind):
-            return [(name, value) for name, value in context.invocation_metadata() if name.startswith(f"x-{kind}")]
-
-        context.send_initial_metadata(metadata("initial"))
-        context.set_trailing_metadata(metadata("trailing"))
+        context.send_initial_metadata(_received(context, "x-initial"))
+        context.set_trailing_metadata(_received(context, "x-trailing"))
         return note
 
     def Repeat(self, note, context):
@@ -57,12 +54,19 @@ class Shop:
         status = status_pb2.Status(code=code_pb2.ABORTED, message="nicht heute: 100 % Ärger\n")
         status.details.add().Pack(wrappers_pb2.StringValue(value="Häuser 100 %"))
         status.details.add().Pack(error_details_pb2.ErrorInfo(reason="CLOSED", domain="acme.example"))
-        context.abort_with_status(rpc_status.to_status(status))
+        status = rpc_status.to_status(status)
+        trailers = (*status.trailing_metadata, *_received(context, "x-trailing"))
+        context.abort_with_status(status._replace(trailing_metadata=trailers))
 
     def Show(self, note, context):
         seen = [f"{name}: {value if isinstance(value, str) else value.hex()}" for name, value in context.invocation_metadata()]
         seen.append(f"time-remaining: {context.time_remaining()}")
         return Note(text="\n".join(seen))
+
+
+def _received(context, prefix):
+    """The metadata of the call whose names start with `prefix`."""
+    return [(name, value) for name, value in context.invocation_metadata() if name.startswith(prefix)]
 
 
 class Server:

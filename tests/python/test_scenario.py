@@ -12,7 +12,8 @@ import chat_scenario
 import contracts
 import shop
 import shop_scenario
-from clients import ConnectGo, ConnectPython, Curl, Grpcio
+from client_programs import ConnectGo, Curl
+from clients import ConnectPython, Grpcio
 from mesh import Mesh
 from test_external import UpstreamCase
 
@@ -90,6 +91,8 @@ class PythonService(Clients, UpstreamCase):
         self.assertEqual("etag" in scenario.shown.headers, client.uses_get)
         if client.sends_streams:
             self.assertEqual(scenario.observe_streams(), shop_scenario.STREAMS)
+        if client.is_duplex:
+            self.assertEqual(scenario.converse(), shop_scenario.STREAMS["chat"])
         self.server.shop.cancelled.clear()
         scenario.cancel()
         self.assertTrue(self.server.shop.cancelled.wait(20), "the service did not notice the cancellation")

@@ -59,11 +59,11 @@ export function connectShop(transport: Transport): ShopClient {
       const { message, header, trailer } = await transport.unary(unaryMethod(name), undefined, undefined, metadata, note);
       return { note: message, headers: Object.fromEntries(header), trailers: Object.fromEntries(trailer) };
     },
-    async *stream(name, note, deadlineMs) {
+    async *stream(name, note, { metadata, deadlineMs }) {
       const request = (async function* () {
         yield note;
       })();
-      const { message } = await transport.stream(streamingMethod(name), undefined, deadlineMs, undefined, request);
+      const { message } = await transport.stream(streamingMethod(name), undefined, deadlineMs, metadata, request);
       yield* message;
     },
     refusal,
@@ -78,5 +78,6 @@ function refusal(error: unknown): Refusal {
     reason: reasonOf(error),
     fields: [...violationsOf(error).keys()],
     detail: error.findDetails(StringValueSchema)[0]?.value ?? "",
+    metadata: Object.fromEntries(error.metadata),
   };
 }

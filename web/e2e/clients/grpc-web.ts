@@ -90,14 +90,13 @@ export function grpcWebShop(baseUrl: string, format: "text" | "binary"): ShopCli
         call.on("status", ({ metadata: received = {} }) => (trailers = received));
       });
     },
-    async *stream(name, note, deadlineMs) {
+    async *stream(name, note, { metadata, deadlineMs }) {
       const method = streamingMethod(name);
       const descriptor = describe(method, MethodType.SERVER_STREAMING);
-      const metadata = deadlineMs ? { deadline: String(Date.now() + deadlineMs) } : {};
       const stream = runtime.serverStreaming(
         baseUrl + descriptor.getName(),
         create(method.input, note),
-        metadata as Record<string, string>,
+        { ...metadata, ...(deadlineMs && { deadline: String(Date.now() + deadlineMs) }) },
         descriptor,
       );
       yield* read(stream);
@@ -109,7 +108,8 @@ export function grpcWebShop(baseUrl: string, format: "text" | "binary"): ShopCli
 function refusal(error: unknown): Refusal {
   if (!(error instanceof RpcError)) throw error;
   const [code = ""] = Object.entries(StatusCode).find(([, number]) => number === error.code) ?? [];
-  return { code, message: error.message, ...detailsOf(error.metadata["grpc-status-details-bin"]) };
+  const { message, metadata } = error;
+  return { code, message, metadata, ...detailsOf(metadata["grpc-status-details-bin"]) };
 }
 
 function describe<I extends DescMessage, O extends DescMessage>(

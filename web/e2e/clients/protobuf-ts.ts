@@ -69,8 +69,8 @@ export function protobufTsShop(baseUrl: string, format: NonNullable<GrpcWebOptio
       const call = await transport.unary(method(name), note, transport.mergeOptions(meta(metadata)));
       return { note: call.response, headers: texts(call.headers), trailers: texts(call.trailers) };
     },
-    async *stream(name, note, timeout) {
-      const options = transport.mergeOptions(timeout ? { timeout } : {});
+    async *stream(name, note, { metadata = {}, deadlineMs: timeout }) {
+      const options = transport.mergeOptions({ ...meta(metadata), ...(timeout && { timeout }) });
       yield* transport.serverStreaming(method(name), note, options).responses;
     },
     refusal,
@@ -83,6 +83,7 @@ function refusal(error: unknown): Refusal {
     code: error.code,
     // This runtime does not decode the message.
     message: decodeURIComponent(error.message),
+    metadata: texts(error.meta),
     ...detailsOf(error.meta["grpc-status-details-bin"]),
   };
 }

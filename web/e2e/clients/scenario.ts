@@ -76,6 +76,8 @@ export interface Refusal {
   readonly fields: readonly string[];
   /** From google.protobuf.StringValue. */
   readonly detail: string;
+  /** The headers and trailers of the response. */
+  readonly metadata: Metadata;
 }
 
 /** The content of scenario.json. */

@@ -5,8 +5,8 @@ import { readdirSync, rmSync, writeFileSync } from "node:fs";
 
 const contracts = process.env.TRELLIS_PROTO_DIR ?? "../proto";
 
-// Options that only the mesh reads stay out of the browser's bundle: policies, input rules and the HTTP form.
-const forTheMesh = ["buf.validate", "google.api", "trellis.policy.v1", "trellis.text.v1"];
+// Options that only the mesh reads stay out of the browser's bundle: policies, input rules, references and the HTTP form.
+const forTheMesh = ["buf.validate", "google.api", "trellis.policy.v1", "trellis.resource.v1", "trellis.text.v1"];
 
 // The folders of the other contracts.
 const names = readdirSync(`${contracts}/trellis`)

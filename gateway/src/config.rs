@@ -1,6 +1,7 @@
 //! The configuration of the gateway.
 
 mod compression;
+mod graphql;
 mod network;
 mod rate_limits;
 mod route_rules;
@@ -17,12 +18,13 @@ use serde::{Deserialize, Serialize};
 use transcode::{Limits, ParseOptions, PrintOptions};
 
 pub use compression::Compression;
+pub use graphql::Graphql;
 pub(crate) use network::Networks;
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
 pub use route_rules::{InFlightConfig, MaintenanceConfig};
 
-/// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections` and
-/// `console`.
+/// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections`, `console`
+/// and `graphql.automatic_persisted_bytes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -80,6 +82,8 @@ pub struct Config {
     pub json: Json,
     /// The compression of responses.
     pub compression: Compression,
+    /// The GraphQL API.
+    pub graphql: Graphql,
     /// The listener with TLS.
     pub tls: Tls,
     /// Services outside the mesh, by the prefix of their names: `acme.shop` holds `acme.shop.v1.Cart`; the longest
@@ -173,6 +177,8 @@ pub struct ExternalConfig {
     /// The gateway sends a signed token of 60 seconds with this `aud` for signed-in callers. Empty: the upstream
     /// receives nothing about the caller.
     pub token_audience: String,
+    /// Its methods are part of the GraphQL schema. Needs `descriptors`.
+    pub graphql: bool,
     /// Over TLS: the authorities that may issue its certificate, a PEM file. Empty: the system's.
     pub ca: String,
     /// Over TLS: the client certificate of the gateway, a PEM file. Empty: none.
@@ -257,6 +263,7 @@ impl Default for Config {
             descriptors_refresh: Span(Duration::from_secs(30)),
             json: Json::default(),
             compression: Compression::default(),
+            graphql: Graphql::default(),
             tls: Tls::default(),
             external: BTreeMap::new(),
         }

@@ -109,6 +109,9 @@ pub(crate) fn check(prefix: &str, config: &config::ExternalConfig) -> Result<(),
     if !config.ca.is_empty() && !has_tls {
         return Err(bad(".ca", "has no effect, because no address in `to` begins with https://".to_owned()));
     }
+    if config.graphql && config.descriptors.is_empty() {
+        return Err(bad(".graphql", "has no effect without `descriptors`".to_owned()));
+    }
     balance::check(&config.to).map_err(|why| bad(".to", why))
 }
 

@@ -16,6 +16,7 @@ use http_body_util::Full;
 
 use crate::{
     Gateway,
+    graphql::{self, GraphqlCall},
     http::{console, docs},
     io::Inbound,
     protocol::{ClientProtocol, HttpRefusal, HttpRequest},
@@ -54,6 +55,13 @@ impl Handler for Gateway {
                 is_browsers = client_protocol.is_for_browsers();
                 let client = client();
                 let call = RpcCall { context: &self.rpc, snapshot: &snapshot, client, client_protocol };
+                let mut response = call.respond(watched, request).await;
+                snapshot.origins.mark(origin, response.headers_mut());
+                response
+            }
+            Detected::Graphql => {
+                let (context, stalls, client) = (&self.rpc, self.state.stalls(), client());
+                let call = GraphqlCall { context, snapshot: &snapshot, automatic: &self.automatic, stalls, client };
                 let mut response = call.respond(watched, request).await;
                 snapshot.origins.mark(origin, response.headers_mut());
                 response
@@ -100,6 +108,9 @@ impl Gateway {
     /// methods.
     fn detect(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
         let path = request.uri().path();
+        if path == graphql::PATH && snapshot.graphql.is_some() {
+            return Detected::Graphql;
+        }
         let by_type = match ClientProtocol::detect(request) {
             Some(of) if !of.is_for_browsers() => return Detected::Call(of),
             Some(of) if matches!(snapshot.routes.find(path), Found::Method(_)) => return Detected::Call(of),
@@ -180,6 +191,8 @@ impl Gateway {
 /// What a request is.
 enum Detected {
     Call(ClientProtocol),
+    /// An operation in GraphQL, which may make several calls.
+    Graphql,
     /// No call.
     Refused(HttpRefusal),
     /// The response to a request of another kind.

@@ -6,6 +6,7 @@ use kit::{health::Readiness, limiter::RateLimiter, rng::Rng, server::ServiceCont
 
 use crate::{
     config::Config,
+    graphql::AutomaticQueries,
     routes::Route,
     rpc::RpcContext,
     server::{self, Listener},
@@ -14,8 +15,9 @@ use crate::{
 
 /// A gateway.
 pub struct Gateway {
-    pub(crate) rpc: RpcContext,
+    pub(crate) rpc: Arc<RpcContext>,
     pub(crate) state: Arc<State>,
+    pub(crate) automatic: AutomaticQueries,
     /// Whether the console is served.
     pub(crate) console: bool,
 }
@@ -34,7 +36,8 @@ impl Gateway {
             // Sign-in on the page needs the mesh.
             console: config.console && state.has_mesh(),
             state: Arc::new(state),
-            rpc: RpcContext { service: context, limiter, readiness, rng: Rng::new() },
+            automatic: AutomaticQueries::new(config.graphql.automatic_persisted_bytes),
+            rpc: Arc::new(RpcContext { service: context, limiter, readiness, rng: Rng::new() }),
         })
     }
 

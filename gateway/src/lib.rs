@@ -11,6 +11,7 @@ mod front;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod gateway;
+mod graphql;
 mod http;
 mod io;
 mod limits_report;

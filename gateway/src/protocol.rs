@@ -17,6 +17,7 @@ mod content_type;
 pub(crate) mod framing;
 mod grpc;
 mod http_json;
+pub(crate) mod in_process;
 mod json_frames;
 mod private;
 pub(crate) mod status;

@@ -5,6 +5,7 @@ mod complete;
 mod outgoing;
 mod refused;
 mod response_body;
+mod stream_body;
 
 use std::sync::Arc;
 

@@ -2,8 +2,10 @@
 //! changed descriptors of external upstreams.
 
 mod config_check;
+mod graphql;
 mod last_good;
 mod openapi;
+mod persisted;
 mod refresh;
 mod snapshot;
 
@@ -21,6 +23,7 @@ use crate::{
     tls::Certificate, upstream::Upstreams,
 };
 use last_good::{Before, LastGood};
+pub(crate) use persisted::PersistedQueries;
 use snapshot::Fixed;
 pub(crate) use snapshot::Snapshot;
 

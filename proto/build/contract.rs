@@ -4,6 +4,8 @@
 mod enforced;
 #[path = "limits.rs"]
 mod limits;
+#[path = "references.rs"]
+mod references;
 
 use std::collections::HashSet;
 
@@ -17,10 +19,11 @@ const HTTP: &str = "google.api.http";
 const RULES: &str = "buf.validate.field";
 
 /// Checks that every method has an access rule, that internal methods have no HTTP form, that every request field is
-/// bounded, and that code enforces every policy field. The error lists all violations.
+/// bounded, that references have an effect, and that code enforces every policy field. The error lists all violations.
 pub(crate) fn verify(pool: &DescriptorPool) -> Result<(), String> {
     let mut findings = enforced::findings(pool);
     findings.extend(redact::findings(pool));
+    findings.extend(pool.all_messages().flat_map(|message| references::findings(pool, &message)));
     let mut seen = HashSet::new();
     for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         findings.extend(finding(pool, &method)?);

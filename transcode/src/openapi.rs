@@ -22,9 +22,10 @@ use prost_reflect::{DescriptorPool, ServiceDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::http_rule::Binding;
-use comments::Comments;
+pub use comments::Comments;
 use operation::Operations;
 use paths::Paths;
+pub use rules::is_required;
 use schemas::Schemas;
 
 /// What the descriptors do not contain.

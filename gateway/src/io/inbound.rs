@@ -20,6 +20,8 @@ pub(crate) struct Inbound {
 enum InboundSource {
     Http1(Reading),
     Http2(Arc<ReceiveBuffer>),
+    /// The whole body, of a request that begins in this process.
+    Whole(Bytes),
 }
 
 /// The caller went away before the end of the body; the text is the reason, if known.
@@ -35,10 +37,15 @@ impl Inbound {
         Self { from: InboundSource::Http2(Arc::new(ReceiveBuffer::new(body))), ended: false }
     }
 
+    /// A body that is complete.
+    pub(crate) fn whole(body: Bytes) -> Self {
+        Self { ended: body.is_empty(), from: InboundSource::Whole(body) }
+    }
+
     /// The buffer that reads ahead while the upstream reads nothing.
     pub(crate) fn receive_buffer(&self) -> Weak<ReceiveBuffer> {
         match &self.from {
-            InboundSource::Http1(_) => Weak::new(),
+            InboundSource::Http1(_) | InboundSource::Whole(_) => Weak::new(),
             InboundSource::Http2(receive_buffer) => Arc::downgrade(receive_buffer),
         }
     }
@@ -62,6 +69,11 @@ impl Inbound {
                     Some(Err(error)) => return Poll::Ready(Some(Err(Lost(chain(&error))))),
                     None => self.ended = true,
                 },
+                InboundSource::Whole(body) => {
+                    let body = std::mem::take(body);
+                    self.ended = true;
+                    return Poll::Ready(Some(Ok(body)));
+                }
             }
         }
         Poll::Ready(None)
@@ -73,6 +85,7 @@ impl Inbound {
             || match &self.from {
                 InboundSource::Http1(body) => body.is_end_stream(),
                 InboundSource::Http2(body) => body.is_end_stream(),
+                InboundSource::Whole(body) => body.is_empty(),
             }
     }
 }

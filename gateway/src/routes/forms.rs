@@ -12,7 +12,7 @@ use transcode::{
 };
 
 /// The paths that the gateway serves itself.
-const OWN_PATHS: [&str; 12] = [
+const OWN_PATHS: [&str; 13] = [
     "/",
     "/index.html",
     "/livez",
@@ -23,6 +23,7 @@ const OWN_PATHS: [&str; 12] = [
     "/openapi",
     "/openapi.json",
     "/openapi/*/**",
+    "/graphql",
     "/assets/*/**",
     "/.well-known/*/**",
 ];

@@ -69,7 +69,7 @@ impl RpcCall<'_> {
             response.headers_mut().remove(CONTENT_ENCODING);
         }
         let watched = body.into_watched();
-        response.map(|message| Outgoing::Complete(CompleteBody { message, watched }))
+        response.map(|message| Outgoing::complete(message, watched))
     }
 }
 
@@ -93,6 +93,10 @@ pub(crate) struct CompleteBody {
 }
 
 impl CompleteBody {
+    pub(super) fn new(message: Bytes, watched: Watched) -> Self {
+        Self { message, watched }
+    }
+
     pub(super) fn wait(&self) -> Arc<Wait> {
         self.watched.wait()
     }

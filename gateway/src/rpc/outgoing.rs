@@ -7,14 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use super::{
     complete::CompleteBody,
     response_body::{ResponseBody, TruncatedMessage},
+    stream_body::StreamBody,
 };
-use crate::server::{ResponseStream, Wait};
+use crate::server::{ResponseStream, Wait, Watched};
 
 /// The body of a response to a caller. A failure becomes trailers of the caller's protocol where it has them.
 #[expect(clippy::large_enum_variant, reason = "nearly all are responses, and a box would be an allocation for each")]
@@ -25,6 +27,20 @@ pub(crate) enum Outgoing {
     Response(ResponseBody),
     /// From an upstream, and complete before it is sent.
     Complete(CompleteBody),
+    /// A stream of bytes that this process makes.
+    Stream(Box<StreamBody>),
+}
+
+impl Outgoing {
+    /// A complete body, whose client is monitored.
+    pub(crate) fn complete(message: Bytes, watched: Watched) -> Self {
+        Self::Complete(CompleteBody::new(message, watched))
+    }
+
+    /// A stream of bytes, whose client is monitored.
+    pub(crate) fn stream(pieces: BoxStream<'static, Bytes>, watched: Watched) -> Self {
+        Self::Stream(Box::new(StreamBody::new(pieces, watched)))
+    }
 }
 
 impl ResponseStream for Outgoing {
@@ -33,6 +49,7 @@ impl ResponseStream for Outgoing {
             Self::Full(_) => None,
             Self::Response(response) => Some(response.wait()),
             Self::Complete(complete) => Some(complete.wait()),
+            Self::Stream(stream) => Some(stream.wait()),
         }
     }
 }
@@ -46,6 +63,7 @@ impl Body for Outgoing {
             Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Self::Response(response) => response.poll(cx),
             Self::Complete(complete) => complete.poll(),
+            Self::Stream(stream) => stream.poll(cx),
         }
     }
 
@@ -54,13 +72,14 @@ impl Body for Outgoing {
             Self::Full(full) => full.is_end_stream(),
             Self::Response(response) => response.is_end(),
             Self::Complete(complete) => complete.is_end(),
+            Self::Stream(stream) => stream.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(full) => full.size_hint(),
-            Self::Response(_) => SizeHint::default(),
+            Self::Response(_) | Self::Stream(_) => SizeHint::default(),
             Self::Complete(complete) => complete.size(),
         }
     }

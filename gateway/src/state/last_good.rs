@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use tokio_rustls::rustls::{pki_types::CertificateDer, sign::CertifiedKey};
 
+use super::persisted::PersistedQueries;
 use crate::{
     config::{self, Config},
     external::{self, Contract, Contracts, DescriptorSource},
@@ -20,6 +21,8 @@ pub(crate) struct LastGood {
     pub(crate) trusts: HashMap<Arc<str>, Trust>,
     /// The descriptors of the upstreams, by prefix.
     pub(crate) contracts: Contracts,
+    /// The persisted GraphQL operations.
+    pub(crate) persisted: Option<Arc<PersistedQueries>>,
 }
 
 /// The values in force until now.
@@ -39,6 +42,10 @@ impl LastGood {
         let (mut known, mut problems) = (Self::default(), Vec::new());
         let last = before.filter(|before| before.config.tls == config.tls).map(|before| before.known.certified.clone());
         known.certified = or_last(tls::read(&config.tls), last, &mut problems)?;
+        let last = before.filter(|before| before.config.graphql.persisted == config.graphql.persisted);
+        let last = last.map(|before| before.known.persisted.clone());
+        let read = PersistedQueries::read(&config.graphql).map(|read| read.map(Arc::new));
+        known.persisted = or_last(read, last, &mut problems)?;
         for (prefix, of) in &config.external {
             let prefix: Arc<str> = prefix.as_str().into();
             if of.is_over_tls() {
@@ -64,6 +71,7 @@ impl LastGood {
         };
         self.chain() != other.chain()
             || self.trusts != other.trusts
+            || self.persisted != other.persisted
             || self.contracts.len() != other.contracts.len()
             || !self.contracts.iter().all(is_known)
     }

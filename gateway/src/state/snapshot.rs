@@ -3,6 +3,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use graphql::Method;
 use http::HeaderValue;
 use kit::{
     config::Span,
@@ -13,14 +14,19 @@ use prost_types::FileDescriptorSet;
 use tonic::service::Routes as Here;
 use transcode::Registry;
 
-use super::{last_good::LastGood, openapi::OpenApi};
+use super::{
+    graphql::{GraphqlSchema, Services, cost},
+    last_good::LastGood,
+    openapi::OpenApi,
+    persisted::PersistedQueries,
+};
 use crate::{
     config::{Config, INTROSPECTION},
     external::{self, Contracts, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
     rate_limit::KnownMethods,
     route_rules::{InFlightCounts, RouteRules},
-    routes::{FormWarning, Route, RouteSources, Routes},
+    routes::{FormWarning, Found, Route, RouteSources, Routes},
     upstream::Upstreams,
 };
 
@@ -31,6 +37,10 @@ pub(crate) struct Snapshot {
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
     pub(crate) openapi: OpenApi,
+    /// `None`: GraphQL is switched off.
+    pub(crate) graphql: Option<GraphqlSchema>,
+    /// The persisted GraphQL operations, if the configuration names a file.
+    pub(crate) persisted: Option<Arc<PersistedQueries>>,
     pub(crate) external: Vec<ExternalUpstream>,
     /// How often descriptors and files are read again.
     pub(crate) refresh: Duration,
@@ -66,6 +76,7 @@ impl Snapshot {
         let sources =
             RouteSources { limits, policies, registry, mesh, upstreams, external: &external, contracts, rules };
         let mut routes = Routes::new(config, &sources)?;
+        let graphql = config.graphql.enabled.then(|| graphql(config, &routes, &sources));
         let shown = shown(context, mesh, contracts, &routes).map_err(|e| e.to_string())?;
         let mut here = health.clone().into_axum_router();
         let mut services = &INTROSPECTION[..1];
@@ -81,6 +92,8 @@ impl Snapshot {
             } else {
                 OpenApi::default()
             },
+            graphql,
+            persisted: known.persisted.clone(),
             routes,
             origins: Origins::new(&config.cors_origins)?,
             proxies: Proxies::new(&config.trusted_proxies, config.client_address_header)?,
@@ -105,6 +118,28 @@ impl Snapshot {
 
 fn new_warnings<'a>(now: &'a [FormWarning], before: &[FormWarning]) -> Vec<&'a FormWarning> {
     now.iter().filter(|one| !before.contains(one)).collect()
+}
+
+/// The schema of the methods that clients may call. The external upstreams that take part follow the mesh, sorted by
+/// prefix.
+fn graphql(config: &Config, routes: &Routes, sources: &RouteSources<'_>) -> GraphqlSchema {
+    let policies = sources.policies;
+    let open = |path: &str| matches!(routes.find(path), Found::Method(_));
+    let mesh = policies.descriptors().filter(|(path, _)| policies.get(path).is_some() && open(path));
+    let mesh = mesh.map(|(path, descriptor)| Method { descriptor, cost: cost(policies.get(&path)) });
+    let mut services = vec![Services { prefix: None, registry: sources.registry.clone(), methods: mesh.collect() }];
+    for (prefix, _) in config.external.iter().filter(|(_, of)| of.graphql) {
+        let Some(contract) = sources.contracts.get(prefix.as_str()) else { continue };
+        let declared = contract.methods.iter().filter(|method| routes.opens(&method.path, prefix));
+        let methods =
+            declared.map(|method| Method { descriptor: method.descriptor.clone(), cost: cost(method.policy.as_ref()) });
+        services.push(Services {
+            prefix: Some(prefix.as_str().into()),
+            registry: contract.registry().clone(),
+            methods: methods.collect(),
+        });
+    }
+    GraphqlSchema::new(services, config.graphql.options(&config.json, sources.limits.message_bytes))
 }
 
 fn hsts(time: Span) -> Option<HeaderValue> {

@@ -35,6 +35,7 @@ fn compile(folder: &tempfile::TempDir, response: &str, options: &str, field: &st
         import "buf/validate/validate.proto";
         import "google/api/annotations.proto";
         import "trellis/policy/v1/policy.proto";
+        import "trellis/resource/v1/resource.proto";
         import "trellis/text/v1/text.proto";
         service SampleService {{
           rpc Sample(SampleRequest) returns ({response}) {{ {options} }}
@@ -218,6 +219,18 @@ fn secret_field_without_debug_redact_is_rejected() {
     }
     let page = format!("string page_token = 1 [{max}];");
     contract::verify(&pool(&[PUBLIC, HTTP].concat(), &page)).unwrap();
+}
+
+#[test]
+fn reference_without_effect_is_rejected() {
+    let error = |field: &str, target: &str| {
+        let field = format!("{field} = 1 [(trellis.resource.v1.references) = \"{target}\"];");
+        contract::verify(&pool(&[PUBLIC, HTTP].concat(), &field)).err().unwrap_or_default()
+    };
+    let missing = error("string user_id", "trellis.sample.v1.Nothing");
+    assert!(missing.contains("no method BatchGet… returns a list of trellis.sample.v1.Nothing"), "{missing}");
+    let number = error("bytes user_id", "trellis.sample.v1.SampleRequest");
+    assert!(number.contains("SampleRequest.user_id") && number.contains("is no string"), "{number}");
 }
 
 #[test]

@@ -6,10 +6,12 @@ use prost_reflect::DescriptorPool;
 
 /// The comments before declarations, by file and path.
 #[derive(Debug, Default)]
-pub(super) struct Comments(HashMap<(String, Vec<i32>), String>);
+pub struct Comments(HashMap<(String, Vec<i32>), String>);
 
 impl Comments {
-    pub(super) fn of(pool: &DescriptorPool) -> Self {
+    /// The comments of all files of a pool.
+    #[must_use]
+    pub fn of(pool: &DescriptorPool) -> Self {
         let mut all = HashMap::new();
         for file in pool.files() {
             let locations = file.file_descriptor_proto().source_code_info.iter().flat_map(|info| &info.location);
@@ -24,7 +26,8 @@ impl Comments {
     }
 
     /// The comment of the declaration at `path`, as Markdown.
-    pub(super) fn get(&self, file: &str, path: &[i32]) -> Option<&str> {
+    #[must_use]
+    pub fn get(&self, file: &str, path: &[i32]) -> Option<&str> {
         self.0.get(&(file.to_owned(), path.to_vec())).map(String::as_str)
     }
 }

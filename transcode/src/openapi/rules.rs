@@ -23,7 +23,8 @@ fn ignore(rules: &DynamicMessage) -> i32 {
 }
 
 /// Whether the rules refuse the default value, so that a request needs the field.
-pub(super) fn is_required(field: &FieldDescriptor) -> bool {
+#[must_use]
+pub fn is_required(field: &FieldDescriptor) -> bool {
     let Some(rules) = of(field).filter(|rules| ignore(rules) != IGNORE_ZERO) else { return false };
     if options::is_true(&rules, "required") {
         return true;

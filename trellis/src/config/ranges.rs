@@ -210,6 +210,14 @@ pub(super) const RANGES: &[Range] = &[
     // One response occupies a thread while its body is compressed.
     count("gateway.compression.most_bytes", KIB, 64 * MIB),
     count("gateway.compression.level", 1, 9),
+    count("gateway.graphql.query_bytes", KIB, MIB),
+    count("gateway.graphql.depth", 1, 60),
+    count("gateway.graphql.complexity", 1, MILLION),
+    count("gateway.graphql.root_fields", 1, 1_000),
+    count("gateway.graphql.aliases", 0, 10_000).zero("no aliases"),
+    count("gateway.graphql.directives", 0, 10_000).zero("no directives"),
+    count("gateway.graphql.response_bytes", 64 * KIB, GIB),
+    count("gateway.graphql.automatic_persisted_bytes", 64 * KIB, GIB).zero("no documents are remembered"),
     time("gateway.tls.hsts", SECOND, CENTURY).zero("no header"),
 ];
 

@@ -25,6 +25,7 @@ mod external_upstream;
 mod failover;
 mod fairness;
 mod faulty_upstream;
+mod graphql;
 mod grpc;
 mod harness;
 mod hostile;

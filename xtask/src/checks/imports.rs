@@ -5,12 +5,13 @@ use super::parts::services;
 use crate::session::Session;
 
 /// Each crate and the workspace crates that it may import.
-const RULES: [(&str, &[&str]); 7] = [
+const RULES: [(&str, &[&str]); 8] = [
     ("proto", &[]),
     ("trellis-transcode", &[]),
+    ("trellis-graphql", &["trellis-transcode"]),
     ("kit", &["proto"]),
     ("kit-data", &["kit"]),
-    ("gateway", &["kit", "trellis-transcode"]),
+    ("gateway", &["kit", "trellis-graphql", "trellis-transcode"]),
     ("xtask", &[]),
     ("bench", &["kit", "proto", "trellis-transcode"]),
 ];

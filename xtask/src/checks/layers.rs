@@ -47,13 +47,14 @@ pub(super) fn check(session: &Session) -> Result<(), String> {
     super::none(&findings)
 }
 
-/// The crates that have no layers. Each library in `services/` has them, `xtask`, the gateway, and `transcode`.
+/// The crates that have no layers. Each library in `services/` has them, `xtask`, the gateway,
+/// `graphql` and `transcode`.
 fn missing(session: &Session) -> Vec<String> {
     let libraries = fs::read_dir(session.root.join("services")).into_iter().flatten().flatten();
     let libraries = libraries
         .filter(|entry| entry.path().join("Cargo.toml").exists() && !entry.path().join("migrations").is_dir())
         .map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
-    let folders = libraries.chain(["gateway", "transcode", "xtask"].map(str::to_owned));
+    let folders = libraries.chain(["gateway", "graphql", "transcode", "xtask"].map(str::to_owned));
     let has_layers = |folder: &String| CRATES.iter().any(|known| known.folder == *folder);
     folders
         .filter(|folder| !has_layers(folder))

@@ -3,7 +3,8 @@
 use super::{Crate, Layer};
 
 /// Every crate with layers.
-pub(super) const CRATES: &[Crate<'static>] = &[GATEWAY, TRANSCODE, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
+pub(super) const CRATES: &[Crate<'static>] =
+    &[GATEWAY, TRANSCODE, GRAPHQL, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
 
 const fn layer(modules: &'static [&'static str], reason: &'static str) -> Layer {
     Layer { modules, reason }
@@ -17,6 +18,7 @@ const GATEWAY: Crate<'static> = Crate {
             "a request of any kind; what `trellis policy` and `trellis explain` print",
         ),
         layer(&["gateway"], "the parts put together"),
+        layer(&["graphql"], "an operation makes several calls"),
         layer(&["rpc"], "a call uses the snapshot, its route and its upstream"),
         layer(&["state"], "a snapshot holds the routes"),
         layer(&["routes"], "a route names an upstream and its limits"),
@@ -42,6 +44,21 @@ const TRANSCODE: Crate<'static> = Crate {
         layer(&["plan"], "compiled descriptors; keys of members are JSON text"),
         layer(&["json", "text", "wire"], "the formats, without descriptors"),
         layer(&["error", "options"], "errors and limits, which all parts need"),
+    ],
+};
+
+const GRAPHQL: Crate<'static> = Crate {
+    folder: "graphql",
+    layers: &[
+        layer(&["api"], "an operation uses all parts"),
+        layer(&["schema"], "root fields, objects and inputs"),
+        layer(&["references"], "a field that loads an object"),
+        layer(&["output"], "fields of a response"),
+        layer(&["session"], "the calls of an operation, and its loaders"),
+        layer(&["loader"], "one call for many ids"),
+        layer(&["arguments", "calls", "reply"], "what goes into calls, and what comes back"),
+        layer(&["analysis", "names"], "limits of documents, and names of types and fields"),
+        layer(&["budget", "caller", "costs", "nesting", "scalars", "source"], "values that the other parts share"),
     ],
 };
 

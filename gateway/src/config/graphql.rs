@@ -1,0 +1,74 @@
+//! The section `[gateway.graphql]`.
+
+use graphql::{Options, QueryLimits};
+use serde::{Deserialize, Serialize};
+use transcode::Limits;
+
+use super::Json;
+
+/// The section `[gateway.graphql]`: the GraphQL API at `/graphql`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Graphql {
+    /// Serve GraphQL at `/graphql`.
+    pub enabled: bool,
+    /// Whether clients may read the schema. It holds what the OpenAPI documents hold.
+    pub introspection: bool,
+    /// The largest document, in bytes.
+    pub query_bytes: usize,
+    /// The maximum number of nested fields.
+    pub depth: usize,
+    /// The maximum sum of the costs of all fields of an operation: 10 times the cost in the rate limits for a call, 10
+    /// for a reference, 1 for another field.
+    pub complexity: usize,
+    /// The maximum number of root fields, each of which is a call.
+    pub root_fields: usize,
+    /// The maximum number of aliases.
+    pub aliases: usize,
+    /// The maximum number of directives.
+    pub directives: usize,
+    /// The largest response in memory, in bytes, and the largest sum of the responses of its calls.
+    pub response_bytes: usize,
+    /// A JSON file with documents by their ids, which clients may send instead of documents: an object with the ids as
+    /// names, or Apollo's manifest. Read again when it has changed. Empty: none.
+    pub persisted: String,
+    /// Whether only the documents of `persisted` are executed.
+    pub only_persisted: bool,
+    /// The bytes of the documents that the gateway remembers by their hash (automatic persisted queries). `0`: none.
+    pub automatic_persisted_bytes: usize,
+}
+
+impl Default for Graphql {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            introspection: true,
+            query_bytes: 64 * 1024,
+            depth: 15,
+            complexity: 1_000,
+            root_fields: 10,
+            aliases: 30,
+            directives: 30,
+            response_bytes: 16 * 1024 * 1024,
+            persisted: String::new(),
+            only_persisted: false,
+            automatic_persisted_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+impl Graphql {
+    /// The options of the schema. `message_bytes` is the size of the largest message of a request.
+    pub(crate) fn options(&self, json: &Json, message_bytes: usize) -> Options {
+        let (parse, _, limits) = json.conversion();
+        let Self { introspection, depth, complexity, root_fields, aliases, directives, response_bytes, .. } = *self;
+        Options {
+            limits: QueryLimits { depth, complexity, root_fields, aliases, directives },
+            introspection,
+            response_bytes,
+            parse,
+            // A request in JSON may be longer than its message: the body of the HTTP request is bounded.
+            conversion: Limits { input: usize::MAX, output: limits.output.max(message_bytes), ..limits },
+        }
+    }
+}

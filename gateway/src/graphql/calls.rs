@@ -1,0 +1,210 @@
+//! The calls of an operation: each passes the pipeline of all calls, as a gRPC call with the headers of the client.
+
+use std::{pin::Pin, sync::Arc};
+
+use ::graphql::{CallError, Caller};
+use bytes::Bytes;
+use futures_util::{
+    StreamExt as _,
+    future::{BoxFuture, poll_fn},
+    stream::{self, BoxStream},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE},
+    response::Parts,
+};
+use http_body::Body as _;
+use kit::{
+    error,
+    grpc::{self, TIMEOUT, code_of},
+    trace,
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::Span;
+
+use super::GraphqlCall;
+use crate::{
+    http::client_address::Client,
+    io::Inbound,
+    protocol::{
+        ClientProtocol,
+        in_process::{MessageReader, frame},
+        status::no_status,
+    },
+    rpc::{Outgoing, RpcCall, RpcContext},
+    server::{Stalls, Watchdog},
+    state::Snapshot,
+};
+
+/// Headers of the request that are not those of its calls.
+const NOT_OF_CALLS: [HeaderName; 8] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    HeaderName::from_static("transfer-encoding"),
+    HeaderName::from_static("grpc-encoding"),
+    HeaderName::from_static("grpc-accept-encoding"),
+    HeaderName::from_static("connection"),
+];
+
+/// The calls of one operation on behalf of its client.
+#[derive(Clone)]
+pub(super) struct ClientCalls(Arc<Shared>);
+
+struct Shared {
+    context: Arc<RpcContext>,
+    snapshot: Arc<Snapshot>,
+    stalls: Arc<Stalls>,
+    client: Client,
+    headers: HeaderMap,
+    deadline: Option<Instant>,
+    /// The cookies that responses set.
+    cookies: Mutex<Vec<HeaderValue>>,
+}
+
+impl ClientCalls {
+    /// `headers` are those of the request.
+    pub(super) fn new(call: &GraphqlCall<'_>, mut headers: HeaderMap, deadline: Option<Instant>) -> Self {
+        for name in NOT_OF_CALLS {
+            headers.remove(name);
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        // All calls belong to one trace.
+        trace::begin_from_outside(&Span::none(), &headers).write(&mut headers);
+        Self(Arc::new(Shared {
+            context: Arc::clone(call.context),
+            snapshot: Arc::clone(call.snapshot),
+            stalls: Arc::clone(&call.stalls),
+            client: call.client.clone(),
+            headers,
+            deadline,
+            cookies: Mutex::default(),
+        }))
+    }
+
+    /// The cookies that the responses so far have set.
+    pub(super) fn take_cookies(&self) -> Vec<HeaderValue> {
+        std::mem::take(&mut self.0.cookies.lock())
+    }
+}
+
+impl Caller for ClientCalls {
+    fn call(&self, path: &str, message: Vec<u8>) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (shared, path) = (Arc::clone(&self.0), path.to_owned());
+        Box::pin(async move {
+            let mut messages = Messages::new(shared.send(&path, &message).await?);
+            let only = messages.next().await.transpose()?;
+            // What follows is the status.
+            while let Some(next) = messages.next().await {
+                next?;
+            }
+            only.ok_or_else(|| failed(&no_status()))
+        })
+    }
+
+    fn open(
+        &self,
+        path: &str,
+        message: Vec<u8>,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, CallError>>, CallError>> {
+        let (shared, path) = (Arc::clone(&self.0), path.to_owned());
+        Box::pin(async move {
+            let messages = Messages::new(shared.send(&path, &message).await?);
+            Ok(stream::unfold(messages, |mut messages| async move {
+                let next = messages.next().await?;
+                Some((next, messages))
+            })
+            .boxed())
+        })
+    }
+}
+
+impl Shared {
+    /// Sends a call. A call that has failed without a message is an error.
+    async fn send(&self, path: &str, message: &[u8]) -> Result<Outgoing, CallError> {
+        let request = self.request(path, message).map_err(|status| failed(&status))?;
+        let client_protocol = ClientProtocol::detect(&request).ok_or_else(|| failed(&no_status()))?;
+        let Self { context, snapshot, client, .. } = self;
+        let call = RpcCall { context, snapshot, client: client.clone(), client_protocol };
+        // No connection waits for this response: the one of the operation has a wait of its own.
+        let watched = Watchdog::new(&self.stalls, true).begin();
+        let (Parts { headers, .. }, body) = call.respond(watched, request).await.into_parts();
+        self.cookies.lock().extend(headers.get_all(SET_COOKIE).iter().cloned());
+        match code_of(&headers) {
+            Some(Code::Ok) | None => Ok(body),
+            Some(_) => Err(failed(&Status::from_header_map(&headers).unwrap_or_else(no_status))),
+        }
+    }
+
+    fn request(&self, path: &str, message: &[u8]) -> Result<Request<Inbound>, Status> {
+        let mut request = Request::new(Inbound::whole(frame(message)));
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = Uri::try_from(path).map_err(|error| Status::internal(error.to_string()))?;
+        *request.headers_mut() = self.headers.clone();
+        if let Some(deadline) = self.deadline {
+            if deadline <= Instant::now() {
+                return Err(error::deadline_exceeded());
+            }
+            request.headers_mut().insert(TIMEOUT, grpc::timeout(deadline));
+        }
+        Ok(request)
+    }
+}
+
+/// The messages of a response; an error is the last one.
+struct Messages {
+    /// `None`: the response has ended.
+    body: Option<Outgoing>,
+    reader: MessageReader,
+}
+
+impl Messages {
+    fn new(body: Outgoing) -> Self {
+        Self { body: Some(body), reader: MessageReader::default() }
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        loop {
+            if let Some(message) = self.reader.next() {
+                if message.is_err() {
+                    self.body = None;
+                }
+                return Some(message.map_err(|status| failed(&status)));
+            }
+            let body = self.body.as_mut()?;
+            let frame = match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.body = None;
+                    return Some(Err(failed(&Status::internal(error.to_string()))));
+                }
+                None => {
+                    self.body = None;
+                    return None;
+                }
+            };
+            match frame.into_data() {
+                Ok(piece) => self.reader.push(piece),
+                Err(frame) => {
+                    self.body = None;
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    let status = Status::from_header_map(&trailers).unwrap_or_else(no_status);
+                    return (status.code() != Code::Ok).then(|| Err(failed(&status)));
+                }
+            }
+        }
+    }
+}
+
+fn failed(status: &Status) -> CallError {
+    CallError {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        details: Bytes::copy_from_slice(status.details()),
+    }
+}

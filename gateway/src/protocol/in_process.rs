@@ -1,0 +1,31 @@
+//! The gRPC frames of calls that begin in the gateway itself, on behalf of a client.
+
+use bytes::Bytes;
+use tonic::Status;
+
+use super::framing::{FrameReader, HEAD, check_flags, head};
+
+/// The frame of a request.
+pub(crate) fn frame(message: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(HEAD + message.len());
+    frame.extend_from_slice(&head(message.len()));
+    frame.extend_from_slice(message);
+    frame.into()
+}
+
+/// Takes the messages of a response out of its frames.
+#[derive(Debug, Default)]
+pub(crate) struct MessageReader(FrameReader);
+
+impl MessageReader {
+    /// Adds the next piece. All messages of the piece before must have been taken.
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        self.0.push(piece);
+    }
+
+    /// Takes the next message; `None`: the next piece is needed.
+    pub(crate) fn next(&mut self) -> Option<Result<Bytes, Box<Status>>> {
+        let (flags, message) = self.0.next()?;
+        Some(check_flags(flags).map(|()| message))
+    }
+}

@@ -1,0 +1,148 @@
+//! The calls of an operation, with the conversion of their messages and errors.
+
+use std::sync::Arc;
+
+use async_graphql::{Error, ErrorExtensionValues, ErrorExtensions as _, Value};
+use bytes::Bytes;
+use serde_json::Value as Json;
+use transcode::{Limits, ParseOptions, Plan, PrintOptions, Registry, Status, TranscodeError, code_name};
+
+use crate::{
+    budget::Budget,
+    caller::{CallError, Caller},
+};
+
+/// `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` and `INTERNAL`.
+const INVALID_ARGUMENT: i32 = 3;
+const RESOURCE_EXHAUSTED: i32 = 8;
+const INTERNAL: i32 = 13;
+
+/// How messages become JSON.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conversion {
+    pub(crate) parse: ParseOptions,
+    pub(crate) limits: Limits,
+}
+
+/// The calls of an operation.
+pub(crate) struct Calls {
+    pub(crate) caller: Arc<dyn Caller>,
+    pub(crate) budget: Budget,
+    pub(crate) conversion: Conversion,
+}
+
+/// The conversion of a method's messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Messages {
+    pub(crate) path: String,
+    pub(crate) request: Plan,
+    pub(crate) response: Plan,
+}
+
+impl Messages {
+    /// The messages of a method; `None`: the registry does not have them.
+    pub(crate) fn of(method: &prost_reflect::MethodDescriptor, registry: &Registry) -> Option<Self> {
+        Some(Self {
+            path: format!("/{}/{}", method.parent_service().full_name(), method.name()),
+            request: registry.message(method.input().full_name())?,
+            response: registry.message(method.output().full_name())?,
+        })
+    }
+
+    /// Encodes a request.
+    pub(crate) fn encode(&self, json: &Json, calls: &Calls) -> Result<Vec<u8>, Box<Failed>> {
+        let Conversion { parse, limits } = &calls.conversion;
+        let mut message = Vec::new();
+        let parsed = self.request.to_proto(json.to_string().as_bytes(), parse, limits, &mut message);
+        parsed.map(|()| message).map_err(|error| Box::new(Failed::Request(error)))
+    }
+
+    /// Decodes a response.
+    pub(crate) fn decode(&self, message: &[u8], calls: &Calls) -> Result<Json, Box<Failed>> {
+        let print = PrintOptions { always_print_fields_with_no_presence: true, ..PrintOptions::default() };
+        let mut text = Vec::new();
+        let printed = self.response.to_json(message, &print, &calls.conversion.limits, &mut text);
+        printed.map_err(|error| Box::new(Failed::Response(error)))?;
+        if !calls.budget.fetch(text.len()) {
+            let message = "the responses of the calls are too large together (gateway.graphql.response_bytes)";
+            return Err(Box::new(Failed::Call(CallError::new(RESOURCE_EXHAUSTED, message))));
+        }
+        serde_json::from_slice(&text)
+            .map_err(|error| Box::new(Failed::Call(CallError::new(INTERNAL, error.to_string()))))
+    }
+
+    /// Makes a unary call.
+    pub(crate) async fn call(&self, json: &Json, calls: &Calls) -> Result<Json, Box<Failed>> {
+        let message = self.encode(json, calls)?;
+        let response = calls.caller.call(&self.path, message).await.map_err(|error| Box::new(Failed::Call(error)))?;
+        self.decode(&response, calls)
+    }
+
+    /// The error of a field.
+    pub(crate) fn error(&self, failed: &Failed) -> Error {
+        match failed {
+            Failed::Call(error) => status(error, &self.response.registry()),
+            Failed::Request(error) => Error::new(&error.message).extend_with(|_, extensions| {
+                extensions.set("code", code_name(INVALID_ARGUMENT));
+                extensions.set("reason", "JSON_INVALID");
+                let violation = [("field", error.path.as_str()), ("description", error.message.as_str())];
+                extensions.set("fieldViolations", Value::List(vec![object(&violation)]));
+            }),
+            Failed::Response(error) => Error::new(format!("the response cannot be written as JSON: {error}"))
+                .extend_with(|_, extensions| {
+                    let is_limit = error.kind == transcode::ErrorKind::Limit;
+                    extensions.set("code", code_name(if is_limit { RESOURCE_EXHAUSTED } else { INTERNAL }));
+                }),
+        }
+    }
+}
+
+/// Why a call has failed.
+#[derive(Debug, Clone)]
+pub(crate) enum Failed {
+    Call(CallError),
+    /// The arguments do not fit the request.
+    Request(TranscodeError),
+    Response(TranscodeError),
+}
+
+/// The error of a status: its code, and of its details the reason, the invalid fields and the retry delay.
+fn status(error: &CallError, registry: &Registry) -> Error {
+    let CallError { code, message, details } = error;
+    let details = details_of(*code, details, registry);
+    Error::new(message).extend_with(|_, extensions| {
+        extensions.set("code", code_name(*code));
+        for detail in &details {
+            extend(extensions, detail);
+        }
+    })
+}
+
+fn details_of(code: i32, details: &Bytes, registry: &Registry) -> Vec<Json> {
+    let mut json = Vec::new();
+    Status { code, message: "", details }.append_json(registry, &Limits::default(), &mut json);
+    let mut status: Json = serde_json::from_slice(&json).unwrap_or_default();
+    match status.get_mut("details").map(Json::take) {
+        Some(Json::Array(details)) => details,
+        _ => Vec::new(),
+    }
+}
+
+fn extend(extensions: &mut ErrorExtensionValues, detail: &Json) {
+    let name = detail["@type"].as_str().and_then(|url| url.rsplit_once('/')).map_or("", |(_, name)| name);
+    let members: &[&str] = match name {
+        "google.rpc.ErrorInfo" => &["reason", "domain", "metadata"],
+        "google.rpc.BadRequest" => &["fieldViolations"],
+        "google.rpc.RetryInfo" => &["retryDelay"],
+        _ => &[],
+    };
+    for name in members {
+        if let Some(Ok(value)) = detail.get(name).cloned().map(Value::from_json) {
+            extensions.set(*name, value);
+        }
+    }
+}
+
+fn object(members: &[(&str, &str)]) -> Value {
+    Value::Object(members.iter().map(|(name, value)| (async_graphql::Name::new(name), Value::from(*value))).collect())
+}

@@ -1,0 +1,105 @@
+//! Loads the objects to which fields refer: one call of a batch method for many ids.
+//!
+//! The executor polls the fields of all elements of a list in one turn. The first field that needs an object opens a
+//! round, and the other fields join it. The round begins its calls at the next turn of the task.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared, WeakShared, try_join_all},
+};
+use parking_lot::Mutex;
+use serde_json::{Value as Json, json};
+
+use crate::calls::{Calls, Failed, Messages};
+
+/// A method that returns many objects by their ids.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) messages: Messages,
+    /// The list of ids in the request, in JSON.
+    pub(crate) ids: String,
+    /// The list of objects in the response, in JSON.
+    pub(crate) objects: String,
+    /// The id of an object, in JSON.
+    pub(crate) id: String,
+    /// The maximum number of ids in one call.
+    pub(crate) size: usize,
+}
+
+/// The objects that exist, by id.
+pub(crate) type Objects = HashMap<String, Arc<Json>>;
+/// The result of a round, which all its fields share.
+type Loaded = Result<Arc<Objects>, Arc<Failed>>;
+
+/// Collects the ids of one operation.
+pub(crate) struct BatchLoader(Arc<Inner>);
+
+struct Inner {
+    batch: Arc<Batch>,
+    calls: Arc<Calls>,
+    open: Mutex<Option<Round>>,
+}
+
+/// The ids that are collected, and what waits for them. It does not keep its waiters alive: an operation may be dropped.
+struct Round {
+    ids: BTreeSet<String>,
+    loading: WeakShared<BoxFuture<'static, Loaded>>,
+}
+
+impl BatchLoader {
+    pub(crate) fn new(batch: Arc<Batch>, calls: Arc<Calls>) -> Self {
+        Self(Arc::new(Inner { batch, calls, open: Mutex::default() }))
+    }
+
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.0.batch
+    }
+
+    /// Loads objects, together with those of other fields.
+    pub(crate) async fn load(&self, ids: impl IntoIterator<Item = String>) -> Loaded {
+        let joined = self.join(ids);
+        joined.await
+    }
+
+    /// Joins the open round, or opens one.
+    fn join(&self, ids: impl IntoIterator<Item = String>) -> Shared<BoxFuture<'static, Loaded>> {
+        let mut open = self.0.open.lock();
+        if let Some(round) = &mut *open
+            && let Some(loading) = round.loading.upgrade()
+        {
+            round.ids.extend(ids);
+            return loading;
+        }
+        let inner = Arc::clone(&self.0);
+        let loading = async move {
+            tokio::task::yield_now().await;
+            inner.load().await
+        };
+        let loading = loading.boxed().shared();
+        *open = loading.downgrade().map(|weak| Round { ids: ids.into_iter().collect(), loading: weak });
+        loading
+    }
+}
+
+impl Inner {
+    /// Ends the round, and makes its calls. Objects that do not exist are left out.
+    async fn load(&self) -> Loaded {
+        let ids: Vec<_> = self.open.lock().take().map(|round| round.ids).unwrap_or_default().into_iter().collect();
+        let parts = try_join_all(ids.chunks(self.batch.size).map(|part| self.call(part))).await?;
+        Ok(Arc::new(parts.into_iter().flatten().collect()))
+    }
+
+    async fn call(&self, ids: &[String]) -> Result<Vec<(String, Arc<Json>)>, Arc<Failed>> {
+        let Batch { messages, ids: argument, objects, id, .. } = &*self.batch;
+        let called = messages.call(&json!({ argument: ids }), &self.calls).await;
+        let mut response = called.map_err(|failed| Arc::new(*failed))?;
+        let Some(Json::Array(objects)) = response.get_mut(objects).map(Json::take) else { return Ok(Vec::new()) };
+        let with_id = |object: Json| Some((object.get(id)?.as_str()?.to_owned(), Arc::new(object)));
+        Ok(objects.into_iter().filter_map(with_id).collect())
+    }
+}

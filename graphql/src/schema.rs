@@ -1,0 +1,341 @@
+//! Builds the schema: the root fields, and all types that they reach.
+
+mod inputs;
+mod objects;
+mod reach;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use async_graphql::dynamic::{
+    Enum, EnumItem, Field, FieldFuture, FieldValue, InputValue, Object, ResolverContext, Schema, SchemaBuilder,
+    Subscription, SubscriptionField, SubscriptionFieldFuture, TypeRef,
+};
+use futures_util::StreamExt as _;
+use prost_reflect::{EnumDescriptor, Kind, MethodDescriptor};
+use transcode::openapi::Comments;
+
+use crate::{
+    arguments::{self, Paging},
+    calls::{Failed, Messages},
+    costs::{CALL, Costs, FIELD},
+    names::{self, TypeNames, Use},
+    nesting, output,
+    output::Shape,
+    references::Batches,
+    scalars,
+    session::Session,
+    source::{Method, Source},
+};
+use reach::Reached;
+
+/// A schema, and what is needed beside it.
+pub(crate) struct Built {
+    pub(crate) schema: Schema,
+    pub(crate) costs: Costs,
+    pub(crate) batches: Batches,
+}
+
+/// The root objects.
+const QUERY: &str = "Query";
+const MUTATION: &str = "Mutation";
+const SUBSCRIPTION: &str = "Subscription";
+
+/// What the parts of a schema are built with.
+struct Parts<'a> {
+    sources: &'a [Source<'a>],
+    reached: Reached,
+    names: TypeNames,
+    batches: Batches,
+    /// The comments of each source.
+    comments: Vec<Comments>,
+}
+
+/// A root field.
+struct Root<'a> {
+    name: String,
+    source: usize,
+    method: &'a Method,
+    kind: RootKind,
+    paging: Option<Paging>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RootKind {
+    Query,
+    Mutation,
+    Subscription,
+}
+
+/// Builds the schema of all methods. Methods that read a stream have no form in GraphQL.
+pub(crate) fn build(sources: &[Source<'_>]) -> Result<Built, String> {
+    let roots = roots(sources)?;
+    let batches = Batches::find(sources);
+    let reached = Reached::from(sources, &roots, &batches);
+    let names = TypeNames::assign(&reached.origins(sources))?;
+    let comments = sources.iter().map(comments).collect();
+    let parts = Parts { sources, reached, names, batches, comments };
+    let mut costs = Costs::default();
+    let has = |kind| roots.iter().any(|root| root.kind == kind);
+    let mutation = has(RootKind::Mutation).then_some(MUTATION);
+    let subscription = has(RootKind::Subscription).then_some(SUBSCRIPTION);
+    let mut schema = scalars::register(Schema::build(QUERY, mutation, subscription));
+    schema = parts.register_enums(schema);
+    schema = parts.register_objects(schema, &mut costs)?;
+    schema = parts.register_inputs(schema)?;
+    schema = schema.register(parts.root_object(QUERY, &roots, RootKind::Query, &mut costs)?);
+    if mutation.is_some() {
+        schema = schema.register(parts.root_object(MUTATION, &roots, RootKind::Mutation, &mut costs)?);
+    }
+    if subscription.is_some() {
+        schema = schema.register(parts.subscriptions(&roots, &mut costs)?);
+    }
+    let schema = schema.limit_recursive_depth(nesting::MOST).finish().map_err(|error| error.to_string())?;
+    Ok(Built { schema, costs, batches: parts.batches })
+}
+
+fn comments(source: &Source<'_>) -> Comments {
+    let pool = source.methods.first().map(|method| method.descriptor.parent_pool().clone());
+    pool.map(|pool| Comments::of(&pool)).unwrap_or_default()
+}
+
+/// The root fields. Methods of the same name get the name of their service, too.
+fn roots<'a>(sources: &'a [Source<'a>]) -> Result<Vec<Root<'a>>, String> {
+    let methods = || {
+        let all = sources.iter().enumerate().flat_map(|(at, source)| source.methods.iter().map(move |of| (at, of)));
+        all.filter(|(_, method)| !method.descriptor.is_client_streaming())
+    };
+    let candidates = |at: usize, method: &Method| names::root_fields(sources[at].prefix, &method.descriptor);
+    let mut claims: [HashMap<String, usize>; 2] = Default::default();
+    for (at, method) in methods() {
+        for (claims, name) in claims.iter_mut().zip(candidates(at, method)) {
+            *claims.entry(name).or_default() += 1;
+        }
+    }
+    let mut taken = BTreeSet::new();
+    let named = methods().map(|(source, method)| {
+        let [short, with_service, full] = candidates(source, method);
+        let name = match (claims[0][&short], claims[1][&with_service]) {
+            (1, _) => short,
+            (_, 1) => with_service,
+            _ => full,
+        };
+        if !names::is_valid(&name) || !taken.insert(name.clone()) {
+            return Err(format!(
+                "{} has no name in GraphQL: {name} is invalid or taken",
+                method.descriptor.full_name()
+            ));
+        }
+        let kind = match (method.descriptor.is_server_streaming(), method.is_query()) {
+            (true, _) => RootKind::Subscription,
+            (false, true) => RootKind::Query,
+            (false, false) => RootKind::Mutation,
+        };
+        Ok(Root { name, source, method, kind, paging: Paging::of(method) })
+    });
+    named.collect()
+}
+
+impl Parts<'_> {
+    /// The name and the shape of a type of a response.
+    fn output_type(&self, source: usize, kind: &Kind, of: Use) -> (String, Shape) {
+        if let Some(scalar) = scalars::of(kind) {
+            let shape = if scalar == "Float" { Shape::Float } else { Shape::Scalar };
+            return (scalar.to_owned(), shape);
+        }
+        match kind {
+            Kind::Enum(of) => {
+                let name = self.names.get(source, of.full_name(), Use::Enum).to_owned();
+                (name, Shape::Enum(Arc::new(value_names(of))))
+            }
+            Kind::Message(message) => (self.names.get(source, message.full_name(), of).to_owned(), Shape::Object),
+            // All other kinds are scalars.
+            _ => ("JSON".to_owned(), Shape::Scalar),
+        }
+    }
+
+    /// The name of a type of a request.
+    fn input_type(&self, source: usize, kind: &Kind) -> String {
+        if let Some(scalar) = scalars::of(kind) {
+            return scalar.to_owned();
+        }
+        let (full_name, of) = match kind {
+            Kind::Enum(of) => (of.full_name(), Use::Enum),
+            Kind::Message(message) => (message.full_name(), Use::Input),
+            _ => return "JSON".to_owned(),
+        };
+        self.names.get(source, full_name, of).to_owned()
+    }
+
+    fn register_enums(&self, mut schema: SchemaBuilder) -> SchemaBuilder {
+        for (source, of) in &self.reached.enums {
+            let comments = &self.comments[*source];
+            let file = of.parent_file();
+            let mut built = Enum::new(self.names.get(*source, of.full_name(), Use::Enum));
+            if let Some(text) = comments.get(file.name(), of.path()) {
+                built = built.description(text);
+            }
+            for value in of.values().filter(|value| is_enum_name(value.name())) {
+                let item = EnumItem::new(value.name());
+                built = built.item(match comments.get(file.name(), value.path()) {
+                    Some(text) => item.description(text),
+                    None => item,
+                });
+            }
+            schema = schema.register(built);
+        }
+        schema
+    }
+
+    fn root_object(&self, name: &str, roots: &[Root<'_>], kind: RootKind, costs: &mut Costs) -> Result<Object, String> {
+        let mut object = Object::new(name);
+        let of_kind: Vec<_> = roots.iter().filter(|root| root.kind == kind).collect();
+        for root in &of_kind {
+            let (messages, of, shape) = self.root_parts(root)?;
+            costs.add(name, &root.name, &of, CALL.saturating_mul(root.method.cost));
+            let call = Arc::new(RootCall {
+                messages,
+                descriptor: root.method.descriptor.clone(),
+                paging: root.paging.clone(),
+                shape,
+            });
+            let mut field = Field::new(&root.name, TypeRef::named(of), move |context| {
+                let call = Arc::clone(&call);
+                FieldFuture::new(async move { call.resolve(&context).await })
+            });
+            if let Some(text) = self.comment(root) {
+                field = field.description(text);
+            }
+            if is_deprecated(&root.method.descriptor) {
+                field = field.deprecation(None);
+            }
+            object = object.field(self.arguments(root).into_iter().fold(field, Field::argument));
+        }
+        if of_kind.is_empty() {
+            // GraphQL needs a query, but no method is one.
+            let field = Field::new("available", TypeRef::named_nn(TypeRef::BOOLEAN), |_| {
+                FieldFuture::Value(Some(FieldValue::value(true)))
+            });
+            costs.add(name, "available", TypeRef::BOOLEAN, FIELD);
+            object = object.field(field.description("No method is marked as free of side effects: all are mutations."));
+        }
+        Ok(object)
+    }
+
+    fn subscriptions(&self, roots: &[Root<'_>], costs: &mut Costs) -> Result<Subscription, String> {
+        let mut object = Subscription::new(SUBSCRIPTION);
+        for root in roots.iter().filter(|root| root.kind == RootKind::Subscription) {
+            let (messages, of, shape) = self.root_parts(root)?;
+            costs.add(SUBSCRIPTION, &root.name, &of, CALL.saturating_mul(root.method.cost));
+            let descriptor = root.method.descriptor.clone();
+            let call = Arc::new(RootCall { messages, descriptor, paging: None, shape });
+            let mut field = SubscriptionField::new(&root.name, TypeRef::named(of), move |context| {
+                let call = Arc::clone(&call);
+                SubscriptionFieldFuture::new(async move { call.subscribe(&context).await })
+            });
+            if let Some(text) = self.comment(root) {
+                field = field.description(text);
+            }
+            object = object.field(self.arguments(root).into_iter().fold(field, SubscriptionField::argument));
+        }
+        Ok(object)
+    }
+
+    /// The messages of a root field, and the name and shape of its type.
+    fn root_parts(&self, root: &Root<'_>) -> Result<(Messages, String, Shape), String> {
+        let descriptor = &root.method.descriptor;
+        let messages = Messages::of(descriptor, self.sources[root.source].registry);
+        let messages = messages.ok_or(format!("the messages of {} are unknown", descriptor.full_name()))?;
+        let of = if root.paging.is_some() { Use::Connection } else { Use::Output };
+        let (name, shape) = self.output_type(root.source, &Kind::Message(descriptor.output()), of);
+        Ok((messages, name, shape))
+    }
+
+    /// The fields of the request.
+    fn arguments(&self, root: &Root<'_>) -> Vec<InputValue> {
+        let request = root.method.descriptor.input();
+        if scalars::of_message(&request).is_some() {
+            return Vec::new();
+        }
+        let named = |field| self.input(root.source, &field, arguments::name(&field, root.paging.as_ref()));
+        request.fields().map(named).collect()
+    }
+
+    fn comment(&self, root: &Root<'_>) -> Option<&str> {
+        let method = &root.method.descriptor;
+        self.comments[root.source].get(method.parent_service().parent_file().name(), method.path())
+    }
+}
+
+fn is_deprecated(method: &MethodDescriptor) -> bool {
+    method.method_descriptor_proto().options.as_ref().is_some_and(|options| options.deprecated())
+}
+
+/// The names of an enum's values.
+fn value_names(of: &EnumDescriptor) -> BTreeSet<String> {
+    of.values().map(|value| value.name().to_owned()).filter(|name| is_enum_name(name)).collect()
+}
+
+/// Whether GraphQL allows the name of an enum value.
+fn is_enum_name(name: &str) -> bool {
+    names::is_valid(name) && !matches!(name, "true" | "false" | "null")
+}
+
+/// The call of a root field.
+struct RootCall {
+    messages: Messages,
+    descriptor: MethodDescriptor,
+    paging: Option<Paging>,
+    shape: Shape,
+}
+
+impl RootCall {
+    fn request(&self, context: &ResolverContext<'_>) -> async_graphql::Result<serde_json::Value> {
+        arguments::request(&self.descriptor.input(), context.args.as_index_map(), self.paging.as_ref())
+            .map_err(async_graphql::Error::new)
+    }
+
+    /// A call that fails leaves the field null.
+    async fn resolve<'a>(&self, context: &ResolverContext<'a>) -> async_graphql::Result<Option<FieldValue<'a>>> {
+        match self.call(context).await {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                output::fail(context, error);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn call(&self, context: &ResolverContext<'_>) -> async_graphql::Result<Option<FieldValue<'static>>> {
+        let session = context.data_unchecked::<Arc<Session>>();
+        session.budget().write(context.item.node.response_key().node.as_str(), 0);
+        let request = self.request(context)?;
+        let called = self.messages.call(&request, session.calls()).await;
+        output::whole(&self.shape, called.map_err(|failed| self.messages.error(&failed))?)
+    }
+
+    async fn subscribe<'a>(
+        self: &Arc<Self>,
+        context: &ResolverContext<'a>,
+    ) -> async_graphql::Result<impl futures_util::Stream<Item = async_graphql::Result<FieldValue<'a>>> + Send + use<'a>>
+    {
+        let session = Arc::clone(context.data_unchecked::<Arc<Session>>());
+        let request = self.request(context)?;
+        let calls = session.calls();
+        let message = self.messages.encode(&request, calls).map_err(|failed| self.messages.error(&failed))?;
+        let opened = calls.caller.open(&self.messages.path, message).await;
+        let stream = opened.map_err(|error| self.messages.error(&Failed::Call(error)))?;
+        let call = Arc::clone(self);
+        Ok(stream.map(move |item| {
+            // The operation has a response for each message.
+            session.budget().reset();
+            let decoded = item
+                .map_err(|error| Box::new(Failed::Call(error)))
+                .and_then(|message| call.messages.decode(&message, session.calls()));
+            let json = decoded.map_err(|failed| call.messages.error(&failed))?;
+            Ok(output::whole(&call.shape, json)?.unwrap_or(FieldValue::NULL))
+        }))
+    }
+}

@@ -29,7 +29,10 @@ pub struct QueryLimits {
 /// The maximum length of an alias: it is repeated in each element of a list.
 const ALIAS_BYTES: usize = 128;
 /// The maximum number of nested lists in an introspection query: types refer to one another in circles.
-const INTROSPECTION_LISTS: usize = 2;
+const INTROSPECTION_LISTS: usize = 1;
+/// The maximum number of fields of an introspection query: each is there for all types. The usual queries have about
+/// 250.
+const INTROSPECTION_FIELDS: usize = 400;
 /// The type in which fields of introspection are counted.
 const INTROSPECTION: &str = "__";
 /// The fields of introspection that are lists of types or fields.
@@ -135,7 +138,7 @@ impl<'a> Analysis<'a> {
             }
         }
         if tally.lists > INTROSPECTION_LISTS {
-            let message = "introspection follows types in circles; select `fields` within `fields` at most once";
+            let message = "introspection follows types in circles; `fields` must not stand within `fields`";
             return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
         }
         match operation.ty {
@@ -219,6 +222,10 @@ impl<'a> Analysis<'a> {
         let is_introspection = is_meta || parent == INTROSPECTION;
         let of = if is_introspection { INTROSPECTION } else { known.map_or("", |known| known.of.as_str()) };
         let inner = self.set(&field.selection_set.node, of, nesting + 1)?;
+        if is_meta && inner.complexity > INTROSPECTION_FIELDS {
+            let message = format!("the introspection query has more than {INTROSPECTION_FIELDS} fields");
+            return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
+        }
         Ok(Tally {
             depth: inner.depth + 1,
             complexity: inner.complexity.saturating_add(known.map_or(crate::costs::FIELD, |known| known.cost)),
@@ -316,14 +323,16 @@ mod tests {
 
     #[test]
     fn introspection_in_circles_is_refused() {
-        let query = "{ __type(name: \"User\") { fields { type { fields { type { fields { name } } } } } } }";
+        let query = "{ __type(name: \"User\") { fields { type { fields { name } } } } }";
         let limits = QueryLimits { depth: 100, complexity: 1_000, ..LIMITS };
         let document = parse_query(query).unwrap();
         assert!(check(&document, &Costs::default(), &limits, true).unwrap_err().message.contains("circles"));
-        let spread = "{ __schema { types { fields { ...T } } } } fragment T on __Field { type { fields { ...U } } } \
-                      fragment U on __Field { type { fields { name } } }";
+        let spread = "{ __schema { types { fields { ...T } } } } fragment T on __Field { type { fields { name } } }";
         let document = parse_query(spread).unwrap();
         assert!(check(&document, &Costs::default(), &limits, true).unwrap_err().message.contains("circles"));
+        let wide = format!("{{ __schema {{ types {{ {} }} }} }}", "name ".repeat(INTROSPECTION_FIELDS));
+        let refused = check(&parse_query(&wide).unwrap(), &Costs::default(), &limits, true).unwrap_err();
+        assert!(refused.message.contains("more than 400 fields"), "{refused:?}");
         assert_eq!(checked("{ __schema { types { name } } }", false).unwrap_err().code, "INTROSPECTION_DISABLED");
         assert_eq!(checked("{ user { __typename } }", false), Ok(()));
     }

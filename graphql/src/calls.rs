@@ -12,7 +12,8 @@ use crate::{
     caller::{CallError, Caller},
 };
 
-/// `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` and `INTERNAL`.
+/// `CANCELLED`, `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` and `INTERNAL`.
+pub(crate) const CANCELLED: i32 = 1;
 const INVALID_ARGUMENT: i32 = 3;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const INTERNAL: i32 = 13;

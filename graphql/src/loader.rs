@@ -1,7 +1,7 @@
 //! Loads the objects to which fields refer: one call of a batch method for many ids.
 //!
 //! The executor polls the fields of all elements of a list in one turn. The first field that needs an object opens a
-//! round, and the other fields join it. The round begins its calls at the next turn of the task.
+//! round, and the other fields join it. At the next turn of the task the first field closes the round and makes its calls.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,12 +10,16 @@ use std::{
 
 use futures_util::{
     FutureExt as _,
-    future::{BoxFuture, Shared, WeakShared, try_join_all},
+    future::{Shared, try_join_all},
 };
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
+use tokio::{sync::oneshot, task::yield_now};
 
-use crate::calls::{Calls, Failed, Messages};
+use crate::{
+    caller::CallError,
+    calls::{CANCELLED, Calls, Failed, Messages},
+};
 
 /// A method that returns many objects by their ids.
 #[derive(Debug)]
@@ -37,58 +41,65 @@ pub(crate) type Objects = HashMap<String, Arc<Json>>;
 type Loaded = Result<Arc<Objects>, Arc<Failed>>;
 
 /// Collects the ids of one operation.
-pub(crate) struct BatchLoader(Arc<Inner>);
-
-struct Inner {
+pub(crate) struct BatchLoader {
     batch: Arc<Batch>,
     calls: Arc<Calls>,
     open: Mutex<Option<Round>>,
 }
 
-/// The ids that are collected, and what waits for them. It does not keep its waiters alive: an operation may be dropped.
+/// The ids that are collected, and the result for the fields that have joined.
 struct Round {
     ids: BTreeSet<String>,
-    loading: WeakShared<BoxFuture<'static, Loaded>>,
+    loaded: Shared<oneshot::Receiver<Loaded>>,
+}
+
+/// The part of a field in a round.
+enum Part {
+    /// It makes the calls.
+    Leads(oneshot::Sender<Loaded>),
+    Joins(Shared<oneshot::Receiver<Loaded>>),
 }
 
 impl BatchLoader {
     pub(crate) fn new(batch: Arc<Batch>, calls: Arc<Calls>) -> Self {
-        Self(Arc::new(Inner { batch, calls, open: Mutex::default() }))
+        Self { batch, calls, open: Mutex::default() }
     }
 
     pub(crate) fn batch(&self) -> &Batch {
-        &self.0.batch
+        &self.batch
     }
 
     /// Loads objects, together with those of other fields.
     pub(crate) async fn load(&self, ids: impl IntoIterator<Item = String>) -> Loaded {
-        let joined = self.join(ids);
-        joined.await
+        match self.join(ids) {
+            Part::Leads(result) => {
+                yield_now().await;
+                let loaded = self.load_round().await;
+                // An error means that no other field has joined.
+                result.send(loaded.clone()).ok();
+                loaded
+            }
+            Part::Joins(loaded) => {
+                let ended = || CallError::new(CANCELLED, "the field that made the call has ended");
+                loaded.await.unwrap_or_else(|_| Err(Arc::new(Failed::Call(ended()))))
+            }
+        }
     }
 
     /// Joins the open round, or opens one.
-    fn join(&self, ids: impl IntoIterator<Item = String>) -> Shared<BoxFuture<'static, Loaded>> {
-        let mut open = self.0.open.lock();
-        if let Some(round) = &mut *open
-            && let Some(loading) = round.loading.upgrade()
-        {
+    fn join(&self, ids: impl IntoIterator<Item = String>) -> Part {
+        let mut open = self.open.lock();
+        if let Some(round) = &mut *open {
             round.ids.extend(ids);
-            return loading;
+            return Part::Joins(round.loaded.clone());
         }
-        let inner = Arc::clone(&self.0);
-        let loading = async move {
-            tokio::task::yield_now().await;
-            inner.load().await
-        };
-        let loading = loading.boxed().shared();
-        *open = loading.downgrade().map(|weak| Round { ids: ids.into_iter().collect(), loading: weak });
-        loading
+        let (result, loaded) = oneshot::channel();
+        *open = Some(Round { ids: ids.into_iter().collect(), loaded: loaded.shared() });
+        Part::Leads(result)
     }
-}
 
-impl Inner {
-    /// Ends the round, and makes its calls. Objects that do not exist are left out.
-    async fn load(&self) -> Loaded {
+    /// Closes the round, and makes its calls. Objects that do not exist are left out.
+    async fn load_round(&self) -> Loaded {
         let ids: Vec<_> = self.open.lock().take().map(|round| round.ids).unwrap_or_default().into_iter().collect();
         let parts = try_join_all(ids.chunks(self.batch.size).map(|part| self.call(part))).await?;
         Ok(Arc::new(parts.into_iter().flatten().collect()))

@@ -37,11 +37,13 @@ pub(crate) fn camel(text: &str) -> String {
 
 /// `snake_case` and dots as `UpperCamelCase`.
 pub(crate) fn pascal(text: &str) -> String {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
-    words
-        .map(|word| word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)))
-        .flatten()
-        .collect()
+    let mut name = String::new();
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric()) {
+        let (head, rest) = word.split_at(word.len().min(1));
+        name.push_str(&head.to_ascii_uppercase());
+        name.push_str(rest);
+    }
+    name
 }
 
 /// `UpperCamelCase` as `snake_case`.

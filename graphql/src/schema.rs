@@ -73,7 +73,7 @@ enum RootKind {
 pub(crate) fn build(sources: &[Source<'_>]) -> Result<Built, String> {
     let roots = roots(sources)?;
     let batches = Batches::find(sources);
-    let reached = Reached::from(sources, &roots, &batches);
+    let reached = Reached::from(&roots, &batches);
     let names = TypeNames::assign(&reached.origins(sources))?;
     let comments = sources.iter().map(comments).collect();
     let parts = Parts { sources, reached, names, batches, comments };

@@ -1,5 +1,7 @@
 //! The input objects, and the arguments of root fields.
 
+use std::collections::BTreeSet;
+
 use async_graphql::dynamic::{InputObject, InputValue, SchemaBuilder, TypeRef};
 use prost_reflect::{Cardinality, FieldDescriptor};
 use transcode::openapi::is_required;
@@ -14,7 +16,7 @@ impl Parts<'_> {
             if let Some(text) = self.comments[*source].get(message.parent_file().name(), message.path()) {
                 object = object.description(text);
             }
-            let mut taken = std::collections::BTreeSet::new();
+            let mut taken = BTreeSet::new();
             for field in message.fields() {
                 let name = names::field(&field);
                 if !taken.insert(name.clone()) {

@@ -1,6 +1,6 @@
 //! The objects of responses.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_graphql::dynamic::{Field, Object, SchemaBuilder, TypeRef};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
@@ -43,7 +43,7 @@ impl Parts<'_> {
         if let Some(text) = self.comments[source].get(message.parent_file().name(), message.path()) {
             object = object.description(text);
         }
-        let mut taken = std::collections::BTreeSet::new();
+        let mut taken = BTreeSet::new();
         for field in message.fields() {
             let Some(field_name) = output::name(&field, paging) else { continue };
             if !taken.insert(field_name.clone()) {
@@ -95,7 +95,7 @@ impl Parts<'_> {
         &self,
         parent: &str,
         field: &FieldDescriptor,
-        taken: &mut std::collections::BTreeSet<String>,
+        taken: &mut BTreeSet<String>,
         costs: &mut Costs,
     ) -> Result<Option<Field>, String> {
         let Some(target) = self.batches.target(field) else { return Ok(None) };

@@ -1,6 +1,6 @@
 //! The types that the root fields reach.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use prost_reflect::{EnumDescriptor, Kind, MessageDescriptor};
 
@@ -21,11 +21,11 @@ pub(super) struct Reached {
     /// The messages within requests.
     pub(super) inputs: Vec<(usize, MessageDescriptor)>,
     pub(super) enums: Vec<(usize, EnumDescriptor)>,
-    seen: std::collections::HashSet<TypeKey>,
+    seen: HashSet<TypeKey>,
 }
 
 impl Reached {
-    pub(super) fn from(sources: &[Source<'_>], roots: &[Root<'_>], batches: &Batches) -> Self {
+    pub(super) fn from(roots: &[Root<'_>], batches: &Batches) -> Self {
         let mut reached = Self::default();
         for root in roots {
             reached.add_output(root.source, &root.method.descriptor.output(), root.paging.as_ref(), batches);
@@ -33,7 +33,6 @@ impl Reached {
                 reached.add_kind(root.source, &field.kind(), Use::Input, batches);
             }
         }
-        debug_assert!(sources.len() >= roots.iter().map(|root| root.source + 1).max().unwrap_or_default());
         reached
     }
 

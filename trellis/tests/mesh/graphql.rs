@@ -182,7 +182,8 @@ async fn subscription_delivers_messages_as_events() {
     let mut refused = Client::of(&mesh, &ada).subscribe("subscription { nothing }").await;
     let mut received = BytesMut::new();
     read_until(&mut refused, &mut received, "event: complete\ndata:\n\n").await;
-    assert!(received.starts_with(b"event: next\ndata: {\"errors\":["), "{received:?}");
+    let received = String::from_utf8_lossy(&received);
+    assert!(received.contains("event: next\ndata: {\"errors\":["), "{received}");
 }
 
 /// A stream that fails ends with an event that states the error.
@@ -272,7 +273,7 @@ async fn operations_beyond_a_limit_are_refused() {
     for (query, key) in [
         ("{ listConversations { nodes { lastMessage { author { handle } } } } }", "depth"),
         (
-            "{ listConversations { nodes { owner { handle } members { user { handle } } membership { addedByUser { handle } } invited: owner { handle } } } }",
+            "{ listConversations { nodes { owner { handle } a: owner { handle } b: owner { handle } c: owner { handle } } } }",
             "complexity",
         ),
         ("{ a: getJwks { __typename } b: getJwks { __typename } c: getJwks { __typename } }", "root_fields"),

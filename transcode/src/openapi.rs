@@ -70,7 +70,7 @@ pub struct Form<'a> {
 /// What a server adds to the HTTP form of a method.
 #[derive(Debug, Clone, Default)]
 pub struct Terms {
-    /// Whether a call needs the access token of a user. `None`: as the policy in the contract says.
+    /// Whether a call needs the access token of a user. `None`: the policy in the contract decides.
     pub needs_user: Option<bool>,
     /// Whether the call reads a cookie, which pages of some origins may not use.
     pub reads_cookie: bool,

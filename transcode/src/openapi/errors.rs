@@ -109,7 +109,7 @@ pub(super) fn headers() -> Value {
         ("ETag", ETAG),
         (
             "RateLimit",
-            "What is left of each limit: `r` calls, and all of them after `t` seconds. The operator may omit it.",
+            "The remainder of each limit: `r` calls, and all of them after `t` seconds. The operator may omit it.",
         ),
         ("RateLimit-Policy", "The limits of the caller: `q` calls in `w` seconds. The operator may omit it."),
         ("WWW-Authenticate", "The scheme: `Bearer`."),

@@ -31,6 +31,13 @@ fn of_fields(message: &MessageDescriptor, held: &[String], depth: usize) -> Opti
             members.insert(name, example);
         }
     }
+    for oneof in message.oneofs().filter(rules::is_required_oneof) {
+        let first =
+            oneof.fields().next().filter(|_| oneof.fields().all(|field| !members.contains_key(field.json_name())));
+        if let Some(first) = first {
+            members.insert(first.json_name().to_owned(), of_field(&first, depth)?);
+        }
+    }
     if members.is_empty() {
         // A request that changes nothing is a poor example.
         let choice = fields().find(|field| matches!(field.kind(), Kind::Enum(_)) && rules::of(field).is_some());

@@ -1,6 +1,6 @@
 //! The rules of `buf.validate` as JSON Schema.
 
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, ReflectMessage as _};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, OneofDescriptor, ReflectMessage as _};
 use serde_json::{Map, Value, json};
 
 use super::options;
@@ -9,6 +9,8 @@ mod text;
 
 /// The extension with the rules of a field.
 const RULES: &str = "buf.validate.field";
+/// The extension with the rules of a oneof.
+const ONEOF_RULES: &str = "buf.validate.oneof";
 /// `Ignore.IGNORE_IF_ZERO_VALUE` and `Ignore.IGNORE_ALWAYS`.
 const IGNORE_ZERO: i32 = 1;
 const IGNORE_ALWAYS: i32 = 3;
@@ -45,6 +47,11 @@ pub fn is_required(field: &FieldDescriptor) -> bool {
         || positive("bytes", &["min_len", "len"])
         || positive("repeated", &["min_items"])
         || numbers.iter().any(|kind| positive(kind, &["gte"]))
+}
+
+/// Whether a request needs one member of a oneof.
+pub(super) fn is_required_oneof(oneof: &OneofDescriptor) -> bool {
+    options::extension(&oneof.options(), ONEOF_RULES).is_some_and(|rules| options::is_true(&rules, "required"))
 }
 
 /// Adds the rules of one value, not of a list, to its schema.

@@ -5,7 +5,7 @@ mod strict;
 
 use std::collections::BTreeMap;
 
-use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::{comments::Comments, rules, well_known};
@@ -109,6 +109,10 @@ impl<'a> Schemas<'a> {
         if !required.is_empty() {
             schema.insert("required".into(), required.into());
         }
+        let choices: Vec<_> = message.oneofs().filter(rules::is_required_oneof).map(|oneof| one_of(&oneof)).collect();
+        if !choices.is_empty() {
+            schema.insert("allOf".into(), choices.into());
+        }
         schema.into()
     }
 
@@ -185,6 +189,11 @@ impl<'a> Schemas<'a> {
         let note = format!("At most one of {} is set.", names.join(", "));
         Some(comment.map_or(note.clone(), |comment| format!("{comment} {note}")))
     }
+}
+
+/// Exactly one member of a oneof is set.
+fn one_of(oneof: &OneofDescriptor) -> Value {
+    json!({"oneOf": oneof.fields().map(|field| json!({"required": [field.json_name()]})).collect::<Vec<_>>()})
 }
 
 fn reference(full_name: &str) -> Value {

@@ -282,6 +282,7 @@ fn rules_of_each_kind_become_keywords() {
             Kind kind = 6 [(buf.validate.field).enum.in = 1];
             string text = 7 [(buf.validate.field).string = {min_bytes: 1, max_bytes: 9}];
             float real = 8;
+            oneof way { option (buf.validate.oneof).required = true; string mail = 9; string call = 10; }
         }"#;
     let document = document(&methods(&compile(source), &["t.S"]), &Options::default());
     let schema = &document["components"]["schemas"]["t.R"];
@@ -298,6 +299,7 @@ fn rules_of_each_kind_become_keywords() {
     assert_eq!((&of("text")["maxLength"], &of("text")["x-max-bytes"]), (&json!(9), &json!(9)));
     assert_eq!(of("real")["anyOf"][1]["enum"], json!(["NaN", "Infinity", "-Infinity"]));
     assert_eq!(schema["required"], json!(["prefixed", "both", "key", "big", "text"]));
+    assert_eq!(schema["allOf"], json!([{"oneOf": [{"required": ["mail"]}, {"required": ["call"]}]}]));
     assert_eq!(schema["additionalProperties"], false);
     assert!(
         document["components"]["schemas"]["t.E"]["additionalProperties"].is_null(),

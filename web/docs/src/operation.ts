@@ -47,7 +47,7 @@ function content(document: OpenApi, operation: Operation): HTMLElement {
   );
 }
 
-/** Who may call, and how often. */
+/** The access, the limits and the deadline. */
 function notes(operation: Operation): string[] {
   const { security, "x-rate-limit": limits = [], "x-stream-limit": streams, "x-deadline-seconds": deadline } = operation;
   const access = security === undefined ? [] : [security.length > 0 ? "Needs an access token." : "Needs no credential."];

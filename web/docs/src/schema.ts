@@ -82,7 +82,7 @@ function conditions(schema: Schema): string[] {
   return [...own, ...inner.filter((choice) => choice.const === undefined).flatMap(conditions)];
 }
 
-/** Whether the format says the same as a bound or pattern. */
+/** Whether the format implies a bound or pattern. */
 function isRangeOfType({ format = "", minimum, maximum }: Schema, keyword: string): boolean {
   if (keyword === "pattern") return /^(u?int64|single-line|multi-line)$/.test(format);
   const isFull = keyword === "minimum" ? Number(minimum) < -1e9 : Number(maximum) > 2e9;

@@ -107,6 +107,8 @@ pub struct Json {
     pub elements: usize,
     /// After how much silence a stream of server-sent events gets a comment, so that proxies do not take it for idle.
     pub heartbeat: Span,
+    /// After how long a client of server-sent events reconnects. `0s`: the client decides.
+    pub retry: Span,
     /// Serve the OpenAPI documents: at `/openapi.json`, and at `/openapi/PREFIX.json` for each external upstream. `/docs`
     /// shows them.
     pub openapi: bool,
@@ -121,6 +123,7 @@ impl Default for Json {
             depth: 100,
             elements: 1_048_576,
             heartbeat: Span(Duration::from_secs(15)),
+            retry: Span(Duration::from_secs(3)),
             openapi: true,
         }
     }

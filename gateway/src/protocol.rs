@@ -19,6 +19,7 @@ mod grpc;
 mod http_json;
 pub(crate) mod in_process;
 mod json_frames;
+mod metadata;
 mod private;
 pub(crate) mod status;
 mod unary;

@@ -42,7 +42,7 @@ use super::{
     unary::{MessageDecoder, MessageEncoder, MessageForm},
 };
 pub(crate) use fields::HeaderFields;
-use fields::IDEMPOTENCY_KEY;
+use fields::{IDEMPOTENCY_KEY, LAST_EVENT_ID};
 pub(crate) use refusal::HttpRefusal;
 pub(super) use stream::{StreamEncoder, StreamForm};
 
@@ -60,6 +60,8 @@ pub(crate) struct HttpForms {
     request: RequestOptions,
     print: PrintOptions,
     limits: Limits,
+    /// After how long a client of server-sent events reconnects; zero: it decides.
+    retry: Duration,
 }
 
 /// A call in its HTTP form.
@@ -111,7 +113,8 @@ impl HttpForms {
         let methods = bindings.map(|of| (path(of.method()), HeaderFields::of(of))).collect();
         let numbered = tables.iter().enumerate();
         let places = numbered.flat_map(|(at, table)| (0..table.bindings().len()).map(move |of| (at, of))).collect();
-        Arc::new(Self { tables, places, methods, registry, request, print, limits })
+        let retry = config.retry.0;
+        Arc::new(Self { tables, places, methods, registry, request, print, limits, retry })
     }
 
     /// The binding at a position.
@@ -243,6 +246,11 @@ impl HttpJson {
         self.forms.methods[self.binding].1.tag(proto)
     }
 
+    /// Appends the `id` of an event with this message.
+    fn append_event_id(&self, message: &[u8], out: &mut Vec<u8>) {
+        self.forms.methods[self.binding].1.append_event_id(message, out);
+    }
+
     /// Appends the status at the end of a stream.
     fn append_status(&self, status: &Status, out: &mut Vec<u8>) {
         errors::append(status, &self.binding().registry(), &self.forms.limits, out);
@@ -316,7 +324,8 @@ impl Protocol for HttpJson {
     /// The upstream does not compress messages that become JSON.
     fn translate_request(&self, headers: &mut HeaderMap) {
         clean_translated_request(headers);
-        for name in [ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_KEY] {
+        let own = [ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_KEY, LAST_EVENT_ID];
+        for name in own {
             headers.remove(name);
         }
     }

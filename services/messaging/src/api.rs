@@ -64,14 +64,22 @@ impl Api {
         }
     }
 
-    fn positions(&self, positions: &[Position]) -> Result<HashMap<ConversationId, i64>, Status> {
+    fn positions(&self, request: &SubscribeRequest) -> Result<HashMap<ConversationId, i64>, Status> {
         let epoch = self.service.store.epoch();
         let read = |(i, position): (usize, &Position)| {
             let id = conversation_id(&position.conversation_id)?;
-            let cursor = Cursor::decode(&position.cursor, id, epoch).map_err(|bad| wire::bad_cursor(i, &bad))?;
+            let cursor = Cursor::decode(&position.cursor, id, epoch);
+            let cursor = cursor.map_err(|bad| wire::bad_cursor(&format!("positions[{i}].cursor"), &bad))?;
             Ok((id, cursor.seq))
         };
-        positions.iter().enumerate().map(read).collect()
+        let mut positions: HashMap<_, _> =
+            request.positions.iter().enumerate().map(read).collect::<Result<_, Status>>()?;
+        if !request.resume_cursor.is_empty() {
+            let cursor = Cursor::decode_any(&request.resume_cursor, epoch);
+            let cursor = cursor.map_err(|bad| wire::bad_cursor("resume_cursor", &bad))?;
+            positions.insert(cursor.conversation, cursor.seq);
+        }
+        Ok(positions)
     }
 }
 
@@ -273,7 +281,7 @@ impl MessagingService for Api {
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
         let ((context, session), request) = extract::<(Context, Arc<UserSession>), _>(request)?;
-        let positions = self.positions(&request.positions)?;
+        let positions = self.positions(&request)?;
         let mailbox = self.hub.admit(&session).await?;
         let subscription = Subscription::new(&self.service, mailbox, &session, context.deadline, positions);
         Ok(Response::new(Box::pin(subscription.into_stream())))

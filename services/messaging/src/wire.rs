@@ -172,11 +172,10 @@ fn reused(field: &str) -> Status {
     error::status(Code::AlreadyExists, "REQUEST_ID_REUSED", message)
 }
 
-pub(crate) fn bad_cursor(index: usize, bad: &BadCursor) -> Status {
+pub(crate) fn bad_cursor(field: &str, bad: &BadCursor) -> Status {
     match bad {
         BadCursor::Invalid => {
-            let field = format!("positions[{index}].cursor");
-            error::invalid_field(&field, "CURSOR_INVALID", "must be a cursor of the same conversation")
+            error::invalid_field(field, "CURSOR_INVALID", "must be a cursor of the same conversation")
         }
         BadCursor::OtherEpoch => epoch_changed(),
     }

@@ -206,6 +206,7 @@ pub(super) const RANGES: &[Range] = &[
     count("gateway.json.depth", 1, 200),
     count("gateway.json.elements", 1, 100 * MILLION),
     time("gateway.json.heartbeat", 100, HOUR),
+    time("gateway.json.retry", 100, HOUR).zero("the client decides"),
     count("gateway.compression.least_bytes", 0, GIB).zero("bodies of every size are compressed"),
     // One response occupies a thread while its body is compressed.
     count("gateway.compression.most_bytes", KIB, 64 * MIB),

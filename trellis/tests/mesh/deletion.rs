@@ -125,7 +125,12 @@ async fn read(reader: &Person, of: &Conversation) -> Vec<Entry> {
 
 async fn follow(reader: &Person, of: &Conversation) -> Streaming<SubscribeResponse> {
     let positions = vec![Position { conversation_id: of.conversation_id.clone(), cursor: of.cursor.clone() }];
-    reader.messaging().subscribe(reader.request(SubscribeRequest { positions })).await.unwrap().into_inner()
+    reader
+        .messaging()
+        .subscribe(reader.request(SubscribeRequest { positions, ..Default::default() }))
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 /// Waits for the removal of a member. Returns the removed member and the new owner.

@@ -150,7 +150,7 @@ async fn subscribe(person: Person, mut cursors: HashMap<String, String>, on: Arc
     loop {
         let positions =
             cursors.iter().map(|(id, cursor)| Position { conversation_id: id.clone(), cursor: cursor.clone() });
-        let request = SubscribeRequest { positions: positions.collect() };
+        let request = SubscribeRequest { positions: positions.collect(), ..Default::default() };
         let Ok(opened) = person.messaging().subscribe(person.request(request)).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;

@@ -277,7 +277,7 @@ impl Listener {
     async fn stream(&mut self, last: &mut watch::Receiver<Option<i64>>) -> Result<(), Failure> {
         let position =
             |cursor: &String| Position { conversation_id: self.conversation.clone(), cursor: cursor.clone() };
-        let request = SubscribeRequest { positions: self.cursor.iter().map(position).collect() };
+        let request = SubscribeRequest { positions: self.cursor.iter().map(position).collect(), ..Default::default() };
         let path = "/trellis.messaging.v1.MessagingService/Subscribe";
         let headers = [("authorization", self.bearer.as_str())];
         let mut frames = Frames::of(self.client.begin(path, BINARY, &headers, &request).await?);

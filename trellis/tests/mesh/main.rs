@@ -20,11 +20,13 @@ mod deletion;
 #[expect(dead_code, reason = "the tests of services use more of it")]
 mod dice;
 mod edge;
+mod events;
 mod external;
 mod external_upstream;
 mod failover;
 mod fairness;
 mod faulty_upstream;
+mod files;
 mod graphql;
 mod grpc;
 mod harness;

@@ -1,12 +1,12 @@
 //! Streams in Connect. Their messages are framed like those of gRPC; the last frame of a response is a JSON object with
 //! the status and the trailers.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header::CONTENT_TYPE};
 use http_body::Frame;
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::{Code, Status};
 
 use super::{
@@ -15,10 +15,11 @@ use super::{
         codec::MethodCodec,
         compression::ContentEncoding,
         json_frames::{FramesDecoder, JsonFramesEncoder},
+        metadata,
     },
     Encoding, check_version, error, timeout,
 };
-use crate::http::reserved::{STATUS, clean_translated_request, clean_translated_response};
+use crate::http::reserved::{clean_translated_request, clean_translated_response};
 
 /// The first part of the content type of streams.
 const STREAM: &str = "application/connect+";
@@ -98,11 +99,8 @@ impl Protocol for ConnectStream {
 }
 
 /// Ends a response with trailers that state its status.
-pub(in super::super) fn end(mut trailers: HeaderMap) -> Frame<Bytes> {
+pub(in super::super) fn end(trailers: HeaderMap) -> Frame<Bytes> {
     let status = Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown("the status is missing"));
-    for name in STATUS {
-        trailers.remove(name);
-    }
     Frame::data(end_frame(&status, &trailers))
 }
 
@@ -111,13 +109,8 @@ fn end_frame(status: &Status, trailers: &HeaderMap) -> Bytes {
     if status.code() != Code::Ok {
         end["error"] = error::object(status);
     }
-    if !trailers.is_empty() {
-        let mut metadata = BTreeMap::<&str, Vec<String>>::new();
-        for (name, value) in trailers {
-            // Values outside of ASCII are not allowed in gRPC; they must not make the JSON invalid.
-            metadata.entry(name.as_str()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());
-        }
-        end["metadata"] = Value::from_iter(metadata);
+    if let Some(metadata) = metadata::object(trailers) {
+        end["metadata"] = metadata;
     }
     let json = end.to_string();
     let mut frame = BytesMut::with_capacity(5 + json.len());

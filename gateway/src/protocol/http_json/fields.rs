@@ -1,7 +1,8 @@
-//! Fields of messages that HTTP has headers for: `Idempotency-Key`, `If-Match` and `ETag`.
+//! Fields of messages that HTTP has a place for: `Idempotency-Key`, `If-Match`, `ETag`, and the cursor of a stream as
+//! `Last-Event-ID` and `id` of an event.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::IF_MATCH};
-use prost_reflect::{Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use tonic::Status;
 use transcode::{FieldPath, Limits, Plan, PrintOptions, http_rule::Binding, openapi::Terms};
 
@@ -9,6 +10,12 @@ use crate::protocol::{caching::etag_of, status::invalid_header};
 
 /// draft-ietf-httpapi-idempotency-key-header.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The last event that the client has received (WHATWG HTML, section 9.2.4).
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The option that marks the cursor of a stream.
+const EVENT_CURSOR: &str = "trellis.policy.v1.event_cursor";
+/// The maximum number of names of the path to a marked field of a response.
+const CURSOR_DEPTH: usize = 3;
 
 /// The fields of a method.
 #[derive(Debug)]
@@ -19,6 +26,10 @@ pub(crate) struct HeaderFields {
     if_match: Option<FieldPath>,
     /// `etag` of the response, or of its only field that has one.
     etag: Option<FieldPath>,
+    /// The request's cursor, from which a stream continues.
+    resume: Option<FieldPath>,
+    /// The cursors of the response, for streams.
+    cursors: Vec<FieldPath>,
 }
 
 impl HeaderFields {
@@ -29,6 +40,13 @@ impl HeaderFields {
             idempotency_key: string(input, "request_id"),
             if_match: etag(input, &method.input()),
             etag: etag(output, &method.output()),
+            resume: method
+                .input()
+                .fields()
+                .find(is_cursor)
+                .filter(|_| method.is_server_streaming())
+                .and_then(|field| string(input, field.name())),
+            cursors: if method.is_server_streaming() { cursors(output, &method.output()) } else { Vec::new() },
         }
     }
 
@@ -62,7 +80,16 @@ impl HeaderFields {
             let text = if name == IF_MATCH { etag_of(text) } else { text };
             field.append_text(text, out).map_err(|error| invalid_header(&name, &error.message))?;
         }
-        Ok(())
+        self.append_resume(headers, out)
+    }
+
+    /// Appends the cursor. EventSource repeats the URL when it reconnects, so the header replaces a cursor there. It sends
+    /// the header for any stream.
+    fn append_resume(&self, headers: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Status> {
+        let Some((field, value)) = self.resume.as_ref().zip(headers.get(LAST_EVENT_ID)) else { return Ok(()) };
+        let text =
+            std::str::from_utf8(value.as_bytes()).map_err(|_| invalid_header(&LAST_EVENT_ID, "must be UTF-8"))?;
+        field.append_text(text, out).map_err(|error| invalid_header(&LAST_EVENT_ID, &error.message))
     }
 
     /// Whether the request holds only for a state of the resource.
@@ -76,6 +103,24 @@ impl HeaderFields {
         self.etag.as_ref()?.to_json(message, &PrintOptions::default(), &Limits::default(), &mut tag).ok()?;
         let is_tag = tag.len() > 2 && !tag[1..tag.len() - 1].iter().any(|byte| matches!(byte, b'"' | b'\\'));
         HeaderValue::from_bytes(&tag).ok().filter(|_| is_tag)
+    }
+
+    /// Appends the `id` of an event, with its line. An event without a cursor has none.
+    pub(super) fn append_event_id(&self, message: &[u8], out: &mut Vec<u8>) {
+        let (print, limits) = (PrintOptions::default(), Limits::default());
+        let mut json = Vec::new();
+        for cursor in &self.cursors {
+            json.clear();
+            let is_read = cursor.to_json(message, &print, &limits, &mut json).is_ok();
+            // A text with an escape holds a character that an id must not have, or that a header cannot hold.
+            let text = json.strip_prefix(b"\"").and_then(|json| json.strip_suffix(b"\"")).unwrap_or_default();
+            if is_read && !text.is_empty() && !text.contains(&b'\\') {
+                out.extend_from_slice(b"id: ");
+                out.extend_from_slice(text);
+                out.push(b'\n');
+                return;
+            }
+        }
     }
 }
 
@@ -101,4 +146,26 @@ fn etag(plan: &Plan, message: &MessageDescriptor) -> Option<FieldPath> {
         let name = names.next()?;
         names.next().is_none().then(|| string(plan, &name)).flatten()
     })
+}
+
+/// Whether the contract marks the field as the cursor of a stream.
+fn is_cursor(field: &FieldDescriptor) -> bool {
+    let options = field.options();
+    options.extensions().any(|(option, value)| option.full_name() == EVENT_CURSOR && value.as_bool() == Some(true))
+}
+
+/// The cursors in a message and in the messages in it.
+fn cursors(plan: &Plan, message: &MessageDescriptor) -> Vec<FieldPath> {
+    let (mut open, mut found) = (vec![(String::new(), message.clone(), 1)], Vec::new());
+    while let Some((prefix, message, depth)) = open.pop() {
+        for field in message.fields().filter(|field| !field.is_list() && !field.is_map()) {
+            let path = format!("{prefix}{}", field.name());
+            match field.kind() {
+                Kind::Message(inner) if depth < CURSOR_DEPTH => open.push((format!("{path}."), inner, depth + 1)),
+                _ if is_cursor(&field) => found.extend(string(plan, &path)),
+                _ => {}
+            }
+        }
+    }
+    found
 }

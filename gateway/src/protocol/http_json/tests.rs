@@ -1,7 +1,13 @@
 //! JSON over HTTP with the project's own contracts.
 
+use prost::Message as _;
 use prost_reflect::DescriptorPool;
-use proto::users::v1::{GetUserRequest, ListUsersRequest, UpdateUserRequest};
+use proto::{
+    messaging::v1::{
+        Conversation, InvitationsChanged, NewEntry, SubscribeRequest, SubscribeResponse, subscribe_response::Event,
+    },
+    users::v1::{GetUserRequest, ListUsersRequest, UpdateUserRequest},
+};
 use serde_json::{Value, json};
 
 use http::{
@@ -172,7 +178,7 @@ fn messages_of_a_stream_are_lines_or_events() {
     for size in 1..body.len() {
         let lines = "{\"result\":{}}\n{\"result\":{}}\n{\"error\":{\"code\":14,\"message\":\"gone\"}}\n";
         assert_eq!(encoded("*/*", size), lines);
-        let events = "data: {}\n\ndata: {}\n\nevent: end\ndata: {\"code\":14,\"message\":\"gone\"}\n\n";
+        let events = "retry: 3000\ndata: {}\n\ndata: {}\n\nevent: end\ndata: {\"code\":14,\"message\":\"gone\"}\n\n";
         assert_eq!(encoded("text/event-stream", size), events);
     }
 }
@@ -200,4 +206,52 @@ fn too_large_body_is_a_status_of_http() {
     );
     let limited = kit::error::exhausted("RATE_LIMITED", "wait", Duration::from_secs(1));
     assert_eq!(call.refuse(&limited).status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[test]
+fn trailers_are_in_the_last_line_or_event() {
+    let ended = |accept, code: &'static str, with: &[(&'static str, &'static str)]| {
+        let stream = call("POST", "/v1/conversations:subscribe", &[("accept", accept)]);
+        let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
+        let all = [("grpc-status", code)].into_iter().chain(with.iter().copied());
+        let trailers = all.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        String::from_utf8(encoder.end(trailers.collect()).into_data().unwrap().to_vec()).unwrap()
+    };
+    let trailers = [("x-a", "1"), ("x-b-bin", "AQI")];
+    assert_eq!(ended("*/*", "0", &[]), "");
+    assert_eq!(ended("*/*", "0", &trailers), "{\"trailers\":{\"x-a\":[\"1\"],\"x-b-bin\":[\"AQI\"]}}\n");
+    assert_eq!(
+        ended("*/*", "5", &trailers[..1]),
+        "{\"error\":{\"code\":5,\"message\":\"\"},\"trailers\":{\"x-a\":[\"1\"]}}\n"
+    );
+    assert_eq!(
+        ended("text/event-stream", "0", &trailers[..1]),
+        "retry: 3000\nevent: end\ndata: {\"code\":0,\"message\":\"\",\"trailers\":{\"x-a\":[\"1\"]}}\n\n"
+    );
+}
+
+/// The cursor that the contract marks is the id of an event, and `Last-Event-ID` sets that of the request.
+#[test]
+fn cursor_of_a_stream_is_the_id_of_an_event() {
+    let events =
+        call("GET", "/v1/conversations:subscribe", &[("accept", "text/event-stream"), ("last-event-id", "c1")]);
+    let request: SubscribeRequest = message(&events, b"");
+    assert_eq!(request.resume_cursor, "c1");
+    let again = call("GET", "/v1/conversations:subscribe?resumeCursor=c0", &[("last-event-id", "c1")]);
+    assert_eq!(message::<SubscribeRequest>(&again, b"").resume_cursor, "c1", "EventSource repeats the URL");
+    let mut encoder = ClientProtocol::Http(Box::new(events)).encoder(None);
+    let mut encoded = |event| {
+        let frame = [&[0, 0, 0, 0][..], &[0], &SubscribeResponse { event: Some(event) }.encode_to_vec()].concat();
+        let mut frame = frame;
+        frame[4] = u8::try_from(frame.len() - 5).unwrap();
+        String::from_utf8(encoder.encode_all(frame.into()).unwrap().to_vec()).unwrap()
+    };
+    let entry = encoded(Event::Entry(NewEntry { cursor: "c2".to_owned(), entry: None }));
+    assert_eq!(entry, "retry: 3000\nid: c2\ndata: {\"entry\":{\"cursor\":\"c2\"}}\n\n");
+    let conversation =
+        encoded(Event::Conversation(Conversation { cursor: "c3".to_owned(), ..Conversation::default() }));
+    assert!(conversation.starts_with("id: c3\ndata: {"), "{conversation}");
+    assert!(encoded(Event::InvitationsChanged(InvitationsChanged {})).starts_with("data: {"));
+    let injected = encoded(Event::Entry(NewEntry { cursor: "c\nevent: end".to_owned(), entry: None }));
+    assert!(injected.starts_with("data: {"), "{injected}");
 }

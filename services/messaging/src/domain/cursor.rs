@@ -43,19 +43,28 @@ impl Cursor {
 
     /// Decodes a cursor of `conversation` in `epoch`.
     pub fn decode(text: &str, conversation: ConversationId, epoch: Epoch) -> Result<Self, BadCursor> {
+        let cursor = Self::decode_any(text, epoch);
+        match cursor {
+            Ok(cursor) if cursor.conversation != conversation => Err(BadCursor::Invalid),
+            cursor => cursor,
+        }
+    }
+
+    /// Decodes a cursor of any conversation in `epoch`.
+    pub fn decode_any(text: &str, epoch: Epoch) -> Result<Self, BadCursor> {
         let bytes = BASE64URL.decode(text).map_err(|_| BadCursor::Invalid)?;
         let bytes: [u8; BYTES] = bytes.try_into().map_err(|_| BadCursor::Invalid)?;
         let [e0, e1, e2, e3, rest @ ..] = bytes;
         let (id, seq) = rest.split_at(16);
         let id = Uuid::from_slice(id).map_err(|_| BadCursor::Invalid)?;
         let seq = i64::from_be_bytes(seq.try_into().map_err(|_| BadCursor::Invalid)?);
-        if id != conversation.0 || seq < 0 {
+        if seq < 0 {
             return Err(BadCursor::Invalid);
         }
         if Epoch(u32::from_be_bytes([e0, e1, e2, e3])) != epoch {
             return Err(BadCursor::OtherEpoch);
         }
-        Ok(Self { epoch, conversation, seq })
+        Ok(Self { epoch, conversation: ConversationId(id), seq })
     }
 }
 

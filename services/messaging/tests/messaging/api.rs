@@ -148,13 +148,19 @@ async fn cursor_is_valid_only_for_its_conversation_and_epoch() {
     let (one, two) = (ada.create(one).await.unwrap(), ada.create(two).await.unwrap());
     let position = |cursor: &str| SubscribeRequest {
         positions: vec![Position { conversation_id: one.conversation_id.clone(), cursor: cursor.to_owned() }],
+        ..Default::default()
     };
+    let resume = |cursor: &str| SubscribeRequest { resume_cursor: cursor.to_owned(), ..Default::default() };
     for cursor in [two.cursor.as_str(), "made-up", &one.cursor[1..]] {
         assert_eq!(refusal(ada.subscribe(position(cursor)).await), "InvalidArgument CURSOR_INVALID");
+    }
+    for cursor in ["made-up", &one.cursor[1..]] {
+        assert_eq!(refusal(ada.subscribe(resume(cursor)).await), "InvalidArgument CURSOR_INVALID");
     }
     // The first four bytes are the epoch.
     let other_epoch = format!("AAAAZ{}", &one.cursor[5..]);
     assert_eq!(refusal(ada.subscribe(position(&other_epoch)).await), "FailedPrecondition CURSOR_EPOCH_CHANGED");
+    assert_eq!(refusal(ada.subscribe(resume(&other_epoch)).await), "FailedPrecondition CURSOR_EPOCH_CHANGED");
 }
 
 /// A page is one statement: it reads all of its rows before the removal or none.

@@ -79,7 +79,7 @@ async fn resumed_stream_has_no_gap_and_no_duplicate() {
     let mut seqs = Vec::new();
     while seqs.len() < 200 {
         let positions = vec![Position { conversation_id: room.clone(), cursor: cursor.clone() }];
-        let mut stream = bob.subscribe(SubscribeRequest { positions }).await.unwrap();
+        let mut stream = bob.subscribe(SubscribeRequest { positions, ..Default::default() }).await.unwrap();
         // Each stream is closed after a few events.
         for _ in 0..17 {
             if seqs.len() == 200 {
@@ -191,7 +191,7 @@ async fn waiting_streams_do_not_block_calls() {
     let mut streams = Vec::new();
     for _ in 0..16 {
         let positions = vec![Position { conversation_id: room.clone(), cursor: opened.cursor.clone() }];
-        streams.push(bob.subscribe(SubscribeRequest { positions }).await.unwrap());
+        streams.push(bob.subscribe(SubscribeRequest { positions, ..Default::default() }).await.unwrap());
     }
     for _ in 0..20 {
         // A call that reads no entries.
@@ -257,11 +257,13 @@ async fn cursor_beyond_the_newest_entry_is_refused() {
     };
     let head = bench.store().head(id, UserId(bob.id)).await.unwrap().unwrap();
     for seq in [head + 1, i64::MAX] {
-        let mut stream = bob.subscribe(SubscribeRequest { positions: vec![position(seq)] }).await.unwrap();
+        let mut stream =
+            bob.subscribe(SubscribeRequest { positions: vec![position(seq)], ..Default::default() }).await.unwrap();
         let end = tokio::time::timeout(MOMENT, stream.message()).await.expect("the stream ends");
         assert_eq!(refusal(end), "FailedPrecondition CURSOR_EPOCH_CHANGED");
     }
-    let mut stream = bob.subscribe(SubscribeRequest { positions: vec![position(head)] }).await.unwrap();
+    let mut stream =
+        bob.subscribe(SubscribeRequest { positions: vec![position(head)], ..Default::default() }).await.unwrap();
     assert!(catch_up(&mut stream).await.is_empty());
 }
 

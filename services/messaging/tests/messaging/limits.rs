@@ -140,7 +140,7 @@ async fn subscription_takes_at_most_ten_thousand_positions() {
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     let position = Position { conversation_id: opened.conversation_id, cursor: opened.cursor };
-    let subscribe = |n| ada.subscribe(SubscribeRequest { positions: vec![position.clone(); n] });
+    let subscribe = |n| ada.subscribe(SubscribeRequest { positions: vec![position.clone(); n], ..Default::default() });
     subscribe(10_000).await.unwrap();
     let refused = subscribe(10_001).await.unwrap_err();
     assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "positions");

@@ -78,7 +78,7 @@ async fn position_in_a_left_conversation_is_reported_as_left() {
         bob.client.clone().leave_conversation(bob.request(leave.clone())).await.unwrap();
     }
     let positions = vec![Position { conversation_id: opened.conversation_id.clone(), cursor: opened.cursor }];
-    let mut stream = bob.subscribe(SubscribeRequest { positions }).await.unwrap();
+    let mut stream = bob.subscribe(SubscribeRequest { positions, ..Default::default() }).await.unwrap();
     assert!(
         matches!(next(&mut stream).await, Event::ConversationLeft(left) if left.conversation_id == opened.conversation_id)
     );

@@ -652,6 +652,14 @@ export interface SubscribeRequest {
      * @generated from protobuf field: repeated trellis.messaging.v1.Position positions = 1
      */
     positions: Position[];
+    /**
+     * A cursor of one conversation, as a position of that conversation. It replaces one in `positions`. Server-sent events
+     * continue with it: the stream sends all other conversations with their current cursors, and the client lists the
+     * messages of those whose cursor has changed.
+     *
+     * @generated from protobuf field: string resume_cursor = 2
+     */
+    resumeCursor: string;
 }
 /**
  * A position in the log of a conversation.
@@ -1880,7 +1888,8 @@ export const ListMessagesResponse = new ListMessagesResponse$Type();
 class SubscribeRequest$Type extends MessageType<SubscribeRequest> {
     constructor() {
         super("trellis.messaging.v1.SubscribeRequest", [
-            { no: 1, name: "positions", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Position }
+            { no: 1, name: "positions", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Position },
+            { no: 2, name: "resume_cursor", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
         ]);
     }
 }

@@ -14,6 +14,7 @@ mod codec;
 mod compression;
 mod connect;
 mod content_type;
+mod decoder;
 pub(crate) mod framing;
 mod grpc;
 mod http_json;
@@ -36,13 +37,14 @@ use tonic::Status;
 use crate::http::reserved::ClientKind;
 pub(crate) use codec::{MethodCodec, registry};
 use connect::{Connect, ConnectStream};
+pub(crate) use decoder::RequestDecoder;
 use framing::Why;
 use grpc::Grpc;
 pub(crate) use http_json::{HeaderFields, HttpForms, HttpRefusal, HttpRequest};
-use http_json::{HttpJson, StreamEncoder};
-use json_frames::{FramesDecoder, JsonFramesEncoder};
+use http_json::{HttpBodyEncoder, HttpJson, StreamEncoder};
+use json_frames::JsonFramesEncoder;
 use status::request_refused;
-use unary::{MessageDecoder, MessageEncoder};
+use unary::MessageEncoder;
 use web::GrpcWeb;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use web::trailer_frame;
@@ -172,6 +174,24 @@ impl ClientProtocol {
         }
     }
 
+    /// Whether the head of a response needs the first message: it is sent after that.
+    pub(crate) fn begins_with_message(&self) -> bool {
+        matches!(self, Self::Http(call) if call.begins_with_message())
+    }
+
+    /// Whether a browser sends such a request for a page of any origin, without a preflight: the gateway checks the origin.
+    pub(crate) fn needs_origin_check(&self) -> bool {
+        matches!(self, Self::Http(call) if call.takes_http_body())
+    }
+
+    /// The response in place of one whose headers the client does not accept.
+    pub(crate) fn not_acceptable(&self, headers: &HeaderMap) -> Option<Response<Bytes>> {
+        match self {
+            Self::Http(call) => call.not_acceptable(headers),
+            _ => None,
+        }
+    }
+
     /// Whether the status of HTTP states the failure of a call, also of a stream that has not begun.
     pub(crate) fn states_failure_in_http(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::Http(_))
@@ -267,60 +287,6 @@ impl ClientProtocol {
     }
 }
 
-/// Decodes the body of one request into gRPC frames, in pieces of any size. Those that convert messages are boxed: the
-/// state of other calls stays small.
-pub(crate) enum RequestDecoder {
-    /// The body is gRPC frames: each piece passes uncopied.
-    Frames,
-    /// The body is gRPC frames in base64.
-    Base64(base64::Decoder),
-    /// The body is one message.
-    Message(Box<MessageDecoder>),
-    /// The body is frames whose messages are JSON, or compressed.
-    Converted(Box<FramesDecoder>),
-}
-
-impl RequestDecoder {
-    /// Decodes the next piece. The result may be empty: more of the body is needed.
-    pub(crate) fn decode(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
-        match self {
-            Self::Frames => Ok(piece),
-            Self::Base64(decoder) => decoder.decode(&piece).map_err(|base64::Malformed| not_base64()),
-            Self::Message(decoder) => decoder.decode(&piece).map(|()| Bytes::new()),
-            Self::Converted(decoder) => decoder.decode(piece),
-        }
-    }
-
-    /// Whether [`Self::decode`] has more to return without another piece.
-    pub(crate) fn has_more(&self) -> bool {
-        matches!(self, Self::Converted(decoder) if decoder.has_more())
-    }
-
-    /// Ends the body. Returns the frames that only its end completes; empty: none. Later calls return none.
-    pub(crate) fn finish(&mut self) -> Result<Bytes, Box<Status>> {
-        match self {
-            Self::Frames => Ok(Bytes::new()),
-            Self::Converted(decoder) => decoder.finish(),
-            Self::Base64(decoder) => decoder.finish().map(|()| Bytes::new()).map_err(|base64::Malformed| not_base64()),
-            Self::Message(decoder) => decoder.finish(),
-        }
-    }
-
-    /// Whether the body may end here, and [`Self::finish`] would return no frames.
-    pub(crate) fn is_complete(&self) -> bool {
-        match self {
-            Self::Frames => true,
-            Self::Base64(decoder) => decoder.finish().is_ok(),
-            Self::Message(decoder) => decoder.is_complete(),
-            Self::Converted(decoder) => decoder.is_complete(),
-        }
-    }
-}
-
-fn not_base64() -> Box<Status> {
-    Box::new(status::malformed("the body is not base64"))
-}
-
 /// Encodes the gRPC frames of one response for its client. Boxed like [`RequestDecoder`].
 #[derive(Debug)]
 pub(crate) enum ResponseEncoder {
@@ -336,6 +302,8 @@ pub(crate) enum ResponseEncoder {
     Message(Box<MessageEncoder>),
     /// Messages as JSON; an entry with the status ends the response.
     HttpStream(Box<StreamEncoder>),
+    /// The bytes in the messages. A failure within them resets the stream or closes the connection.
+    HttpBody(Box<HttpBodyEncoder>),
 }
 
 impl ResponseEncoder {
@@ -351,6 +319,7 @@ impl ResponseEncoder {
                 Err(status) => (Bytes::new(), Some(status)),
             },
             Self::HttpStream(encoder) => encoder.encode(piece),
+            Self::HttpBody(encoder) => encoder.encode(piece),
         }
     }
 
@@ -365,13 +334,13 @@ impl ResponseEncoder {
 
     /// Whether it converts messages, so that what it returns has another size than the frames.
     pub(crate) fn converts(&self) -> bool {
-        matches!(self, Self::ConnectStream(Some(_)) | Self::HttpStream(_))
+        matches!(self, Self::ConnectStream(Some(_)) | Self::HttpStream(_) | Self::HttpBody(_))
     }
 
     /// Ends the response with its trailers, which state its status.
     pub(crate) fn end(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         match self {
-            Self::Grpc | Self::Message(_) => grpc::end(trailers),
+            Self::Grpc | Self::Message(_) | Self::HttpBody(_) => grpc::end(trailers),
             Self::Web => web::end(&trailers),
             Self::WebText => web_text::end(&trailers),
             Self::ConnectStream(_) => connect::end(trailers),
@@ -387,12 +356,18 @@ impl ResponseEncoder {
         }
     }
 
-    /// The `ETag` that the message of a unary response states.
-    pub(crate) fn tag(&self) -> Option<&HeaderValue> {
+    /// Sets the headers that the message of a response states.
+    pub(crate) fn set_headers(&self, headers: &mut HeaderMap) {
         match self {
-            Self::Message(encoder) => encoder.tag(),
-            _ => None,
+            Self::Message(encoder) => encoder.set_headers(headers),
+            Self::HttpBody(encoder) => encoder.set_headers(headers),
+            _ => {}
         }
+    }
+
+    /// Whether the client can read the status of a failure.
+    pub(crate) fn can_state_failure(&self) -> bool {
+        !matches!(self, Self::HttpBody(encoder) if !encoder.can_state_failure())
     }
 
     /// Whether the head of a response can state its status: a response without messages then has no body.
@@ -408,7 +383,7 @@ impl ResponseEncoder {
     /// Whether the client can read the status of a response that ends within a message.
     pub(crate) fn can_end_within_message(&self) -> bool {
         // The others send no part of a message.
-        matches!(self, Self::Grpc | Self::Message(_) | Self::ConnectStream(Some(_)) | Self::HttpStream(_))
+        !matches!(self, Self::Web | Self::WebText | Self::ConnectStream(None))
     }
 }
 

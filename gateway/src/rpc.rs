@@ -88,6 +88,9 @@ impl RpcCall<'_> {
             Ok(head) if self.client_protocol.begins_with_status() => {
                 self.complete(self.translate(head, call, watched), compression).await
             }
+            Ok(head) if self.client_protocol.begins_with_message() => {
+                self.begin(self.translate(head, call, watched)).await
+            }
             Ok(head) => self.translate(head, call, watched),
             Err(status) => self.refuse(&bare(status, is_external), &mut call),
         }
@@ -109,6 +112,7 @@ impl RpcCall<'_> {
                 return Err(refusal);
             }
         };
+        self.check_origin(request.headers())?;
         // Ambiguous headers, before a step reads them.
         repeated::check(request.headers(), Some(self.snapshot.config.rate_limits.api_key_header.as_str()))?;
         // The cookie is forwarded only to methods that read it, and never for a page of another origin.
@@ -169,8 +173,15 @@ impl RpcCall<'_> {
         if self.snapshot.origins.may_use_cookie(request.headers()) {
             return Ok(());
         }
-        let message = "a page of this origin may not use the session cookie; add the origin to gateway.cors_origins";
-        Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
+        Err(cross_origin("use the session cookie"))
+    }
+
+    /// Refuses requests of pages that may not call, where no preflight has.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Status> {
+        if !self.client_protocol.needs_origin_check() || self.snapshot.origins.may_use_cookie(headers) {
+            return Ok(());
+        }
+        Err(cross_origin("send such a request"))
     }
 
     async fn send(
@@ -352,6 +363,11 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
             Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))
         }
     }
+}
+
+fn cross_origin(what: &str) -> Status {
+    let message = format!("a page of this origin may not {what}; add the origin to gateway.cors_origins");
+    error::status(Code::PermissionDenied, "CROSS_ORIGIN", message)
 }
 
 fn failed(failure: &Failure, request_error: &RequestBodyError, deadline: Option<Instant>, rng: &Rng) -> Status {

@@ -14,6 +14,7 @@
 
 mod binding;
 mod form;
+mod http_body;
 mod percent;
 mod query;
 mod request;
@@ -24,6 +25,7 @@ mod template;
 mod tests;
 
 pub use binding::{Binding, HttpBody};
+pub use http_body::HttpBodyParts;
 pub use query::{QueryError, QueryOptions};
 pub use request::{Detached, Found, RequestError, RequestOptions};
 pub use router::{Allow, Lookup};

@@ -1,8 +1,10 @@
 //! JSON over HTTP: calls in the HTTP form that the contract states (`google.api.http`). A response begins with its
 //! status. A stream of responses is newline-delimited JSON, or server-sent events if the client asks for them.
 
+mod content;
 mod errors;
 mod fields;
+mod http_body;
 mod refusal;
 mod stream;
 #[cfg(test)]
@@ -13,18 +15,15 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH},
     uri::{PathAndQuery, Uri},
 };
-use kit::{
-    error::{invalid_field, status},
-    policy::path_of,
-};
+use kit::{error::status, policy::path_of};
 use prost_reflect::MethodDescriptor;
 use tonic::{Code, Status};
 use transcode::{
     Limits, PrintOptions, Registry,
-    http_rule::{Binding, Detached, Found, Lookup, QueryOptions, RequestError, RequestOptions, RouteTable},
+    http_rule::{Binding, Detached, Found, Lookup, QueryOptions, RequestOptions, RouteTable},
 };
 
 use crate::{
@@ -41,8 +40,11 @@ use super::{
     status::{is_too_large, unsupported_type},
     unary::{MessageDecoder, MessageEncoder, MessageForm},
 };
+use content::{accepts, is_json, is_without_body};
+use errors::refused;
 pub(crate) use fields::HeaderFields;
 use fields::{IDEMPOTENCY_KEY, LAST_EVENT_ID};
+pub(super) use http_body::{HttpBodyDecoder, HttpBodyEncoder, set_headers};
 pub(crate) use refusal::HttpRefusal;
 pub(super) use stream::{StreamEncoder, StreamForm};
 
@@ -75,6 +77,10 @@ pub(crate) struct HttpJson {
     /// The fields of the path and the query, as protobuf.
     fields: Vec<u8>,
     compression: ContentEncoding,
+    /// For a request that is an `HttpBody`.
+    content_type: String,
+    /// For a response to GET that is an `HttpBody`: the headers with the types that the client accepts.
+    accept: Option<HeaderMap>,
     /// For a stream of responses.
     stream: StreamForm,
     /// For GET: the responses that the client has stored.
@@ -173,6 +179,8 @@ impl HttpJson {
             unread: Some(Box::new(Unread { uri: request.uri().clone(), detached: found.detach() })),
             fields: Vec::new(),
             compression: ContentEncoding::Identity,
+            content_type: String::new(),
+            accept: None,
             stream: StreamForm::of(headers),
             stored: matches!(*request.method(), Method::GET | Method::HEAD).then(|| StoredTags::of(headers)),
             is_conditional: forms.methods[binding].1.is_conditional(headers),
@@ -216,7 +224,12 @@ impl HttpJson {
     pub(super) fn append_request(&self, body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Box<Status>> {
         let mut options = self.forms.request;
         (options.limits.input, options.limits.output) = (limit, limit);
-        self.binding().append_body(body, &options, out).map_err(|error| Box::new(refused(&error)))?;
+        match self.binding().request_http_body() {
+            Some(of) => http_body::append(of, self, body, out),
+            None => {
+                self.binding().append_body(body, &options, out).map_err(|error| Box::new(refused(&error)))?;
+            }
+        }
         out.extend_from_slice(&self.fields);
         Ok(())
     }
@@ -261,6 +274,9 @@ impl HttpJson {
         if status.code() != Code::Ok {
             return self.error(status, head);
         }
+        if let Some(refusal) = self.not_acceptable(&head) {
+            return refusal;
+        }
         let mut response = Response::new(message);
         *response.headers_mut() = head;
         match &self.stored {
@@ -278,7 +294,7 @@ impl Protocol for HttpJson {
 
     fn check(&self, _: Version, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
         match codec {
-            Some(codec) if !codec.descriptor().is_client_streaming() => Ok(()),
+            Some(codec) if !codec.descriptor().is_client_streaming() || self.takes_http_body() => Ok(()),
             Some(_) => {
                 let message = "the method reads a stream, which has no HTTP form; call it with gRPC or Connect";
                 Err(status(Code::Unimplemented, "METHOD_IS_STREAM", message))
@@ -295,10 +311,14 @@ impl Protocol for HttpJson {
             let refused = status(Code::Unimplemented, "METHOD_IS_STREAM", "the response is a stream; use GET");
             return self.refuse_as(StatusCode::METHOD_NOT_ALLOWED, refused);
         }
+        if self.stored.is_some() && self.binding().response_http_body().is_some() {
+            self.accept = Some(headers.get_all(ACCEPT).iter().map(|value| (ACCEPT, value.clone())).collect());
+        }
         // Without a content type too: a browser sends such a request for a page of any origin, without a preflight.
         let media_type = content_type::media_type(headers);
-        let is_safe = matches!(*method, Method::GET | Method::HEAD);
-        if !(is_json(media_type) || is_safe && media_type.is_empty() || is_without_body(request)) {
+        let is_safe = matches!(*method, Method::GET | Method::HEAD) && media_type.is_empty();
+        let is_allowed = self.takes_http_body() || is_json(media_type) || is_safe || is_without_body(request);
+        if !is_allowed {
             let refused = unsupported_type("send the body as JSON, with content-type application/json");
             return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, refused);
         }
@@ -306,11 +326,15 @@ impl Protocol for HttpJson {
             Ok(compression) => self.compression = compression,
             Err(refused) => return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, refused),
         }
+        if self.takes_http_body() {
+            self.read_http_body(headers)?;
+        }
         self.read_fields(headers)
     }
 
     fn body_limit(&self, _: Option<&Arc<MethodCodec>>, limit: usize) -> Option<usize> {
-        Some(limit)
+        // A streamed `HttpBody` becomes many messages.
+        (!self.binding().method().is_client_streaming()).then_some(limit)
     }
 
     fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {
@@ -335,11 +359,17 @@ impl Protocol for HttpJson {
     }
 
     fn decoder(&self, _: Option<&Arc<MethodCodec>>, limit: usize) -> RequestDecoder {
+        if let Some(of) = self.binding().request_http_body().filter(|_| self.binding().method().is_client_streaming()) {
+            return RequestDecoder::HttpBody(Box::new(HttpBodyDecoder::new(of, self, limit)));
+        }
         let form = MessageForm::Http(Box::new(self.clone()));
         RequestDecoder::Message(Box::new(MessageDecoder::new(self.compression, form, limit)))
     }
 
     fn encoder(&self, _: Option<&Arc<MethodCodec>>) -> ResponseEncoder {
+        if let Some(of) = self.binding().response_http_body().filter(|_| self.is_stream()) {
+            return ResponseEncoder::HttpBody(Box::new(HttpBodyEncoder::new(of)));
+        }
         if self.is_stream() {
             return ResponseEncoder::HttpStream(Box::new(StreamEncoder::new(self.clone(), self.stream)));
         }
@@ -352,37 +382,5 @@ impl Protocol for HttpJson {
             *response.status_mut() = code;
         }
         response
-    }
-}
-
-/// Whether the request states that it has no body, with a method that pages of other origins cannot send without a
-/// preflight.
-fn is_without_body<B>(request: &Request<B>) -> bool {
-    let has_body = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0")
-        || request.headers().contains_key(TRANSFER_ENCODING);
-    *request.method() != Method::POST && !has_body
-}
-
-fn is_json(media_type: &str) -> bool {
-    media_type.eq_ignore_ascii_case("application/json")
-}
-
-/// Whether `accept` names a media type.
-fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
-    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let mut ranges = lines.flat_map(|line| line.split(','));
-    ranges.any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
-        // A weight of zero excludes the type.
-        is_named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
-}
-
-/// A part of the request does not fit the HTTP form.
-fn refused(error: &RequestError) -> Status {
-    match error.field() {
-        Some(field) => invalid_field(field, "REQUEST_INVALID", &error.to_string()),
-        None => status(Code::InvalidArgument, "REQUEST_INVALID", error.to_string()),
     }
 }

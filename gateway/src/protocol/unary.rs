@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header::ETAG};
 use tonic::Status;
 
 use super::{
     codec::MethodCodec,
     compression::ContentEncoding,
     framing::{FrameReader, HEAD, Why, check_flags, head},
-    http_json::HttpJson,
+    http_json::{HttpJson, set_headers},
     status::{malformed, request_refused, response_malformed},
 };
 
@@ -98,6 +98,8 @@ pub(crate) struct MessageEncoder {
     has_message: bool,
     /// The `ETag` that the message states.
     tag: Option<HeaderValue>,
+    /// The content type of an `HttpBody`.
+    content_type: Option<HeaderValue>,
 }
 
 impl MessageEncoder {
@@ -125,6 +127,11 @@ impl MessageEncoder {
             MessageForm::Proto => return Ok(message),
             MessageForm::Json(codec) => codec.print(&message, &mut json)?,
             MessageForm::Http(call) => {
+                if let Some(body) = call.http_body(&message) {
+                    let (content_type, data) = body?;
+                    self.content_type = Some(content_type);
+                    return Ok(data);
+                }
                 self.tag = call.tag(&message);
                 call.append_response(&message, &mut json)?;
             }
@@ -132,9 +139,14 @@ impl MessageEncoder {
         Ok(json.into())
     }
 
-    /// The `ETag` of the message, once it has been returned.
-    pub(super) fn tag(&self) -> Option<&HeaderValue> {
-        self.tag.as_ref()
+    /// Sets the headers that the message states, once it has been returned.
+    pub(super) fn set_headers(&self, headers: &mut HeaderMap) {
+        if let Some(tag) = &self.tag {
+            headers.insert(ETAG, tag.clone());
+        }
+        if let Some(content_type) = &self.content_type {
+            set_headers(content_type, headers);
+        }
     }
 
     /// Whether the message has been returned: it may be empty.

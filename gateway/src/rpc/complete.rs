@@ -1,13 +1,11 @@
-//! Responses that begin with their status: they are sent when the call has ended.
+//! Responses whose head depends on what follows: on the status, which ends the call, or on the first message.
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, Response, StatusCode,
-    header::{CONTENT_ENCODING, ETAG},
-};
+use http::{HeaderMap, Response, StatusCode, header::CONTENT_ENCODING};
 use http_body::{Frame, SizeHint};
+use http_body_util::Full;
 use tonic::{Code, Status};
 
 use super::{
@@ -53,12 +51,41 @@ impl RpcCall<'_> {
         // A refusal is complete already.
         let Outgoing::Response(mut body) = body else { return Response::from_parts(parts, body) };
         let mut head = parts.headers;
-        let (mut message, mut trailers) = read(&mut body, &mut head).await;
+        let (message, trailers) = read(&mut body, &mut head).await;
+        self.completed(head, message, trailers, body, compressible)
+    }
+
+    /// Waits for the first bytes of a stream whose head its first message states. Without any the response is complete.
+    pub(super) async fn begin(&self, response: Response<Outgoing>) -> Response<Outgoing> {
+        let (mut parts, body) = response.into_parts();
+        let Outgoing::Response(mut body) = body else { return Response::from_parts(parts, body) };
+        let first = poll_fn(|cx| body.poll(cx)).await.and_then(Result::ok);
+        let trailers = match first.map(Frame::into_data) {
+            Some(Ok(bytes)) => {
+                body.encoder().set_headers(&mut parts.headers);
+                if let Some(refusal) = self.client_protocol.not_acceptable(&parts.headers) {
+                    return refusal.map(|body| Outgoing::Full(Full::new(body)));
+                }
+                body.put_back(bytes);
+                return Response::from_parts(parts, Outgoing::Response(body));
+            }
+            Some(Err(trailers)) => trailers.into_trailers().unwrap_or_default(),
+            None => headers::take_status(&mut parts.headers),
+        };
+        self.completed(parts.headers, Bytes::new(), trailers, body, None)
+    }
+
+    fn completed(
+        &self,
+        mut head: HeaderMap,
+        mut message: Bytes,
+        mut trailers: HeaderMap,
+        body: ResponseBody,
+        compressible: Option<Compressible>,
+    ) -> Response<Outgoing> {
         let status = Status::from_header_map(&trailers).unwrap_or_else(no_status);
         headers::take_status(&mut trailers);
-        if let Some(tag) = body.encoder().tag() {
-            head.insert(ETAG, tag.clone());
-        }
+        body.encoder().set_headers(&mut head);
         if let Some(Compressible { coding }) = compressible.filter(|_| status.code() == Code::Ok) {
             // Before the tag is made: it is the hash of what is sent, so that each coding has its own.
             compression::mark(&mut head);

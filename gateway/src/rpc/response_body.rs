@@ -84,6 +84,8 @@ pub(crate) struct ResponseBody {
     early: HeaderMap,
     /// The message was truncated: the next poll returns the error.
     is_truncated: bool,
+    /// The first bytes, which have been read before the head was sent.
+    first: Bytes,
     /// The rest of a converted message that has been handed over in part.
     rest: Bytes,
     /// The status that ends the response after the last frame.
@@ -128,6 +130,7 @@ impl ResponseBody {
             whole,
             early,
             is_truncated: false,
+            first: Bytes::new(),
             rest: Bytes::new(),
             end_with: None,
             frames: 0,
@@ -153,6 +156,11 @@ impl ResponseBody {
     /// The encoder, which knows whether it has returned the message of a unary response.
     pub(super) fn encoder(&self) -> &ResponseEncoder {
         &self.terms.encoder
+    }
+
+    /// Puts back the bytes that the first poll has returned.
+    pub(super) fn put_back(&mut self, first: Bytes) {
+        self.first = first;
     }
 
     /// Ends the call with its upstream. What follows comes from this process.
@@ -189,6 +197,9 @@ impl ResponseBody {
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
         if self.is_end() {
             return Poll::Ready(None);
+        }
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
         }
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(self.piece())));
@@ -331,7 +342,8 @@ impl ResponseBody {
             return self.end(&response_malformed("the response has no message"));
         }
         self.call.end(code);
-        if !self.meter.is_whole() && !self.terms.encoder.can_end_within_message() {
+        let is_readable = self.terms.encoder.can_end_within_message() || self.meter.is_whole();
+        if !is_readable || code != Code::Ok && !self.terms.encoder.can_state_failure() {
             return Err(TruncatedMessage);
         }
         self.ended = true;

@@ -32,6 +32,7 @@ mod grpc;
 mod harness;
 mod hostile;
 mod http1;
+mod http_bodies;
 mod jobs;
 mod kill;
 mod limits;

@@ -5,8 +5,9 @@ use http::{
     HeaderMap, HeaderValue, Response,
     header::{CONTENT_TYPE, WWW_AUTHENTICATE},
 };
+use kit::error::{invalid_field, status};
 use tonic::{Code, Status};
-use transcode::{Limits, PROBLEM_JSON, Registry};
+use transcode::{Limits, PROBLEM_JSON, Registry, http_rule::RequestError};
 
 use crate::protocol::status::http_status;
 
@@ -47,4 +48,12 @@ pub(super) fn append(status: &Status, registry: &Registry, limits: &Limits, out:
 
 fn form(status: &Status) -> transcode::Status<'_> {
     transcode::Status { code: status.code() as i32, message: status.message(), details: status.details() }
+}
+
+/// A part of the request does not fit the HTTP form.
+pub(super) fn refused(error: &RequestError) -> Status {
+    match error.field() {
+        Some(field) => invalid_field(field, "REQUEST_INVALID", &error.to_string()),
+        None => status(Code::InvalidArgument, "REQUEST_INVALID", error.to_string()),
+    }
 }

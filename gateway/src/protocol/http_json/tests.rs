@@ -150,15 +150,6 @@ fn messages_before_an_invalid_one_are_kept() {
     assert_eq!(failure.unwrap().code(), Code::Internal);
 }
 
-#[test]
-fn accept_excludes_a_type_of_weight_zero() {
-    let accepts = |value: &'static str| {
-        accepts(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]), "text/event-stream")
-    };
-    assert!(accepts("text/event-stream") && accepts("text/html, Text/Event-Stream;q=0.1"));
-    assert!(!accepts("text/event-stream;q=0") && !accepts("*/*") && !accepts("text/event-stream; q=0.0"));
-}
-
 /// The frames of a stream, in each form, however they are cut.
 #[test]
 fn messages_of_a_stream_are_lines_or_events() {

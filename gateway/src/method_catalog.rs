@@ -39,6 +39,8 @@ pub struct HttpForm {
     pub variables: Vec<String>,
     /// The field that the body holds; `*`: all that the path does not hold. `None`: no body.
     pub body: Option<String>,
+    /// The body is a `google.api.HttpBody`: bytes of any content type.
+    pub takes_bytes: bool,
 }
 
 /// The methods of the mesh, whose contracts are `policies`, and of the external upstreams whose descriptors are files, in
@@ -122,6 +124,7 @@ impl HttpForm {
             path: template.to_string(),
             variables: template.variables().map(str::to_owned).collect(),
             body: binding.body().map(str::to_owned),
+            takes_bytes: binding.request_http_body().is_some(),
         }
     }
 }

@@ -42,11 +42,14 @@ pub(super) struct Call<'a> {
 struct HttpRequest {
     method: String,
     url: String,
-    /// The JSON of the body; `None`: the form has none.
+    /// The body; `None`: the form has none.
     body: Option<String>,
+    content_type: &'static str,
 }
 
-const JSON: &str = "content-type: application/json";
+const JSON: &str = "application/json";
+/// The content type of the sample of a body that is bytes.
+const BYTES: &str = "text/plain";
 
 impl Call<'_> {
     /// The commands, and what a reader must know besides.
@@ -90,7 +93,7 @@ impl Call<'_> {
                     .to_owned(),
             );
         }
-        if !self.kind.has_one_request() {
+        if !self.kind.has_one_request() && self.method.forms.is_empty() {
             notes.push(
                 "browsers cannot send a stream: the method has no HTTP form, and gRPC-Web cannot call it".to_owned(),
             );
@@ -143,7 +146,7 @@ impl Call<'_> {
 
     fn connect(&self, json: &str) -> String {
         if self.kind == Kind::Unary {
-            return self.curl(&self.url(), [header(JSON), data(json)]);
+            return self.curl(&self.url(), [content_type(JSON), data(json)]);
         }
         // A frame: flags, length, message.
         let length = u32::try_from(json.len()).unwrap_or_default().to_be_bytes();
@@ -153,7 +156,7 @@ impl Call<'_> {
             text
         });
         let frame = format!("printf '\\000{length}%s' {} |", shell::quoted(json));
-        let typed = header("content-type: application/connect+json");
+        let typed = content_type("application/connect+json");
         let curl = self.curl(&self.url(), [typed, "--data-binary @-".to_owned(), "--output -".to_owned()]);
         format!("{frame}\n{curl}")
     }
@@ -169,7 +172,7 @@ impl Call<'_> {
         let frame = STANDARD.encode([&[0], &length[..], encoded].concat());
         // A failure without messages has its status in the headers.
         let show_headers = "-i".to_owned();
-        self.curl(&self.url(), [show_headers, header("content-type: application/grpc-web-text"), data(&frame)])
+        self.curl(&self.url(), [show_headers, content_type("application/grpc-web-text"), data(&frame)])
     }
 
     fn grpcurl(&self, json: &str) -> String {
@@ -216,12 +219,14 @@ impl Call<'_> {
                 Some(sample::take(&message, &mut request, field).unwrap_or_else(|| Value::Object(Default::default())))
             }
         };
+        let body = body.map(|body| if form.takes_bytes { "example".to_owned() } else { body.to_string() });
         let query = query(&request);
         let method = if form.http_method == "*" { "POST" } else { &form.http_method };
         HttpRequest {
             method: method.to_owned(),
             url: format!("{}{path}{query}", self.gateway.url()),
-            body: body.map(|body| body.to_string()),
+            body,
+            content_type: if form.takes_bytes { BYTES } else { JSON },
         }
     }
 
@@ -234,7 +239,7 @@ impl Call<'_> {
         }
         options.extend(more.iter().cloned());
         if request.body.is_some() || request.method == "POST" {
-            options.push(header(JSON));
+            options.push(content_type(request.content_type));
             options.push(data(request.body.as_deref().unwrap_or_default()));
         }
         self.curl(&request.url, options)
@@ -242,9 +247,13 @@ impl Call<'_> {
 
     /// A program of the Fetch API, for Node.js and pages. `None`: a stream without an HTTP form needs a client library.
     fn typescript(&self, json: &str, form: Option<&HttpRequest>) -> Option<String> {
-        let connect = HttpRequest { method: "POST".to_owned(), url: self.url(), body: Some(json.to_owned()) };
+        let body = Some(json.to_owned());
+        let connect = HttpRequest { method: "POST".to_owned(), url: self.url(), body, content_type: JSON };
         let (request, read) = match self.kind {
-            Kind::Unary => (form.unwrap_or(&connect), "console.log(response.status, await response.json());"),
+            Kind::Unary => (
+                form.filter(|form| form.content_type == JSON).unwrap_or(&connect),
+                "console.log(response.status, await response.json());",
+            ),
             Kind::ServerStream => (
                 form?,
                 "for await (const text of response.body?.pipeThrough(new TextDecoderStream()) ?? []) console.log(text);",
@@ -319,8 +328,8 @@ request = json_format.Parse({json:?}, Request())
     }
 }
 
-fn header(text: &str) -> String {
-    format!("-H {}", shell::quoted(text))
+fn content_type(media_type: &str) -> String {
+    format!("-H 'content-type: {media_type}'")
 }
 
 fn data(text: &str) -> String {

@@ -202,7 +202,7 @@ fn too_large_body_is_a_status_of_http() {
 #[test]
 fn trailers_are_in_the_last_line_or_event() {
     let ended = |accept, code: &'static str, with: &[(&'static str, &'static str)]| {
-        let stream = call("POST", "/v1/conversations:subscribe", &[("accept", accept)]);
+        let stream = call("POST", "/v1/conversations:subscribe", &[JSON, ("accept", accept)]);
         let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
         let all = [("grpc-status", code)].into_iter().chain(with.iter().copied());
         let trailers = all.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));

@@ -2,8 +2,8 @@
 
 `client.call(method, requests, headers, timeout)` takes a method's descriptor and an iterable of messages, and returns a
 `Response`. `timeout` is the client's own deadline in seconds. `client.late` is the header of a deadline of 1 ms.
-`client.sends_streams` tells whether a request may be a stream, `client.is_duplex` whether responses arrive before its end,
-and `client.uses_get` whether methods without side effects are called with GET.
+`client.sends_streams` is true if a request may be a stream, `client.is_duplex` if responses arrive before its end,
+and `client.uses_get` if it calls methods without side effects with GET.
 """
 
 import base64

@@ -19,7 +19,7 @@ from test_external import UpstreamCase
 
 
 class Clients:
-    """The clients. `run_scenario` tells what they do."""
+    """The clients. `run_scenario` defines what each one does."""
 
     maxDiff = None
 

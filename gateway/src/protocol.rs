@@ -30,7 +30,7 @@ mod web_text;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header::CONTENT_LENGTH, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, uri::PathAndQuery};
 use http_body::Frame;
 use tonic::Status;
 
@@ -38,12 +38,11 @@ use crate::http::reserved::ClientKind;
 pub(crate) use codec::{MethodCodec, registry};
 use connect::{Connect, ConnectStream};
 pub(crate) use decoder::RequestDecoder;
-use framing::Why;
 use grpc::Grpc;
 pub(crate) use http_json::{HeaderFields, HttpForms, HttpRefusal, HttpRequest};
 use http_json::{HttpBodyEncoder, HttpJson, StreamEncoder};
 use json_frames::JsonFramesEncoder;
-use status::request_refused;
+use status::check_length;
 use unary::MessageEncoder;
 use web::GrpcWeb;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -219,11 +218,8 @@ impl ClientProtocol {
         limit: usize,
     ) -> Result<(), Status> {
         each!(self, protocol => protocol.read(request))?;
-        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        match each!(self, protocol => protocol.body_limit(codec, limit)) {
-            Some(most) if length.is_some_and(|length| length > most as u64) => Err(request_refused(Why::TooLarge)),
-            _ => Ok(()),
-        }
+        let most = each!(self, protocol => protocol.body_limit(codec, limit));
+        most.map_or(Ok(()), |most| check_length(request.headers(), most))
     }
 
     /// See [`Protocol::timeout`].
@@ -320,15 +316,6 @@ impl ResponseEncoder {
             },
             Self::HttpStream(encoder) => encoder.encode(piece),
             Self::HttpBody(encoder) => encoder.encode(piece),
-        }
-    }
-
-    /// Like [`Self::encode`], for a piece without an invalid message.
-    #[cfg(test)]
-    pub(crate) fn encode_all(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
-        match self.encode(piece) {
-            (encoded, None) => Ok(encoded),
-            (_, Some(status)) => Err(status),
         }
     }
 

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use tonic::Status;
 
-use super::{base64, http_json::HttpBodyDecoder, json_frames::FramesDecoder, status::malformed, unary::MessageDecoder};
+use super::{
+    base64, http_json::HttpBodyDecoder, json_frames::FramesDecoder, status::not_base64, unary::MessageDecoder,
+};
 
 /// Decodes the body of one request into gRPC frames, in pieces of any size. Those that convert messages are boxed: the
 /// state of other calls stays small.
@@ -58,8 +60,4 @@ impl RequestDecoder {
             Self::HttpBody(decoder) => decoder.is_complete(),
         }
     }
-}
-
-fn not_base64() -> Box<Status> {
-    Box::new(malformed("the body is not base64"))
 }

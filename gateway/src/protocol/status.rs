@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_LENGTH};
 use kit::{error, grpc::code_of};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -96,6 +96,17 @@ pub(crate) fn request_refused(why: Why) -> Status {
         }
         Why::Flags => malformed("a message has flags that gRPC does not define"),
     }
+}
+
+/// Refuses a body that announces more than `most` bytes.
+pub(super) fn check_length(headers: &HeaderMap, most: usize) -> Result<(), Status> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > most as u64) { Err(request_refused(Why::TooLarge)) } else { Ok(()) }
+}
+
+/// The body of the request is not base64.
+pub(super) fn not_base64() -> Box<Status> {
+    Box::new(malformed("the body is not base64"))
 }
 
 /// The body of the request ended before its end.

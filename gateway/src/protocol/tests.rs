@@ -8,6 +8,16 @@ use tonic::Code;
 
 use super::*;
 
+impl ResponseEncoder {
+    /// Like [`Self::encode`], for a piece without an invalid message.
+    pub(crate) fn encode_all(&mut self, piece: Bytes) -> Result<Bytes, Box<Status>> {
+        match self.encode(piece) {
+            (encoded, None) => Ok(encoded),
+            (_, Some(status)) => Err(status),
+        }
+    }
+}
+
 /// The size of the largest message.
 const LIMIT: usize = 1_000;
 

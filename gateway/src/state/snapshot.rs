@@ -170,11 +170,11 @@ mod tests {
 
     #[test]
     fn warning_is_logged_once_per_change() {
-        let [one, other] =
-            ["one", "other"].map(|problem| FormWarning { upstream: "a".into(), problem: problem.into() });
-        assert_eq!(new_warnings(&[one.clone()], &[]), [&one], "at the start");
-        assert!(new_warnings(&[one.clone()], &[one.clone()]).is_empty(), "nothing has changed");
-        assert_eq!(new_warnings(&[one.clone(), other.clone()], &[one.clone()]), [&other]);
-        assert_eq!(new_warnings(&[one.clone()], &[other]), [&one], "it comes back");
+        let both = ["one", "other"].map(|problem| FormWarning { upstream: "a".into(), problem: problem.into() });
+        let (one, other) = (&both[..1], &both[1..]);
+        assert_eq!(new_warnings(one, &[]), [&both[0]], "at the start");
+        assert!(new_warnings(one, one).is_empty(), "nothing has changed");
+        assert_eq!(new_warnings(&both, one), [&both[1]]);
+        assert_eq!(new_warnings(one, other), [&both[0]], "it comes back");
     }
 }

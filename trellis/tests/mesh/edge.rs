@@ -181,34 +181,6 @@ async fn refresh_cookie_is_accepted_from_the_own_origin_only() {
     assert_eq!(refresh_with(port, &own, &format!("theme=dark; {pair}")).await.0, "0");
 }
 
-/// A browser sends a cookie only to its path: over plain http there is one for each HTTP form that reads it.
-#[tokio::test(flavor = "multi_thread")]
-async fn http_forms_refresh_and_sign_out_with_the_cookie() {
-    let mesh = Mesh::start(Store::Sqlite, &[]).await;
-    mesh.sign_up("ada").await;
-    let port = mesh.ports.gateway;
-    let own = format!("http://localhost:{port}");
-    let post = async |path: &str, cookie: &str| {
-        let headers = [("origin", own.as_str()), ("content-type", "application/json"), ("cookie", cookie)];
-        let body = r#"{"email":"ada@example.org","password":"PASSWORD","refreshDelivery":"REFRESH_DELIVERY_COOKIE"}"#;
-        let body = if path.ends_with("signIn") { body.replace("PASSWORD", PASSWORD) } else { "{}".to_owned() };
-        let response =
-            web::send(port, Http::One, web::request("POST", port, path, &headers, body.into())).await.unwrap();
-        let all = response.headers.get_all("set-cookie").iter();
-        (response.status, all.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>())
-    };
-    let of = |set: &[String], path: &str| {
-        let cookie = set.iter().find(|cookie| cookie.contains(&format!("Path={path};"))).expect("a cookie of the path");
-        cookie.split(';').next().unwrap().to_owned()
-    };
-    let (status, set) = post("/v1/auth:signIn", "").await;
-    assert_eq!((status, set.len()), (200, 3), "{set:?}");
-    let (status, set) = post("/v1/auth:refresh", &of(&set, "/v1/auth:refresh")).await;
-    assert_eq!((status, set.len()), (200, 3), "{set:?}");
-    let (status, set) = post("/v1/auth:signOut", &of(&set, "/v1/auth:signOut")).await;
-    assert!(status == 200 && set.iter().all(|cookie| cookie.contains("Max-Age=0")), "{set:?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn second_session_cookie_is_refused_and_removed() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;

@@ -33,6 +33,7 @@ mod harness;
 mod hostile;
 mod http1;
 mod http_bodies;
+mod http_rules;
 mod jobs;
 mod kill;
 mod limits;
@@ -46,7 +47,6 @@ mod rates;
 mod raw;
 #[path = "../../../services/kit/tests/support/redis.rs"]
 mod redis;
-mod refusals;
 mod replicas;
 mod revocations;
 mod rolling;

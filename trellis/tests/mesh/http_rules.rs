@@ -1,4 +1,4 @@
-//! Requests that are no call, and bodies that are too large.
+//! HTTP's own rules at the gateway: requests that are no call, bodies that are too large, HEAD, and cookies.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    harness::{Mesh, Store},
+    harness::{Mesh, PASSWORD, Store},
     web::{self, Http, Received},
 };
 
@@ -66,7 +66,9 @@ async fn requests_that_are_no_call_are_refused_alike() {
         if *method != "OPTIONS" {
             assert_eq!(response.header("access-control-allow-origin"), PAGE, "{case:?}");
         }
-        if code.is_empty() {
+        if *method == "HEAD" {
+            assert!(response.body.is_empty(), "{case:?}");
+        } else if code.is_empty() {
             assert_ne!(response.header("content-type"), "application/json", "{method} {path}");
         } else {
             let body: Value = serde_json::from_slice(&response.body).unwrap();
@@ -95,21 +97,39 @@ async fn requests_that_are_no_call_are_refused_alike() {
     assert_eq!(unknown.count(), 2 * CASES.len() + 2 * MOST);
 }
 
+/// HEAD has the head of GET, also without the optional version.
+#[tokio::test(flavor = "multi_thread")]
+async fn head_of_connect_get_has_no_body() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let port = mesh.ports.gateway;
+    for (http, version) in [(Http::One, ""), (Http::Two, "&connect=v1")] {
+        let path = format!("{JWKS}?encoding=json&message=%7B%7D{version}");
+        let send = async |method: &str| {
+            web::send(port, http, web::request(method, port, &path, &[], Bytes::new())).await.unwrap()
+        };
+        let (get, head) = (send("GET").await, send("HEAD").await);
+        assert_eq!((get.status, get.header("content-type")), (200, "application/json"), "{get:?}");
+        assert_eq!((head.status, head.body.len(), head.header("etag")), (200, 0, get.header("etag")));
+        assert_eq!(head.header("content-length"), get.body.len().to_string());
+    }
+}
+
 /// A client that waits for `100 Continue` gets the final response, and sends nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_large_body_is_refused_before_it_is_sent() {
-    let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__MESSAGE_BYTES", "1000")]).await;
+    const LIMIT: usize = 524_288;
+    let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__MESSAGE_BYTES", "524288")]).await;
     let ada = mesh.sign_up("ada").await;
     let connect = "/trellis.messaging.v1.MessagingService/CreateConversation";
     for (path, content_type, length, status) in [
-        ("/v1/conversations", "application/json", 1_001, "413"),
-        ("/v1/conversations", "application/json", 1_000, "100"),
-        (connect, "application/json", 1_001, "429"),
-        (connect, "application/proto", 1_001, "429"),
-        (connect, "application/proto", 1_000, "100"),
+        ("/v1/conversations", "application/json", LIMIT + 1, "413"),
+        ("/v1/conversations", "application/json", LIMIT, "100"),
+        (connect, "application/json", LIMIT + 1, "429"),
+        (connect, "application/proto", LIMIT + 1, "429"),
+        (connect, "application/proto", LIMIT, "100"),
         // gRPC-Web states the code in a header.
-        (connect, "application/grpc-web+proto", 1_006, "200"),
-        (connect, "application/grpc-web+proto", 1_005, "100"),
+        (connect, "application/grpc-web+proto", LIMIT + 6, "200"),
+        (connect, "application/grpc-web+proto", LIMIT + 5, "100"),
     ] {
         let mut stream = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
         let head = format!(
@@ -122,4 +142,32 @@ async fn too_large_body_is_refused_before_it_is_sent() {
         stream.read_exact(&mut line).await.unwrap();
         assert_eq!(std::str::from_utf8(&line).unwrap(), format!("HTTP/1.1 {status}"), "{path} {content_type} {length}");
     }
+}
+
+/// A browser sends a cookie only to its path: over plain http there is one for each HTTP form that reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_forms_refresh_and_sign_out_with_the_cookie() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    mesh.sign_up("ada").await;
+    let port = mesh.ports.gateway;
+    let own = format!("http://localhost:{port}");
+    let post = async |path: &str, cookie: &str| {
+        let headers = [("origin", own.as_str()), ("content-type", "application/json"), ("cookie", cookie)];
+        let body = r#"{"email":"ada@example.org","password":"PASSWORD","refreshDelivery":"REFRESH_DELIVERY_COOKIE"}"#;
+        let body = if path.ends_with("signIn") { body.replace("PASSWORD", PASSWORD) } else { "{}".to_owned() };
+        let response =
+            web::send(port, Http::One, web::request("POST", port, path, &headers, body.into())).await.unwrap();
+        let all = response.headers.get_all("set-cookie").iter();
+        (response.status, all.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    let of = |set: &[String], path: &str| {
+        let cookie = set.iter().find(|cookie| cookie.contains(&format!("Path={path};"))).expect("a cookie of the path");
+        cookie.split(';').next().unwrap().to_owned()
+    };
+    let (status, set) = post("/v1/auth:signIn", "").await;
+    assert_eq!((status, set.len()), (200, 3), "{set:?}");
+    let (status, set) = post("/v1/auth:refresh", &of(&set, "/v1/auth:refresh")).await;
+    assert_eq!((status, set.len()), (200, 3), "{set:?}");
+    let (status, set) = post("/v1/auth:signOut", &of(&set, "/v1/auth:signOut")).await;
+    assert!(status == 200 && set.iter().all(|cookie| cookie.contains("Max-Age=0")), "{set:?}");
 }

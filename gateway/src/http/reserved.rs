@@ -32,9 +32,9 @@ pub(crate) struct Ends {
     pub(crate) is_external: bool,
 }
 
-/// The calls whose headers lose a name.
+/// From which calls a name is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Calls {
+enum Removal {
     None,
     All,
     /// Of clients whose protocol is not gRPC's own.
@@ -48,17 +48,17 @@ enum Calls {
 /// Names that are removed for the same reason. A name that ends with `*` is a prefix.
 struct Reserved {
     names: &'static [&'static str],
-    request: Calls,
-    response: Calls,
+    request: Removal,
+    response: Removal,
 }
 
 const TABLE: [Reserved; 5] = [
     // The mesh sets them, and reads them only from itself.
-    Reserved { names: &["x-trellis-*"], request: Calls::All, response: Calls::All },
+    Reserved { names: &["x-trellis-*"], request: Removal::All, response: Removal::All },
     // Of the protocols. The gateway writes its own; the status is moved, not removed.
-    Reserved { names: &["grpc-*", "connect-*"], request: Calls::Translated, response: Calls::Translated },
+    Reserved { names: &["grpc-*", "connect-*"], request: Removal::Translated, response: Removal::Translated },
     // Stands for a trailer in a response that begins with its status.
-    Reserved { names: &["trailer-*"], request: Calls::None, response: Calls::Translated },
+    Reserved { names: &["trailer-*"], request: Removal::None, response: Removal::Translated },
     // A client applies them to the gateway's origin or connection.
     Reserved {
         names: &[
@@ -78,8 +78,8 @@ const TABLE: [Reserved; 5] = [
             "trailer",
             "www-authenticate",
         ],
-        request: Calls::None,
-        response: Calls::External,
+        request: Removal::None,
+        response: Removal::External,
     },
     // A browser changes by them how it treats the response or the gateway's pages.
     Reserved {
@@ -115,30 +115,32 @@ const TABLE: [Reserved; 5] = [
             "x-sourcemap",
             "x-xss-protection",
         ],
-        request: Calls::None,
-        response: Calls::ExternalInBrowsers,
+        request: Removal::None,
+        response: Removal::ExternalInBrowsers,
     },
 ];
 
 /// Removes the names that no client may send.
 pub(super) fn clean_request(headers: &mut HeaderMap) {
-    drop_where(headers, |name| TABLE.iter().any(|row| row.request == Calls::All && row.has(name)));
+    drop_where(headers, |name| TABLE.iter().any(|row| row.request == Removal::All && row.has(name)));
 }
 
 /// Removes the names that have a meaning only in the client's own protocol, which has been read.
 pub(crate) fn clean_translated_request(headers: &mut HeaderMap) {
-    drop_where(headers, |name| TABLE.iter().any(|row| row.request == Calls::Translated && row.has(name)));
+    drop_where(headers, |name| TABLE.iter().any(|row| row.request == Removal::Translated && row.has(name)));
 }
 
 /// Removes the names that an upstream must not set, except those of [`clean_translated_response`].
 pub(super) fn clean_response(headers: &mut HeaderMap, ends: Ends) {
-    drop_where(headers, |name| TABLE.iter().any(|row| row.response != Calls::Translated && row.is_removed(name, ends)));
+    drop_where(headers, |name| {
+        TABLE.iter().any(|row| row.response != Removal::Translated && row.is_removed(name, ends))
+    });
 }
 
 /// Removes the names that would have a meaning in the client's own protocol, which gRPC's have been translated into.
 /// The status stays.
 pub(crate) fn clean_translated_response(headers: &mut HeaderMap) {
-    let removed = |name: &HeaderName| TABLE.iter().any(|row| row.response == Calls::Translated && row.has(name));
+    let removed = |name: &HeaderName| TABLE.iter().any(|row| row.response == Removal::Translated && row.has(name));
     drop_where(headers, |name| !STATUS.contains(name) && removed(name));
 }
 
@@ -157,11 +159,11 @@ impl Reserved {
 
     fn is_removed(&self, name: &HeaderName, ends: Ends) -> bool {
         let applies = match self.response {
-            Calls::None => false,
-            Calls::All => true,
-            Calls::Translated => ends.client == ClientKind::Translated,
-            Calls::External => ends.is_external,
-            Calls::ExternalInBrowsers => ends.is_external && ends.client != ClientKind::Grpc,
+            Removal::None => false,
+            Removal::All => true,
+            Removal::Translated => ends.client == ClientKind::Translated,
+            Removal::External => ends.is_external,
+            Removal::ExternalInBrowsers => ends.is_external && ends.client != ClientKind::Grpc,
         };
         applies && self.has(name)
     }

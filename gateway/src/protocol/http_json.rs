@@ -73,7 +73,7 @@ pub(crate) struct HttpJson {
     /// The position of the binding.
     binding: usize,
     /// The target of the request, until it is read.
-    unread: Option<Box<Unread>>,
+    unread: Option<Box<UnreadTarget>>,
     /// The fields of the path and the query, as protobuf.
     fields: Vec<u8>,
     compression: ContentEncoding,
@@ -95,7 +95,7 @@ pub(crate) struct HttpJson {
 
 /// The parts of a request that state its fields.
 #[derive(Debug, Clone)]
-struct Unread {
+struct UnreadTarget {
     uri: Uri,
     detached: Detached,
 }
@@ -176,7 +176,7 @@ impl HttpJson {
         Self {
             forms: Arc::clone(forms),
             binding,
-            unread: Some(Box::new(Unread { uri: request.uri().clone(), detached: found.detach() })),
+            unread: Some(Box::new(UnreadTarget { uri: request.uri().clone(), detached: found.detach() })),
             fields: Vec::new(),
             compression: ContentEncoding::Identity,
             content_type: String::new(),
@@ -191,7 +191,7 @@ impl HttpJson {
 
     /// Reads the fields that the path, the query and the headers state.
     fn read_fields(&mut self, headers: &HeaderMap) -> Result<(), Status> {
-        let Some(Unread { uri, detached }) = self.unread.take().map(|unread| *unread) else { return Ok(()) };
+        let Some(UnreadTarget { uri, detached }) = self.unread.take().map(|unread| *unread) else { return Ok(()) };
         let forms = &*self.forms;
         let Some(found) = forms.tables[forms.places[self.binding].0].attach(detached, uri.path()) else {
             return Ok(());

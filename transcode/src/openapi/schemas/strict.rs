@@ -10,10 +10,10 @@ const PREFIX: &str = "#/components/schemas/";
 pub(super) fn apply(all: &mut Map<String, Value>, responses: &[Value]) {
     let open = reachable(all, responses);
     for (name, schema) in all {
-        if let Some(members) = schema.as_object_mut().filter(|members| members.contains_key("properties")) {
-            if !open.contains(name) {
-                members.insert("additionalProperties".into(), false.into());
-            }
+        let is_closed = !open.contains(name);
+        if let Some(members) = schema.as_object_mut().filter(|members| is_closed && members.contains_key("properties"))
+        {
+            members.insert("additionalProperties".into(), false.into());
         }
     }
 }

@@ -4,6 +4,7 @@ No response is a failure of the server or is missing in the document. A request 
 for a reason that the document names, and one that does not fit is refused.
 """
 
+import tempfile
 import unittest
 import uuid
 
@@ -11,6 +12,7 @@ import hypothesis
 import requests
 import schemathesis
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import (
@@ -47,6 +49,9 @@ FEWER = {
     "AuthService_DeleteAccount": 5,
     "MessagingService_Subscribe": 8,
 }
+
+# Hypothesis keeps tables of characters in a folder, by default in the current one.
+set_hypothesis_home_dir(f"{tempfile.gettempdir()}/hypothesis")
 
 TEXT = st.text(st.characters(categories=("Lu", "Ll", "Nd", "Lo"), max_codepoint=0xFFFF), min_size=1, max_size=40)
 schemathesis.openapi.format("single-line", TEXT)

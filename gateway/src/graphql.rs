@@ -45,13 +45,13 @@ pub(crate) struct GraphqlCall<'a> {
 }
 
 /// A response that refuses a request before its operation is known.
-struct Refusal {
+struct RequestRefusal {
     status: StatusCode,
     code: &'static str,
     message: String,
 }
 
-impl Refusal {
+impl RequestRefusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }
@@ -63,7 +63,7 @@ impl GraphqlCall<'_> {
         let Some(form) = Form::of(request.headers()) else {
             let message = "GraphQL responses are application/graphql-response+json, application/json or \
                            text/event-stream; accept one of them";
-            return refused(Form::Json, &Refusal::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message));
+            return refused(Form::Json, &RequestRefusal::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message));
         };
         match self.execute(form, watched, request).await {
             Ok(response) => response,
@@ -76,14 +76,14 @@ impl GraphqlCall<'_> {
         form: Form,
         watched: Watched,
         request: Request<Inbound>,
-    ) -> Result<Response<Outgoing>, Refusal> {
+    ) -> Result<Response<Outgoing>, RequestRefusal> {
         let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
         if !is_get && *request.method() != Method::POST {
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use POST or GET"));
+            return Err(RequestRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use POST or GET"));
         }
         let Some(api) = self.snapshot.graphql.as_ref().and_then(|schema| schema.api()) else {
             let message = "the gateway has no method with a GraphQL form";
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "NO_SCHEMA", message));
+            return Err(RequestRefusal::new(StatusCode::NOT_FOUND, "NO_SCHEMA", message));
         };
         let deadline = deadline(&request)?;
         let (parts, body) = request.into_parts();
@@ -95,7 +95,11 @@ impl GraphqlCall<'_> {
             operation::check_type(&parts.headers)?;
             let reading = timeout(limits.deadline.0, operation::read(body, limits.message_bytes));
             let body = reading.await.map_err(|_| {
-                Refusal::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the request did not arrive in time")
+                RequestRefusal::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "REQUEST_TIMEOUT",
+                    "the request did not arrive in time",
+                )
             })??;
             operation::of_body(&body)
         }?;
@@ -106,7 +110,7 @@ impl GraphqlCall<'_> {
         };
         if sent.query.as_ref().is_some_and(|query| query.len() > most) {
             let message = format!("the document has more than {most} bytes (gateway.graphql.query_bytes)");
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "QUERY_TOO_LARGE", message));
+            return Err(RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "QUERY_TOO_LARGE", message));
         }
         let prepared = match documents.complete(sent).and_then(|request| api.prepare(request)) {
             Ok(prepared) => prepared,
@@ -114,7 +118,7 @@ impl GraphqlCall<'_> {
         };
         if is_get && prepared.operation() != Operation::Query {
             let message = "GET is for queries; use POST";
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
+            return Err(RequestRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
         }
         let calls = ClientCalls::new(self, parts.headers, deadline);
         Ok(self.run(api, prepared, calls, form, watched).await)
@@ -147,11 +151,11 @@ impl GraphqlCall<'_> {
 }
 
 /// When the client no longer waits.
-fn deadline(request: &Request<Inbound>) -> Result<Option<Instant>, Refusal> {
+fn deadline(request: &Request<Inbound>) -> Result<Option<Instant>, RequestRefusal> {
     let Some(value) = request.headers().get(TIMEOUT) else { return Ok(None) };
     let allowed = parse_timeout(value.as_bytes());
-    let allowed =
-        allowed.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "grpc-timeout is malformed"))?;
+    let allowed = allowed
+        .ok_or_else(|| RequestRefusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "grpc-timeout is malformed"))?;
     Ok(Instant::now().checked_add(allowed))
 }
 
@@ -167,7 +171,7 @@ fn whole(form: Form, reply: Reply, watched: Watched) -> Response<Outgoing> {
     with_type(response, form)
 }
 
-fn refused(form: Form, refusal: &Refusal) -> Response<Outgoing> {
+fn refused(form: Form, refusal: &RequestRefusal) -> Response<Outgoing> {
     let reply = Reply::refused(refusal.code, &refusal.message);
     let mut response = Response::new(Outgoing::Full(Full::from(reply.json)));
     *response.status_mut() = refusal.status;

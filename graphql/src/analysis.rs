@@ -50,8 +50,8 @@ impl Refused {
         Self { code, message: message.into() }
     }
 
-    fn beyond(what: &str, is: usize, most: usize, key: &str) -> Self {
-        let message = format!("the operation has {what} {is}; the limit is {most} (gateway.graphql.{key})");
+    fn beyond(amount: &str, is: usize, most: usize, key: &str) -> Self {
+        let message = format!("the operation has {amount} {is}; the limit is {most} (gateway.graphql.{key})");
         Self::new("QUERY_TOO_EXPENSIVE", message)
     }
 }
@@ -126,7 +126,7 @@ impl<'a> Analysis<'a> {
         };
         let mut tally = self.set(set, root, 0)?;
         tally.directives = tally.directives.saturating_add(operation.directives.len());
-        for (what, is, most, key) in [
+        for (amount, is, most, key) in [
             ("a depth of", tally.depth, limits.depth, "depth"),
             ("a complexity of", tally.complexity, limits.complexity, "complexity"),
             ("a number of root fields of", tally.fields, limits.root_fields, "root_fields"),
@@ -134,7 +134,7 @@ impl<'a> Analysis<'a> {
             ("a number of directives of", tally.directives, limits.directives, "directives"),
         ] {
             if is > most {
-                return Err(Refused::beyond(what, is, most, key));
+                return Err(Refused::beyond(amount, is, most, key));
             }
         }
         if tally.lists > INTROSPECTION_LISTS {

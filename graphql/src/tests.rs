@@ -37,16 +37,14 @@ fn api(pool: &DescriptorPool, package: &str, options: Options) -> Api {
     Api::new(&[Source { prefix: None, registry: &registry, methods: methods(pool, package) }], options).unwrap()
 }
 
-/// Compares the text of a schema with the committed one. `UPDATE_GOLDEN` in the environment writes it.
+/// Compares the text of a schema with the committed one. Another text is written to `target`.
 fn assert_golden(name: &str, sdl: &str) {
-    let path = format!("src/tests/{name}.graphql");
-    #[expect(clippy::disallowed_methods, reason = "the switch of this test")]
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, sdl).unwrap();
+    let golden = std::fs::read_to_string(format!("src/tests/{name}.graphql")).unwrap_or_default();
+    if golden != sdl {
+        std::fs::write(format!("../target/{name}.graphql"), sdl).unwrap();
+        let first = golden.lines().zip(sdl.lines()).find(|(golden, is)| golden != is);
+        panic!("the schema has changed, first at {first:?}: cp target/{name}.graphql graphql/src/tests/");
     }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    let first = golden.lines().zip(sdl.lines()).find(|(golden, is)| golden != is);
-    assert!(golden == sdl, "{path} differs, first at {first:?}; UPDATE_GOLDEN=1 writes it");
 }
 
 async fn execute(api: &Api, caller: &Arc<impl Caller>, query: &str, variables: Json) -> Json {

@@ -53,9 +53,10 @@ const NOT_OF_CALLS: [HeaderName; 8] = [
 
 /// The calls of one operation on behalf of its client.
 #[derive(Clone)]
-pub(super) struct ClientCalls(Arc<Shared>);
+pub(super) struct ClientCalls(Arc<CallTerms>);
 
-struct Shared {
+/// The terms that all calls share.
+struct CallTerms {
     context: Arc<RpcContext>,
     snapshot: Arc<Snapshot>,
     stalls: Arc<Stalls>,
@@ -75,7 +76,7 @@ impl ClientCalls {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
         // All calls belong to one trace.
         trace::begin_from_outside(&Span::none(), &headers).write(&mut headers);
-        Self(Arc::new(Shared {
+        Self(Arc::new(CallTerms {
             context: Arc::clone(call.context),
             snapshot: Arc::clone(call.snapshot),
             stalls: Arc::clone(&call.stalls),
@@ -94,9 +95,9 @@ impl ClientCalls {
 
 impl Caller for ClientCalls {
     fn call(&self, path: &str, message: Vec<u8>) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let (shared, path) = (Arc::clone(&self.0), path.to_owned());
+        let (terms, path) = (Arc::clone(&self.0), path.to_owned());
         Box::pin(async move {
-            let mut messages = Messages::new(shared.send(&path, &message).await?);
+            let mut messages = Messages::new(terms.send(&path, &message).await?);
             let only = messages.next().await.transpose()?;
             // What follows is the status.
             while let Some(next) = messages.next().await {
@@ -111,9 +112,9 @@ impl Caller for ClientCalls {
         path: &str,
         message: Vec<u8>,
     ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, CallError>>, CallError>> {
-        let (shared, path) = (Arc::clone(&self.0), path.to_owned());
+        let (terms, path) = (Arc::clone(&self.0), path.to_owned());
         Box::pin(async move {
-            let messages = Messages::new(shared.send(&path, &message).await?);
+            let messages = Messages::new(terms.send(&path, &message).await?);
             Ok(stream::unfold(messages, |mut messages| async move {
                 let next = messages.next().await?;
                 Some((next, messages))
@@ -123,7 +124,7 @@ impl Caller for ClientCalls {
     }
 }
 
-impl Shared {
+impl CallTerms {
     /// Sends a call. A call that has failed without a message is an error.
     async fn send(&self, path: &str, message: &[u8]) -> Result<Outgoing, CallError> {
         let request = self.request(path, message).map_err(|status| failed(&status))?;

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use super::Refusal;
+use super::RequestRefusal;
 use crate::io::Inbound;
 
 /// What a request states.
@@ -22,7 +22,7 @@ pub(super) struct Sent {
 
 /// Refuses another content type than JSON. Browsers send some types for pages of any origin without asking, but not
 /// JSON: so no page of another origin can make a call with the user's cookie.
-pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_type(headers: &HeaderMap) -> Result<(), RequestRefusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = content_type.split(';').map(str::trim);
     let is_json = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"));
@@ -34,17 +34,17 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = "the content-type must be application/json";
-    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message))
+    Err(RequestRefusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message))
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(super) async fn read(mut body: Inbound, limit: usize) -> Result<Vec<u8>, Refusal> {
+pub(super) async fn read(mut body: Inbound, limit: usize) -> Result<Vec<u8>, RequestRefusal> {
     let mut bytes = Vec::new();
     while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
         let piece = piece.map_err(|_| invalid("the body is cut off"))?;
         if bytes.len() + piece.len() > limit {
             let message = format!("the body has more than {limit} bytes (limits.message_bytes)");
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MESSAGE_TOO_LARGE", message));
+            return Err(RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MESSAGE_TOO_LARGE", message));
         }
         bytes.extend_from_slice(&piece);
     }
@@ -52,7 +52,7 @@ pub(super) async fn read(mut body: Inbound, limit: usize) -> Result<Vec<u8>, Ref
 }
 
 /// The operation of a body.
-pub(super) fn of_body(body: &[u8]) -> Result<Sent, Refusal> {
+pub(super) fn of_body(body: &[u8]) -> Result<Sent, RequestRefusal> {
     let json = serde_json::from_slice(body).map_err(|error| invalid(format!("the body is not JSON: {error}")))?;
     match json {
         Value::Object(members) => of_members(members),
@@ -62,7 +62,7 @@ pub(super) fn of_body(body: &[u8]) -> Result<Sent, Refusal> {
 }
 
 /// The operation of a query string.
-pub(super) fn of_query(query: &str) -> Result<Sent, Refusal> {
+pub(super) fn of_query(query: &str) -> Result<Sent, RequestRefusal> {
     let mut members = Map::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -80,13 +80,13 @@ pub(super) fn of_query(query: &str) -> Result<Sent, Refusal> {
     of_members(members)
 }
 
-fn decoded(value: &str) -> Result<String, Refusal> {
+fn decoded(value: &str) -> Result<String, RequestRefusal> {
     let value = value.replace('+', " ");
     let decoded = percent_decode_str(&value).decode_utf8().map_err(|_| invalid("a parameter is not UTF-8"))?;
     Ok(decoded.into_owned())
 }
 
-fn of_members(mut members: Map<String, Value>) -> Result<Sent, Refusal> {
+fn of_members(mut members: Map<String, Value>) -> Result<Sent, RequestRefusal> {
     let variables = match members.remove("variables") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(variables)) => variables,
@@ -106,7 +106,7 @@ fn of_members(mut members: Map<String, Value>) -> Result<Sent, Refusal> {
     Ok(Sent { query, id, operation_name, variables })
 }
 
-fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Refusal> {
+fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, RequestRefusal> {
     match members.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -115,15 +115,15 @@ fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, 
 }
 
 /// The hash of an automatic persisted query.
-fn hash(extension: &Value) -> Result<String, Refusal> {
+fn hash(extension: &Value) -> Result<String, RequestRefusal> {
     let version = extension.get("version").and_then(Value::as_u64);
     let hash = extension.get("sha256Hash").and_then(Value::as_str).filter(|_| version == Some(1));
     let hash = hash.map(str::to_ascii_lowercase);
     hash.ok_or_else(|| invalid("`persistedQuery` needs the version 1 and a sha256Hash"))
 }
 
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+fn invalid(message: impl Into<String>) -> RequestRefusal {
+    RequestRefusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn document_may_have_an_id() {
         let apollo = br#"{"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "AB12"}}}"#;
-        let id = |sent: Result<Sent, Refusal>| sent.ok().and_then(|sent| sent.id);
+        let id = |sent: Result<Sent, RequestRefusal>| sent.ok().and_then(|sent| sent.id);
         assert_eq!(id(of_body(apollo)).as_deref(), Some("ab12"));
         assert_eq!(id(of_query("documentId=X1")).as_deref(), Some("X1"));
         assert!(of_body(br#"{"extensions": {"persistedQuery": {"version": 2, "sha256Hash": "a"}}}"#).is_err());

@@ -25,7 +25,7 @@ impl PersistedQueries {
         read.map(Some).map_err(|why| format!("gateway.graphql.persisted: {path}: {why}"))
     }
 
-    /// Reads an object with the ids as names, as Relay writes it, or Apollo's manifest.
+    /// Reads an object with the ids as names, or Apollo's manifest.
     fn parse(text: &[u8]) -> Result<Self, String> {
         let json: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let Value::Object(members) = json else { return Err("is no JSON object".to_owned()) };
@@ -58,11 +58,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_relay_and_apollo_are_read() {
-        let relay = br#"{"a1": "{ a }", "b2": "{ b }"}"#;
+    fn files_of_two_forms_are_read() {
+        let plain = br#"{"a1": "{ a }", "b2": "{ b }"}"#;
         let apollo = br#"{"format": "apollo-persisted-query-manifest", "version": 1,
             "operations": [{"id": "a1", "body": "{ a }"}, {"id": "b2", "body": "{ b }"}]}"#;
-        for text in [relay.as_slice(), apollo] {
+        for text in [plain.as_slice(), apollo] {
             let read = PersistedQueries::parse(text).unwrap();
             assert_eq!((read.get("b2"), read.get("c3")), (Some("{ b }"), None));
             assert!(read.contains("{ a }") && !read.contains("{ c }"));

@@ -190,8 +190,8 @@ async fn subscription_delivers_messages_as_events() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_subscription_ends_with_its_error() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
-    let nobody = Client { port: mesh.ports.gateway, bearer: "Bearer made-up".to_owned() };
-    let mut response = nobody.subscribe("subscription { subscribe { caughtUp } }").await;
+    let stranger = Client { port: mesh.ports.gateway, bearer: "Bearer made-up".to_owned() };
+    let mut response = stranger.subscribe("subscription { subscribe { caughtUp } }").await;
     let mut received = BytesMut::new();
     read_until(&mut response, &mut received, "event: complete\ndata:\n\n").await;
     assert!(String::from_utf8_lossy(&received).contains("\"code\":\"UNAUTHENTICATED\""), "{received:?}");

@@ -56,7 +56,7 @@ const GRAPHQL: Crate<'static> = Crate {
         layer(&["output"], "fields of a response"),
         layer(&["session"], "the calls of an operation, and its loaders"),
         layer(&["loader"], "one call for many ids"),
-        layer(&["arguments", "calls", "reply"], "what goes into calls, and what comes back"),
+        layer(&["arguments", "calls", "reply"], "requests and responses of calls"),
         layer(&["analysis", "names"], "limits of documents, and names of types and fields"),
         layer(&["budget", "caller", "costs", "nesting", "scalars", "source"], "values that the other parts share"),
     ],

@@ -51,7 +51,7 @@ pub fn method_catalog(config: &Config, policies: &Table) -> Result<Vec<CatalogMe
     // The gateway logs the faults of the forms.
     let (tables, _) = form_tables(
         open_methods(policies, &mesh),
-        contracts.iter().map(|(prefix, of, contract)| (Arc::clone(prefix), open_of(contract, of))).collect(),
+        contracts.iter().map(|of| (Arc::clone(&of.prefix), of.open_methods())).collect(),
     )?;
     let mut forms = forms(&tables);
     let mut all = Vec::new();
@@ -59,7 +59,7 @@ pub fn method_catalog(config: &Config, policies: &Table) -> Result<Vec<CatalogMe
         let forms = forms.remove(&(None, path.clone())).unwrap_or_default();
         all.push(CatalogMethod { path, descriptor, registry: mesh.clone(), upstream: None, forms });
     }
-    for (prefix, _, contract) in &contracts {
+    for DescribedUpstream { prefix, contract, .. } in &contracts {
         for method in contract.methods.iter().filter(|method| is_owner(config, prefix, &method.path)) {
             let (path, upstream) = (method.path.clone(), Some(prefix.to_string()));
             let forms = forms.remove(&(upstream.clone(), path.clone())).unwrap_or_default();
@@ -71,11 +71,30 @@ pub fn method_catalog(config: &Config, policies: &Table) -> Result<Vec<CatalogMe
     Ok(all)
 }
 
-/// The contracts of the external upstreams whose descriptors are files.
-fn contracts(config: &Config) -> Result<Vec<(Arc<str>, &ExternalConfig, Contract)>, String> {
-    let read = config.external.iter().filter_map(|(prefix, of)| {
-        let contract = external::read_file(prefix, &DescriptorSource::of(of))?;
-        Some(contract.map(|contract| (Arc::from(prefix.as_str()), of, contract)))
+/// An external upstream whose descriptors are a file.
+struct DescribedUpstream<'a> {
+    prefix: Arc<str>,
+    config: &'a ExternalConfig,
+    contract: Contract,
+}
+
+impl DescribedUpstream<'_> {
+    /// The methods that clients may call.
+    fn open_methods(&self) -> Vec<(&Registry, MethodDescriptor)> {
+        let is_open = |policy: &Option<Policy>| match policy {
+            Some(policy) => is_open(policy),
+            None => self.config.access.access().is_some(),
+        };
+        let open = self.contract.methods.iter().filter(|method| is_open(&method.policy));
+        open.map(|method| (self.contract.registry(), method.descriptor.clone())).collect()
+    }
+}
+
+/// The external upstreams whose descriptors are files.
+fn contracts(config: &Config) -> Result<Vec<DescribedUpstream<'_>>, String> {
+    let read = config.external.iter().filter_map(|(prefix, config)| {
+        let contract = external::read_file(prefix, &DescriptorSource::of(config))?;
+        Some(contract.map(|contract| DescribedUpstream { prefix: prefix.as_str().into(), config, contract }))
     });
     read.collect()
 }
@@ -88,16 +107,6 @@ fn is_owner(config: &Config, prefix: &str, path: &str) -> bool {
 fn open_methods<'a>(policies: &Table, registry: &'a Registry) -> Vec<(&'a Registry, MethodDescriptor)> {
     let open = policies.descriptors().filter(|(path, _)| policies.get(path).is_some_and(is_open));
     open.map(|(_, method)| (registry, method)).collect()
-}
-
-/// The methods of an external upstream that clients may call.
-fn open_of<'a>(contract: &'a Contract, config: &ExternalConfig) -> Vec<(&'a Registry, MethodDescriptor)> {
-    let is_open = |policy: &Option<Policy>| match policy {
-        Some(policy) => is_open(policy),
-        None => config.access.access().is_some(),
-    };
-    let open = contract.methods.iter().filter(|method| is_open(&method.policy));
-    open.map(|method| (contract.registry(), method.descriptor.clone())).collect()
 }
 
 fn is_open(policy: &Policy) -> bool {

@@ -1,5 +1,6 @@
-//! The service behind all contenders. It accepts any path: a method `Unary` echoes its message, a method `Stream` sends
-//! the messages that an [`Order`] requests. It does not decode messages, like a proxy.
+//! The service behind all contenders. It accepts any path: a method `Unary` echoes its message, a method `Repeat` echoes
+//! it again and again, and a method `Stream` sends the messages that an [`Order`] requests. It does not decode messages,
+//! like a proxy.
 
 mod raw;
 
@@ -87,12 +88,32 @@ impl tower::Service<http::Request<axum::body::Body>> for Echo {
     }
 
     fn call(&mut self, request: http::Request<axum::body::Body>) -> Self::Future {
-        let streams = request.uri().path().ends_with("/Stream");
+        let method = Method::of(request.uri().path());
         async move {
             let mut grpc = Grpc::new(raw::Raw);
-            Ok(if streams { grpc.server_streaming(Echo, request).await } else { grpc.unary(Echo, request).await })
+            Ok(match method {
+                Method::Unary => grpc.unary(Echo, request).await,
+                Method::Repeat => grpc.server_streaming(Repeat, request).await,
+                Method::Stream => grpc.server_streaming(Echo, request).await,
+            })
         }
         .boxed()
+    }
+}
+
+enum Method {
+    Unary,
+    Repeat,
+    Stream,
+}
+
+impl Method {
+    fn of(path: &str) -> Self {
+        match path.rsplit('/').next() {
+            Some("Stream") => Self::Stream,
+            Some("Repeat") => Self::Repeat,
+            _ => Self::Unary,
+        }
     }
 }
 
@@ -118,10 +139,26 @@ impl ServerStreamingService<Bytes> for Echo {
     }
 }
 
+struct Repeat;
+
+impl ServerStreamingService<Bytes> for Repeat {
+    type Response = Bytes;
+    type ResponseStream = Messages;
+    type Future = Ready<Result<Response<Messages>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        ready(Ok(Response::new(repeated(request.into_inner()))))
+    }
+}
+
+/// The message as often as the client reads it.
+fn repeated(message: Bytes) -> Messages {
+    stream::repeat_with(move || Ok(message.clone())).boxed()
+}
+
 fn messages(order: Order) -> Messages {
     if order.pause.is_zero() {
-        let message = Bytes::from(vec![0; order.size as usize]);
-        return stream::repeat_with(move || Ok(message.clone())).boxed();
+        return repeated(Bytes::from(vec![0; order.size as usize]));
     }
     // Sends the first message at once, so that the client knows that the stream is open.
     let rest = stream::unfold(interval_at(start(order.pause), order.pause), move |mut ticks| async move {

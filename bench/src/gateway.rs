@@ -12,13 +12,15 @@ pub(crate) mod process;
 mod report;
 mod results;
 mod scenarios;
+mod server;
+mod structured_proxy;
 
 use std::{path::PathBuf, process::Command, rc::Rc, time::Instant};
 
 use clap::Args;
 use tokio::task::LocalSet;
 
-use contenders::{Contender, Contenders};
+use contenders::{Binaries, Contender, Contenders};
 pub(crate) use process::Process;
 use results::Results;
 use scenarios::{Kind, Pace, Scenario};
@@ -41,6 +43,9 @@ pub(crate) struct GatewayOptions {
     /// The path of the Envoy binary
     #[arg(long)]
     envoy: PathBuf,
+    /// The path of the structured-proxy binary; without it, this contender does not take part
+    #[arg(long)]
+    structured_proxy: Option<PathBuf>,
     /// Run one short round of the main scenarios
     #[arg(long, conflicts_with = "full")]
     quick: bool,
@@ -77,7 +82,8 @@ impl GatewayOptions {
     }
 
     fn wants(&self, contender: Contender) -> bool {
-        self.contenders.is_empty() || self.contenders.iter().any(|name| name == contender.name())
+        let has_binary = contender != Contender::StructuredProxy || self.structured_proxy.is_some();
+        has_binary && (self.contenders.is_empty() || self.contenders.iter().any(|name| name == contender.name()))
     }
 
     fn scenarios(&self, pace: &Pace) -> Result<Vec<Scenario>, String> {
@@ -86,9 +92,15 @@ impl GatewayOptions {
             let known: Vec<_> = Contender::ALL.iter().map(|contender| contender.name()).collect();
             return Err(format!("--contenders {name}: expected one of {}", known.join(", ")));
         }
-        let name = Contender::Baseline.name();
-        if self.baseline.is_none() && self.contenders.iter().any(|wanted| wanted == name) {
-            return Err(format!("--contenders {name}: name its binary with --baseline"));
+        let optional = [
+            (Contender::Baseline, &self.baseline, "--baseline"),
+            (Contender::StructuredProxy, &self.structured_proxy, "--structured-proxy"),
+        ];
+        for (contender, binary, option) in optional {
+            let name = contender.name();
+            if binary.is_none() && self.contenders.iter().any(|wanted| wanted == name) {
+                return Err(format!("--contenders {name}: name its binary with {option}"));
+            }
         }
         let mut scenarios = scenarios::all(pace);
         let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|text| name.contains(text));
@@ -147,7 +159,13 @@ fn pin_myself() -> Result<(), String> {
 
 async fn measure(options: &GatewayOptions, pace: &Pace, scenarios: &[Scenario]) -> Result<Results, String> {
     eprintln!("==> starting the contenders");
-    let mut contenders = Contenders::start(&options.trellis, options.baseline.as_deref(), &options.envoy).await?;
+    let binaries = Binaries {
+        trellis: &options.trellis,
+        baseline: options.baseline.as_deref(),
+        envoy: &options.envoy,
+        structured_proxy: options.structured_proxy.as_deref(),
+    };
+    let mut contenders = Contenders::start(&binaries).await?;
     for (name, pid) in contenders.pids() {
         eprintln!("    {name}: process {pid}");
     }
@@ -169,9 +187,14 @@ async fn measure(options: &GatewayOptions, pace: &Pace, scenarios: &[Scenario]) 
             let turns = scenario.contenders.len();
             for turn in 0..turns {
                 let contender = scenario.contenders[(turn + round) % turns];
-                step(&mut contenders, scenario, contender, &mut results)
-                    .await
-                    .map_err(|error| format!("{}, {}: {error}", scenario.name, contender.name()))?;
+                let outcome = step(&mut contenders, scenario, contender, &mut results).await;
+                match outcome {
+                    // An older binary may lack the protocol.
+                    Err(error) if contender == Contender::Baseline && scenario.has_records() => {
+                        eprintln!("    {:<22} left out: {error}", contender.name());
+                    }
+                    outcome => outcome.map_err(|error| format!("{}, {}: {error}", scenario.name, contender.name()))?,
+                }
             }
         }
     }
@@ -189,7 +212,7 @@ async fn step(
     }
     let plan = scenario.plan(|| results.open_rate(scenario))?;
     let request = contenders.request(contender, scenario)?;
-    let sample = crate::load::run(&plan, Rc::new(request), contenders.process_for(contender, scenario)).await?;
+    let sample = crate::load::run(&plan, Rc::new(request), contenders.process(contender, scenario)?).await?;
     eprintln!(
         "    {:<22} {:>9.0} /s  {:>8.2} µs CPU each{}",
         contender.name(),
@@ -208,10 +231,10 @@ async fn hold(
     contender: Contender,
     results: &mut Results,
 ) -> Result<(), String> {
-    contenders.restart(contender).await?;
+    contenders.restart(contender, scenario).await?;
     let plan = scenario.plan(|| None)?;
     let request = Rc::new(contenders.request(contender, scenario)?);
-    let process = contenders.process(contender);
+    let process = contenders.process(contender, scenario)?;
     let before = process.memory()?;
     let held = crate::load::hold(&plan, request, process).await?.saturating_sub(before);
     eprintln!("    {:<22} {:>9.1} MiB", contender.name(), held as f64 / 1024.0 / 1024.0);

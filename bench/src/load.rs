@@ -1,7 +1,10 @@
 //! The load generator: clients that check every response, and the results of one window of time.
 
+mod body;
 mod callers;
 mod connection;
+mod document;
+mod events;
 mod frames;
 mod histogram;
 mod http1;
@@ -21,6 +24,7 @@ use tokio::{
 };
 
 pub(crate) use connection::Connection;
+pub(crate) use document::Document;
 pub(crate) use histogram::Histogram;
 pub(crate) use received::{Expected, Received};
 pub(crate) use request::{Dialect, Http, Request, Route};

@@ -7,6 +7,8 @@ mod gateway;
 mod limiter;
 mod load;
 mod overload;
+mod records;
+mod rest;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,15 @@ enum Command {
         #[arg(long)]
         to: u16,
     },
+    /// Run a hand-written JSON API, on axum, serde and a tonic client
+    Rest {
+        /// The port to listen on, at 127.0.0.1
+        #[arg(long)]
+        port: u16,
+        /// The port of the service
+        #[arg(long)]
+        to: u16,
+    },
 }
 
 fn main() -> ExitCode {
@@ -48,6 +59,7 @@ fn main() -> ExitCode {
         Command::Overload(options) => overload::run(&options),
         Command::Echo { port, web } => echo::run(port, web),
         Command::Floor { port, to } => floor::run(port, to),
+        Command::Rest { port, to } => rest::run(port, to),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

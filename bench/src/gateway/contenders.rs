@@ -1,6 +1,7 @@
 //! The contenders: how each is started and called.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::Command,
@@ -14,8 +15,13 @@ use super::{
     mesh::{GUARDED, Mesh, OPEN, Setup},
     process::{Process, free_port},
     scenarios::{Kind, Scenario},
+    server::Server,
+    structured_proxy,
 };
-use crate::load::{Dialect, Http, Request, Route};
+use crate::{
+    load::{Dialect, Http, Request, Route},
+    records,
+};
 
 /// A way from the client to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,11 +29,17 @@ pub(crate) enum Contender {
     /// The gateway with the full cost of a signed-in user's call, without the access log.
     Gateway,
     Envoy,
+    /// The proxy structured-proxy (`--structured-proxy`).
+    StructuredProxy,
+    /// Handlers on axum and serde with a tonic client.
+    HandWritten,
     /// The service itself, with gRPC-Web.
     TonicWeb,
     /// The service itself, with plain gRPC.
     Direct,
     Floor,
+    /// Like `Gateway`, with gRPC-Web in a scenario of another protocol.
+    OverGrpcWeb,
     /// Like `Gateway`, with a public method and no token.
     NoToken,
     /// Like `Gateway`, with a public method and a token.
@@ -49,12 +61,15 @@ const BASELINES: [(&str, &str); 2] = [("baseline", GATEWAYS[0].1), ("baseline-re
 const PLENTY: u32 = u32::MAX;
 
 impl Contender {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Gateway,
         Self::Envoy,
+        Self::StructuredProxy,
+        Self::HandWritten,
         Self::TonicWeb,
         Self::Direct,
         Self::Floor,
+        Self::OverGrpcWeb,
         Self::NoToken,
         Self::OpenWithToken,
         Self::Logged,
@@ -66,9 +81,12 @@ impl Contender {
         match self {
             Self::Gateway => "gateway",
             Self::Envoy => "envoy",
+            Self::StructuredProxy => "structured-proxy",
+            Self::HandWritten => "axum-serde",
             Self::TonicWeb => "tonic-web",
             Self::Direct => "direct-grpc",
             Self::Floor => "floor",
+            Self::OverGrpcWeb => "gateway-grpc-web",
             Self::NoToken => "gateway-open-no-token",
             Self::OpenWithToken => "gateway-open-token",
             Self::Logged => "gateway-access-log",
@@ -83,209 +101,152 @@ impl Contender {
     }
 }
 
+/// The binaries that are not this program.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Binaries<'a> {
+    pub(super) trellis: &'a Path,
+    pub(super) baseline: Option<&'a Path>,
+    pub(super) envoy: &'a Path,
+    pub(super) structured_proxy: Option<&'a Path>,
+}
+
 /// The running contenders.
 pub(super) struct Contenders {
-    /// Keys, databases, logs and configurations. Removed on drop.
-    folder: TempDir,
-    envoy: PathBuf,
-    ports: Ports,
-    echoes: Echoes,
-    mesh: Mesh,
-    gateways: Vec<(Setup, Process)>,
-    proxies: Proxies,
+    /// By name: those of [`GATEWAYS`] and [`BASELINES`], and of the other contenders.
+    servers: BTreeMap<&'static str, Server>,
+    envoy: Ports,
     token: String,
-}
-
-/// The proxies other than the gateway.
-struct Proxies {
-    envoy: Process,
-    floor: Process,
-    floor_port: u16,
-}
-
-/// Four instances of the service: behind the proxies, with and without gRPC-Web, and under test, with and without.
-struct Echoes {
-    plain: EchoProcess,
-    web: EchoProcess,
-    tested_plain: EchoProcess,
-    tested_web: EchoProcess,
-}
-
-struct EchoProcess {
-    port: u16,
-    web: bool,
-    core: usize,
-    process: Process,
+    /// The services behind the contenders.
+    _services: [Server; 2],
+    _mesh: Mesh,
+    /// Keys, databases, logs and configurations. Removed on drop.
+    _folder: TempDir,
 }
 
 impl Contenders {
-    pub(super) async fn start(trellis: &Path, baseline: Option<&Path>, envoy: &Path) -> Result<Self, String> {
+    pub(super) async fn start(binaries: &Binaries<'_>) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let path = folder.path();
-        let echoes = Echoes {
-            plain: EchoProcess::start(path, false, LOAD_CORE).await?,
-            web: EchoProcess::start(path, true, LOAD_CORE).await?,
-            tested_plain: EchoProcess::start(path, false, PROXY_CORE).await?,
-            tested_web: EchoProcess::start(path, true, PROXY_CORE).await?,
-        };
-        let upstream = echoes.plain.port;
-        let mesh = Mesh::start(trellis, path, upstream).await?;
-        let mut gateways = Vec::new();
-        let of_baseline = BASELINES.into_iter().filter(|_| baseline.is_some());
-        for (name, log_level) in GATEWAYS.into_iter().chain(of_baseline) {
-            let quota = if name.ends_with("refusing") { 1 } else { PLENTY };
-            let binary = if name.starts_with("baseline") { baseline.unwrap_or(trellis) } else { trellis };
-            let setup = Setup { name, binary: binary.to_owned(), port: free_port()?, log_level, quota };
-            let process = start_gateway(&mesh, &setup, path).await?;
-            gateways.push((setup, process));
+        let descriptors = path.join("records.binpb");
+        fs::write(&descriptors, records::descriptors()?).map_err(|e| format!("{}: {e}", descriptors.display()))?;
+        let services =
+            [start_echo("plain", false, LOAD_CORE, path).await?, start_echo("web", true, LOAD_CORE, path).await?];
+        let (plain, web) = (services[0].port, services[1].port);
+        let mesh = Mesh::start(binaries.trellis, path, plain, &descriptors).await?;
+
+        let mut servers = start_gateways(&mesh, binaries, path).await?;
+        let ports = Ports::free(plain)?;
+        let command = envoy::command(binaries.envoy, path, ports, &descriptors)?;
+        servers.insert("envoy", Server::start("envoy", command, PROXY_CORE, path, ports.last()).await?);
+        if let Some(binary) = binaries.structured_proxy {
+            let (name, port) = (Contender::StructuredProxy.name(), free_port()?);
+            let command = structured_proxy::command(binary, path, &descriptors, port, plain)?;
+            servers.insert(name, Server::start(name, command, PROXY_CORE, path, port).await?);
         }
-        let ports = Ports { plain: free_port()?, refusing: free_port()?, upstream };
-        let floor_port = free_port()?;
-        let proxies = Proxies {
-            envoy: start_envoy(envoy, path, ports).await?,
-            floor: start_floor(path, floor_port, echoes.web.port).await?,
-            floor_port,
-        };
-        let token = mesh.sign_up(gateways[0].0.port).await?;
-        Ok(Self { envoy: envoy.to_owned(), folder, ports, echoes, mesh, gateways, proxies, token })
+        for (contender, subcommand, to) in [(Contender::HandWritten, "rest", plain), (Contender::Floor, "floor", web)] {
+            let (name, port) = (contender.name(), free_port()?);
+            let mut command = myself()?;
+            command.args([subcommand, "--port", &port.to_string(), "--to", &to.to_string()]);
+            servers.insert(name, Server::start(name, command, PROXY_CORE, path, port).await?);
+        }
+        for (contender, web) in [(Contender::TonicWeb, true), (Contender::Direct, false)] {
+            let name = contender.name();
+            servers.insert(name, start_echo(name, web, PROXY_CORE, path).await?);
+        }
+        let token = mesh.sign_up(servers[GATEWAYS[0].0].port).await?;
+        Ok(Self { servers, envoy: ports, token, _services: services, _mesh: mesh, _folder: folder })
     }
 
     /// The process ids, for a profiler.
-    pub(super) fn pids(&self) -> Vec<(&'static str, u32)> {
-        let gateways = self.gateways.iter().map(|(setup, process)| (setup.name, process.id()));
-        let others = [("envoy", self.proxies.envoy.id()), ("floor", self.proxies.floor.id())];
-        gateways.chain(others).collect()
+    pub(super) fn pids(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.servers.iter().map(|(name, server)| (*name, server.process.id()))
     }
 
-    pub(super) fn process(&self, contender: Contender) -> &Process {
-        match contender {
-            Contender::Envoy => &self.proxies.envoy,
-            Contender::Floor => &self.proxies.floor,
-            Contender::TonicWeb => &self.echoes.tested_web.process,
-            Contender::Direct => &self.echoes.tested_plain.process,
-            gateway => &self.gateways[Self::gateway_of(gateway)].1,
-        }
+    /// The process under test.
+    pub(super) fn process(&self, contender: Contender, scenario: &Scenario) -> Result<&Process, String> {
+        Ok(&self.server(contender, scenario)?.process)
     }
 
-    /// Like [`Self::process`], with the refusing gateway in the scenario of refusals.
-    pub(super) fn process_for(&self, contender: Contender, scenario: &Scenario) -> &Process {
-        match (contender, scenario.kind) {
-            (Contender::Gateway | Contender::Baseline, Kind::Refused) => &self.gateways[Self::refusing(contender)].1,
-            _ => self.process(contender),
-        }
-    }
-
-    fn gateway_of(contender: Contender) -> usize {
-        match contender {
-            Contender::Logged => 1,
-            Contender::NoSpan => 2,
-            Contender::Baseline => GATEWAYS.len(),
-            _ => 0,
-        }
-    }
-
-    /// The gateway that refuses all calls.
-    fn refusing(contender: Contender) -> usize {
-        if contender == Contender::Baseline { GATEWAYS.len() + 1 } else { 3 }
+    fn server(&self, contender: Contender, scenario: &Scenario) -> Result<&Server, String> {
+        let name = server_of(contender, scenario);
+        self.servers.get(name).ok_or_else(|| format!("no binary of {name} is configured"))
     }
 
     pub(super) fn request(&self, contender: Contender, scenario: &Scenario) -> Result<Request, String> {
-        let refused = scenario.kind == Kind::Refused;
         let port = match contender {
-            Contender::Envoy if refused => self.ports.refusing,
-            Contender::Envoy => self.ports.plain,
-            Contender::Floor => self.proxies.floor_port,
-            Contender::TonicWeb => self.echoes.tested_web.port,
-            Contender::Direct => self.echoes.tested_plain.port,
-            gateway if refused => self.gateways[Self::refusing(gateway)].0.port,
-            gateway => self.gateways[Self::gateway_of(gateway)].0.port,
+            Contender::Envoy => self.envoy.of(scenario.kind),
+            _ => self.server(contender, scenario)?.port,
         };
         let is_open = matches!(contender, Contender::NoToken | Contender::OpenWithToken);
         let prefix = if is_open { OPEN } else { GUARDED };
-        let dialect = if contender == Contender::Direct { Dialect::Grpc } else { scenario.dialect };
+        let dialect = scenario.dialect_of(contender);
         if dialect == Dialect::Grpc && scenario.http == Http::One {
             return Err("plain gRPC needs HTTP/2".to_owned());
         }
         let token = (contender != Contender::NoToken).then(|| self.token.clone());
-        let route = Route { port, path: format!("/{prefix}.v1.Echo/{}", scenario.method()), dialect, token };
-        Request::new(&route, scenario.http, &scenario.message(), scenario.expected())
+        let route = Route { port, path: scenario.path(prefix, dialect), dialect, token };
+        let (message, document) = scenario.message(dialect)?;
+        let request = Request::new(&route, scenario.http, &message, scenario.expected())?;
+        Ok(match document {
+            Some(document) => request.with_document(document),
+            None => request,
+        })
     }
 
     /// Restarts all contenders, so that they start each round alike: earlier work changes the cost of later calls.
     pub(super) async fn renew(&mut self) -> Result<(), String> {
-        let has_baseline = self.gateways.len() > GATEWAYS.len();
-        for contender in Contender::ALL.into_iter().filter(|one| has_baseline || *one != Contender::Baseline) {
-            self.restart(contender).await?;
+        for server in self.servers.values_mut() {
+            server.restart().await?;
         }
         Ok(())
     }
 
     /// Restarts a contender on the same port.
-    pub(super) async fn restart(&mut self, contender: Contender) -> Result<(), String> {
-        let path = self.folder.path();
-        match contender {
-            Contender::Envoy => {
-                self.proxies.envoy.stop();
-                self.proxies.envoy = start_envoy(&self.envoy, path, self.ports).await?;
-            }
-            Contender::Floor => {
-                self.proxies.floor.stop();
-                let (port, to) = (self.proxies.floor_port, self.echoes.web.port);
-                self.proxies.floor = start_floor(path, port, to).await?;
-            }
-            Contender::TonicWeb => self.echoes.tested_web.restart(path).await?,
-            Contender::Direct => self.echoes.tested_plain.restart(path).await?,
-            gateway => {
-                let (setup, process) = &mut self.gateways[Self::gateway_of(gateway)];
-                process.stop();
-                *process = start_gateway(&self.mesh, setup, path).await?;
-            }
+    pub(super) async fn restart(&mut self, contender: Contender, scenario: &Scenario) -> Result<(), String> {
+        let name = server_of(contender, scenario);
+        match self.servers.get_mut(name) {
+            Some(server) => server.restart().await,
+            None => Err(format!("no binary of {name} is configured")),
         }
-        Ok(())
     }
 }
 
-impl EchoProcess {
-    async fn start(folder: &Path, web: bool, core: usize) -> Result<Self, String> {
-        let port = free_port()?;
-        Ok(Self { port, web, core, process: start_echo(folder, port, web, core).await? })
-    }
-
-    async fn restart(&mut self, folder: &Path) -> Result<(), String> {
-        self.process.stop();
-        self.process = start_echo(folder, self.port, self.web, self.core).await?;
-        Ok(())
+/// The name of the server that a contender uses.
+fn server_of(contender: Contender, scenario: &Scenario) -> &'static str {
+    let refused = scenario.kind == Kind::Refused;
+    match contender {
+        Contender::Gateway if refused => GATEWAYS[3].0,
+        Contender::Gateway | Contender::OverGrpcWeb | Contender::NoToken | Contender::OpenWithToken => GATEWAYS[0].0,
+        Contender::Logged => GATEWAYS[1].0,
+        Contender::NoSpan => GATEWAYS[2].0,
+        Contender::Baseline if refused => BASELINES[1].0,
+        Contender::Baseline => BASELINES[0].0,
+        other => other.name(),
     }
 }
 
-async fn start_echo(folder: &Path, port: u16, web: bool, core: usize) -> Result<Process, String> {
+async fn start_gateways(
+    mesh: &Mesh,
+    binaries: &Binaries<'_>,
+    folder: &Path,
+) -> Result<BTreeMap<&'static str, Server>, String> {
+    let baselines = binaries.baseline.into_iter().flat_map(|binary| BASELINES.map(|gateway| (gateway, binary)));
+    let gateways = GATEWAYS.into_iter().map(|gateway| (gateway, binaries.trellis)).chain(baselines);
+    let mut servers = BTreeMap::new();
+    for ((name, log_level), binary) in gateways {
+        let quota = if name.ends_with("refusing") { 1 } else { PLENTY };
+        let setup = Setup { name, binary: PathBuf::from(binary), port: free_port()?, log_level, quota };
+        let server = Server::start(name, mesh.gateway(&setup)?, PROXY_CORE, folder, setup.port).await?;
+        servers.insert(name, server);
+    }
+    Ok(servers)
+}
+
+async fn start_echo(name: &str, web: bool, core: usize, folder: &Path) -> Result<Server, String> {
+    let port = free_port()?;
     let mut command = myself()?;
     command.args(["echo", "--port", &port.to_string()]).args(web.then_some("--web"));
-    started(&command, core, &folder.join("echo.log"), port).await
-}
-
-async fn start_gateway(mesh: &Mesh, setup: &Setup, folder: &Path) -> Result<Process, String> {
-    let log = folder.join(format!("{}.log", setup.name));
-    started(&mesh.gateway(setup)?, PROXY_CORE, &log, setup.port).await
-}
-
-async fn start_envoy(binary: &Path, folder: &Path, ports: Ports) -> Result<Process, String> {
-    let command = envoy::command(binary, folder, ports)?;
-    started(&command, PROXY_CORE, &folder.join("envoy.log"), ports.refusing).await
-}
-
-async fn start_floor(folder: &Path, port: u16, to: u16) -> Result<Process, String> {
-    let mut command = myself()?;
-    command.args(["floor", "--port", &port.to_string(), "--to", &to.to_string()]);
-    started(&command, PROXY_CORE, &folder.join("floor.log"), port).await
-}
-
-async fn started(command: &Command, core: usize, log: &Path, port: u16) -> Result<Process, String> {
-    // The log of an earlier process of this contender would be misleading.
-    fs::remove_file(log).ok();
-    let mut process = Process::start(command, core, log)?;
-    process.listens(port).await?;
-    Ok(process)
+    Server::start(name, command, core, folder, port).await
 }
 
 fn myself() -> Result<Command, String> {

@@ -1,7 +1,7 @@
 //! The goals of the gateway, and whether it meets them.
 
 use super::{
-    contenders::Contender::{self, Baseline, Envoy, Floor, Gateway},
+    contenders::Contender::{self, Baseline, Envoy, Floor, Gateway, OverGrpcWeb, StructuredProxy},
     results::Results,
     scenarios::{Kind, Scenario},
 };
@@ -16,7 +16,7 @@ struct Goal {
     ratio: fn(&Results, &Scenario) -> Option<f64>,
 }
 
-const GOALS: [Goal; 10] = [
+const GOALS: [Goal; 16] = [
     Goal {
         name: "CPU per call or message, to the baseline",
         most: 1.03,
@@ -54,6 +54,42 @@ const GOALS: [Goal; 10] = [
         most: 0.3,
         about: |scenario| scenario.kind == Kind::Refused,
         ratio: |results, scenario| cpu(results, scenario, Envoy),
+    },
+    Goal {
+        name: "JSON: CPU per call, to Envoy's transcoder",
+        most: 0.4,
+        about: |scenario| scenario.kind == Kind::Json,
+        ratio: |results, scenario| cpu(results, scenario, Envoy),
+    },
+    Goal {
+        name: "JSON: CPU per call, to structured-proxy",
+        most: 0.6,
+        about: |scenario| scenario.kind == Kind::Json,
+        ratio: |results, scenario| cpu(results, scenario, StructuredProxy),
+    },
+    Goal {
+        name: "JSON 100 B: CPU per call, to gRPC-Web",
+        most: 1.5,
+        about: |scenario| scenario.kind == Kind::Json && scenario.size == 100,
+        ratio: |results, scenario| cpu(results, scenario, OverGrpcWeb),
+    },
+    Goal {
+        name: "Connect: CPU per call, to gRPC-Web",
+        most: 1.1,
+        about: |scenario| scenario.kind == Kind::Connect,
+        ratio: |results, scenario| cpu(results, scenario, OverGrpcWeb),
+    },
+    Goal {
+        name: "events: CPU per message, to Envoy's transcoder",
+        most: 0.4,
+        about: |scenario| scenario.kind == Kind::Events,
+        ratio: |results, scenario| cpu(results, scenario, Envoy),
+    },
+    Goal {
+        name: "events: CPU per message, to structured-proxy",
+        most: 0.6,
+        about: |scenario| scenario.kind == Kind::Events,
+        ratio: |results, scenario| cpu(results, scenario, StructuredProxy),
     },
     Goal {
         name: "memory under load, to Envoy",

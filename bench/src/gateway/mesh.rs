@@ -12,6 +12,7 @@ use prost::Message as _;
 use proto::auth::v1::{SignUpRequest, SignUpResponse, auth_service_client::AuthServiceClient};
 
 use super::process::{Process, free_port};
+use crate::records;
 
 /// The timeout of the sign-up. The gateway accepts calls before its services are ready.
 const SIGN_UP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,6 +29,8 @@ pub(super) struct Mesh {
     auth: u16,
     /// The echo service.
     upstream: u16,
+    /// The descriptors of its contract.
+    descriptors: PathBuf,
     _services: [Process; 2],
 }
 
@@ -44,7 +47,7 @@ pub(super) struct Setup {
 
 impl Mesh {
     /// Starts the services.
-    pub(super) async fn start(binary: &Path, folder: &Path, upstream: u16) -> Result<Self, String> {
+    pub(super) async fn start(binary: &Path, folder: &Path, upstream: u16, descriptors: &Path) -> Result<Self, String> {
         make_keys(binary, folder)?;
         let (users, auth) = (free_port()?, free_port()?);
         let start = |part: &str| {
@@ -54,7 +57,8 @@ impl Mesh {
         let mut services = [start("users")?, start("auth")?];
         services[0].listens(users).await?;
         services[1].listens(auth).await?;
-        Ok(Self { folder: folder.to_owned(), users, auth, upstream, _services: services })
+        let (folder, descriptors) = (folder.to_owned(), descriptors.to_owned());
+        Ok(Self { folder, users, auth, upstream, descriptors, _services: services })
     }
 
     /// The command that starts a gateway.
@@ -69,14 +73,17 @@ impl Mesh {
     /// The configuration file, with the echo service as an external upstream.
     fn config(&self, setup: &Setup) -> String {
         let Setup { port, log_level, quota, .. } = setup;
-        let upstream = self.upstream;
+        let (upstream, descriptors) = (self.upstream, self.descriptors.display());
         format!(
             "[log]\nlevel = \"{log_level}\"\n\
              [limits]\ncalls_in_flight = 100000\n\
              [gateway]\nlisten = [\"127.0.0.1:{port}\"]\n\
              default_rate_requests = {quota}\ndefault_rate_period = \"1h\"\n\
              [gateway.external.\"{GUARDED}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"signed_in\"\n\
-             [gateway.external.\"{OPEN}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"public\"\n"
+             [gateway.external.\"{OPEN}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"public\"\n\
+             [gateway.external.\"{}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"signed_in\"\n\
+             descriptors = \"{descriptors}\"\n",
+            records::PREFIX
         )
     }
 

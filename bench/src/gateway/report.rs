@@ -11,7 +11,7 @@ use super::{
 use crate::load::Sample;
 
 /// The sections: title, kind of scenario, and description.
-const SECTIONS: [(&str, Kind, &str); 7] = [
+const SECTIONS: [(&str, Kind, &str); 10] = [
     ("Unary, closed loop", Kind::Unary, "Each connection makes its next call after the previous response."),
     (
         "Unary, open loop",
@@ -24,6 +24,23 @@ const SECTIONS: [(&str, Kind, &str); 7] = [
         "Streams, paced",
         Kind::Paced,
         "Each stream carries a message every 50 ms. Latency is the time from the service's send to the client's receipt.",
+    ),
+    (
+        "JSON over HTTP",
+        Kind::Json,
+        "Each call converts JSON to protobuf and back. The sizes are those in protobuf. `gateway-grpc-web` and `floor` carry \
+         the same messages in gRPC-Web, without converting them.",
+    ),
+    (
+        "Connect",
+        Kind::Connect,
+        "Unary calls with protobuf. `gateway-grpc-web` and `floor` carry the same messages in gRPC-Web.",
+    ),
+    (
+        "Server-sent events, flood",
+        Kind::Events,
+        "Each message of a stream becomes an event with JSON. `gateway-grpc-web` and `floor` carry the same messages in \
+         gRPC-Web, without converting them.",
     ),
     ("Refusals", Kind::Refused, "The rate limit refuses every call; no call reaches the service."),
     (

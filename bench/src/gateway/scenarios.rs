@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::contenders::Contender::{
-    self, Baseline, Direct, Envoy, Floor, Gateway, Logged, NoSpan, NoToken, OpenWithToken, TonicWeb,
+    self, Baseline, Direct, Envoy, Floor, Gateway, HandWritten, Logged, NoSpan, NoToken, OpenWithToken, OverGrpcWeb,
+    StructuredProxy, TonicWeb,
 };
 use crate::{
     echo::Order,
-    load::{Dialect, Drive, Expected, Http, Plan},
+    load::{Dialect, Document, Drive, Expected, Http, Plan},
+    records::{REPEAT, REPEAT_HTTP, Record, UNARY, UNARY_HTTP},
 };
 
 /// The length of a run.
@@ -41,8 +44,8 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) http: Http,
-    /// The protocol of every contender but `direct-grpc`.
-    pub(crate) dialect: Dialect,
+    /// The protocol of most contenders, see [`Self::dialect_of`].
+    dialect: Dialect,
     pub(crate) connections: usize,
     /// The size of a message, in bytes.
     pub(crate) size: usize,
@@ -68,6 +71,12 @@ pub(crate) enum Kind {
     Steps,
     /// Unary calls to processes that have just held the idle streams.
     Afterwards,
+    /// Unary calls with JSON over HTTP, in a closed loop.
+    Json,
+    /// Unary calls with Connect and protobuf, in a closed loop.
+    Connect,
+    /// Streams of server-sent events, as fast as the client reads.
+    Events,
 }
 
 const SMALL: usize = 100;
@@ -101,13 +110,24 @@ pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
     }
     for http in [Http::One, Http::Two] {
         for (size, breadth) in [(SMALL, Breadth::Main), (10_000, Breadth::LatencyBaseline)] {
-            all.push((breadth, scenario(Kind::Unary, http, 16, size, pace).as_text()));
+            all.push((breadth, scenario(Kind::Unary, http, 16, size, pace).into_text()));
         }
     }
     for http in [Http::One, Http::Two] {
         all.push((Breadth::Main, scenario(Kind::Flood, http, FLOODS, SMALL, pace)));
         all.push((Breadth::Main, scenario(Kind::Paced, http, PACED, SMALL, pace)));
         all.push((Breadth::Main, scenario(Kind::Refused, http, 16, SMALL, pace)));
+    }
+    for kind in [Kind::Json, Kind::Connect] {
+        all.push((Breadth::Main, scenario(kind, Http::One, 16, SMALL, pace)));
+        all.push((Breadth::Main, scenario(kind, Http::Two, 16, SMALL, pace)));
+        for size in [1_000, 10_000] {
+            all.push((Breadth::Main, scenario(kind, Http::One, 16, size, pace)));
+            all.push((Breadth::LatencyBaseline, scenario(kind, Http::Two, 16, size, pace)));
+        }
+    }
+    for http in [Http::One, Http::Two] {
+        all.push((Breadth::Main, scenario(Kind::Events, http, FLOODS, SMALL, pace)));
     }
     all.push((Breadth::Main, scenario(Kind::Idle, Http::Two, IDLE, SMALL, pace)));
     all.push((Breadth::Main, scenario(Kind::Afterwards, Http::One, 16, SMALL, pace)));
@@ -129,10 +149,16 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
         Kind::Idle => format!("{} idle streams, {over}", connections * IDLE),
         Kind::Afterwards => format!("after the idle streams, unary {shown}, {connections} connections, {over}"),
         Kind::Steps => format!("steps, unary {shown}, {connections} connections, {over}"),
+        Kind::Json => format!("JSON {shown}, {connections} connections, {over}"),
+        Kind::Connect => format!("Connect {shown}, {connections} connections, {over}"),
+        Kind::Events => format!("events {shown}, {connections} streams, {over}"),
     };
     let mut contenders = match kind {
         Kind::Refused => vec![Gateway, Envoy],
         Kind::Steps => vec![Gateway, NoToken, OpenWithToken, Logged, NoSpan],
+        // The floor converts nothing, so it forwards gRPC-Web.
+        Kind::Json | Kind::Events => vec![Gateway, Envoy, StructuredProxy, HandWritten, Floor, OverGrpcWeb],
+        Kind::Connect => vec![Gateway, Envoy, Floor, OverGrpcWeb],
         _ => vec![Gateway, Envoy, TonicWeb, Direct, Floor],
     };
     contenders.retain(|contender| http == Http::Two || *contender != Direct);
@@ -142,7 +168,13 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
         (1_000_000.., _) => pace.seconds * 1.5,
         _ => pace.seconds,
     };
-    Scenario { name, kind, http, dialect: Dialect::Web, connections, size, contenders, seconds }
+    let dialect = match kind {
+        Kind::Json => Dialect::Json,
+        Kind::Connect => Dialect::Connect,
+        Kind::Events => Dialect::Events,
+        _ => Dialect::Web,
+    };
+    Scenario { name, kind, http, dialect, connections, size, contenders, seconds }
 }
 
 fn shown(size: usize) -> String {
@@ -155,7 +187,7 @@ fn shown(size: usize) -> String {
 
 impl Scenario {
     /// The same load in gRPC-Web-text.
-    fn as_text(mut self) -> Self {
+    fn into_text(mut self) -> Self {
         self.name.push_str(", gRPC-Web-text");
         self.dialect = Dialect::WebText;
         // The floor does not decode, and plain gRPC has no text form.
@@ -173,9 +205,9 @@ impl Scenario {
     /// The load. `rate` returns the rate of an open loop, in calls/s.
     pub(super) fn plan(&self, rate: impl FnOnce() -> Option<f64>) -> Result<Plan, String> {
         let drive = match self.kind {
-            Kind::Unary | Kind::Refused | Kind::Steps | Kind::Afterwards => Drive::Closed,
+            Kind::Unary | Kind::Refused | Kind::Steps | Kind::Afterwards | Kind::Json | Kind::Connect => Drive::Closed,
             Kind::Open => Drive::Open(rate().ok_or("the open loop needs a run of its closed loop first")?),
-            Kind::Flood | Kind::Paced | Kind::Idle => Drive::Streams,
+            Kind::Flood | Kind::Paced | Kind::Idle | Kind::Events => Drive::Streams,
         };
         let (connections, calls_each) = match (self.kind, self.http) {
             (Kind::Idle, _) => (self.connections, IDLE),
@@ -187,25 +219,60 @@ impl Scenario {
         Ok(Plan { connections, calls_each, drive, warm_up: Duration::from_secs_f64(self.seconds / 4.0), window })
     }
 
-    pub(super) fn method(&self) -> &'static str {
-        if self.expected() == Expected::Endless { "Stream" } else { "Unary" }
+    /// Whether messages are records of the contract `records.proto`.
+    pub(super) fn has_records(&self) -> bool {
+        matches!(self.kind, Kind::Json | Kind::Connect | Kind::Events)
     }
 
-    pub(super) fn message(&self) -> Bytes {
-        let size = u32::try_from(self.size).unwrap_or(u32::MAX);
-        match self.kind {
-            Kind::Flood => Order { size, pause: Duration::ZERO }.encode(),
-            Kind::Paced => Order { size, pause: PAUSE }.encode(),
-            Kind::Idle => Order { size, pause: Duration::from_secs(3_600) }.encode(),
-            _ => Bytes::from(vec![7; self.size]),
+    pub(super) fn dialect_of(&self, contender: Contender) -> Dialect {
+        match contender {
+            Direct => Dialect::Grpc,
+            OverGrpcWeb => Dialect::Web,
+            Floor if self.has_records() => Dialect::Web,
+            _ => self.dialect,
         }
+    }
+
+    /// The path of the call. `prefix` is that of the service without descriptors.
+    pub(super) fn path(&self, prefix: &str, dialect: Dialect) -> String {
+        let streams = self.expected() == Expected::Endless;
+        match (self.has_records(), dialect) {
+            (false, _) => format!("/{prefix}.v1.Echo/{}", if streams { "Stream" } else { "Unary" }),
+            (true, Dialect::Json | Dialect::Events) => (if streams { REPEAT_HTTP } else { UNARY_HTTP }).to_owned(),
+            (true, _) => (if streams { REPEAT } else { UNARY }).to_owned(),
+        }
+    }
+
+    /// The request's message in the format of the dialect, and the expected content of a response without framing.
+    pub(super) fn message(&self, dialect: Dialect) -> Result<(Bytes, Option<Document>), String> {
+        let size = u32::try_from(self.size).unwrap_or(u32::MAX);
+        let order = |pause| (Order { size, pause }.encode(), None);
+        Ok(match (self.kind, dialect) {
+            (Kind::Flood, _) => order(Duration::ZERO),
+            (Kind::Paced, _) => order(PAUSE),
+            (Kind::Idle, _) => order(Duration::from_secs(3_600)),
+            (_, Dialect::Json | Dialect::Events) => {
+                let text = Record::of_size(self.size).json()?;
+                let document = Document::json(&text)?;
+                (text.into(), Some(document))
+            }
+            (_, Dialect::Connect) => {
+                let message = Record::of_size(self.size).encode_to_vec();
+                let document = Document::bytes(&message);
+                (message.into(), Some(document))
+            }
+            _ if self.has_records() => (Record::of_size(self.size).encode_to_vec().into(), None),
+            _ => (Bytes::from(vec![7; self.size]), None),
+        })
     }
 
     pub(super) fn expected(&self) -> Expected {
         match self.kind {
-            Kind::Flood | Kind::Paced | Kind::Idle => Expected::Endless,
+            Kind::Flood | Kind::Paced | Kind::Idle | Kind::Events => Expected::Endless,
             Kind::Refused => Expected::Refusal,
-            Kind::Unary | Kind::Open | Kind::Steps | Kind::Afterwards => Expected::Echo(self.size),
+            Kind::Unary | Kind::Open | Kind::Steps | Kind::Afterwards | Kind::Json | Kind::Connect => {
+                Expected::Echo(self.size)
+            }
         }
     }
 
@@ -217,7 +284,7 @@ impl Scenario {
     /// The counted unit.
     pub(super) fn unit(&self) -> &'static str {
         match self.kind {
-            Kind::Flood | Kind::Paced => "message",
+            Kind::Flood | Kind::Paced | Kind::Events => "message",
             _ => "call",
         }
     }

@@ -114,7 +114,7 @@ impl Caller {
         };
         match outcome {
             Ok((connection, response)) => {
-                self.tally.completed(due, &response, self.request.expected);
+                self.tally.completed(due, &response, &self.request);
                 self.connection = (!response.closes).then_some(connection);
             }
             Err(error) => {

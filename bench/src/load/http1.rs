@@ -10,7 +10,8 @@ use tokio::{
 
 use super::{
     Received, Request,
-    frames::{Frames, Stamp},
+    body::{self, Body},
+    frames::Stamp,
 };
 
 /// The size of the read buffer.
@@ -21,15 +22,7 @@ pub(crate) struct Http1 {
     buffer: BytesMut,
 }
 
-/// The head of a response.
-#[derive(Debug, PartialEq, Eq)]
-struct Head {
-    status: u16,
-    grpc_status: Option<u32>,
-    length: Length,
-    closes: bool,
-}
-
+/// How the body of a response ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Length {
     Known(usize),
@@ -50,26 +43,16 @@ impl Http1 {
     ) -> Result<Received, String> {
         self.stream.write_all(&request.text).await.map_err(|e| e.to_string())?;
         let head = self.line(b"\r\n\r\n").await?;
-        let head = Head::parse(&head)?;
-        let mut frames = Frames::new(request.dialect);
-        match head.length {
-            Length::Known(length) => self.body(length, &mut frames, &mut on_message).await?,
-            Length::Chunked => self.chunks(&mut frames, &mut on_message).await?,
+        let (head, length) = parse(&head, request.dialect.content_type())?;
+        let mut body = Body::new(request);
+        match length {
+            Length::Known(length) => self.body(length, &mut body, &mut on_message).await?,
+            Length::Chunked => self.chunks(&mut body, &mut on_message).await?,
         }
-        // The body of another HTTP status has no frames.
-        if !frames.is_whole() && head.status == 200 {
-            return Err("the body ends in the middle of a frame".to_owned());
-        }
-        Ok(Received {
-            http_status: head.status,
-            grpc_status: frames.status().or(head.grpc_status),
-            messages: frames.messages,
-            bytes: frames.bytes,
-            closes: head.closes,
-        })
+        body.received(&head)
     }
 
-    async fn chunks(&mut self, frames: &mut Frames, on_message: &mut impl FnMut(Stamp)) -> Result<(), String> {
+    async fn chunks(&mut self, body: &mut Body, on_message: &mut impl FnMut(Stamp)) -> Result<(), String> {
         loop {
             let size = self.line(b"\r\n").await?;
             let size = std::str::from_utf8(&size).ok().and_then(|text| {
@@ -82,7 +65,7 @@ impl Http1 {
                 while self.line(b"\r\n").await?.len() > 2 {}
                 return Ok(());
             }
-            self.body(size, frames, on_message).await?;
+            self.body(size, body, on_message).await?;
             self.line(b"\r\n").await?;
         }
     }
@@ -90,7 +73,7 @@ impl Http1 {
     async fn body(
         &mut self,
         mut left: usize,
-        frames: &mut Frames,
+        body: &mut Body,
         on_message: &mut impl FnMut(Stamp),
     ) -> Result<(), String> {
         while left > 0 {
@@ -98,7 +81,7 @@ impl Http1 {
                 self.read().await?;
             }
             let here = left.min(self.buffer.len());
-            frames.feed(&self.buffer[..here], on_message)?;
+            body.feed(&self.buffer[..here], on_message)?;
             self.buffer.advance(here);
             left -= here;
         }
@@ -128,27 +111,29 @@ impl Http1 {
     }
 }
 
-impl Head {
-    fn parse(head: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(head).map_err(|e| e.to_string())?;
-        let mut lines = text.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let status = status.ok_or_else(|| format!("not an HTTP/1.1 response: {text:?}"))?;
-        let mut parsed = Self { status, grpc_status: None, length: Length::Known(0), closes: false };
-        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-            let value = value.trim();
-            if name.eq_ignore_ascii_case("content-length") {
-                parsed.length = Length::Known(value.parse().map_err(|_| "content-length is not a number")?);
-            } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                parsed.length = Length::Chunked;
-            } else if name.eq_ignore_ascii_case("grpc-status") {
-                parsed.grpc_status = value.parse().ok();
-            } else if name.eq_ignore_ascii_case("connection") {
-                parsed.closes = value.eq_ignore_ascii_case("close");
-            }
+/// Parses the head of a response. `content_type` is the begin of the expected one.
+fn parse(head: &[u8], content_type: &str) -> Result<(body::Head, Length), String> {
+    let text = std::str::from_utf8(head).map_err(|e| e.to_string())?;
+    let mut lines = text.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let status = status.ok_or_else(|| format!("not an HTTP/1.1 response: {text:?}"))?;
+    let mut parsed = body::Head { status, grpc_status: None, is_typed: false, closes: false };
+    let mut length = Length::Known(0);
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("content-length") {
+            length = Length::Known(value.parse().map_err(|_| "content-length is not a number")?);
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            length = Length::Chunked;
+        } else if name.eq_ignore_ascii_case("content-type") {
+            parsed.is_typed = value.starts_with(content_type);
+        } else if name.eq_ignore_ascii_case("grpc-status") {
+            parsed.grpc_status = value.parse().ok();
+        } else if name.eq_ignore_ascii_case("connection") {
+            parsed.closes = value.eq_ignore_ascii_case("close");
         }
-        Ok(parsed)
     }
+    Ok((parsed, length))
 }
 
 #[cfg(test)]
@@ -157,12 +142,12 @@ mod tests {
 
     #[test]
     fn head_determines_the_body_length() {
-        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let parsed = Head { status: 200, grpc_status: None, length: Length::Chunked, closes: false };
-        assert_eq!(Head::parse(chunked), Ok(parsed));
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\ncontent-type: application/json; x=y\r\n\r\n";
+        let parsed = body::Head { status: 200, grpc_status: None, is_typed: true, closes: false };
+        assert_eq!(parse(chunked, "application/json"), Ok((parsed, Length::Chunked)));
         let refused = b"HTTP/1.1 429 Slow\r\ncontent-length: 18\r\ngrpc-status: 8\r\nconnection: close\r\n\r\n";
-        let parsed = Head { status: 429, grpc_status: Some(8), length: Length::Known(18), closes: true };
-        assert_eq!(Head::parse(refused), Ok(parsed));
-        assert!(Head::parse(b"hello\r\n\r\n").is_err());
+        let parsed = body::Head { status: 429, grpc_status: Some(8), is_typed: false, closes: true };
+        assert_eq!(parse(refused, "application/json"), Ok((parsed, Length::Known(18))));
+        assert!(parse(b"hello\r\n\r\n", "application/json").is_err());
     }
 }

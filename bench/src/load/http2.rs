@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 
 use super::{
     Received, Request,
-    frames::{Frames, Stamp},
+    body::{self, Body},
+    frames::Stamp,
 };
 
 /// Wide enough that the client's flow control does not slow down a proxy.
@@ -44,23 +45,21 @@ impl Http2 {
         let mut sender = self.sender.clone().ready().await.map_err(failed)?;
         let (response, mut sending) = sender.send_request(request.head.clone(), false).map_err(failed)?;
         sending.send_data(request.body.clone(), true).map_err(failed)?;
-        let (head, mut body) = response.await.map_err(failed)?.into_parts();
-        let mut frames = Frames::new(request.dialect);
-        while let Some(piece) = body.data().await {
+        let (head, mut received) = response.await.map_err(failed)?.into_parts();
+        let mut body = Body::new(request);
+        while let Some(piece) = received.data().await {
             let piece = piece.map_err(failed)?;
-            body.flow_control().release_capacity(piece.len()).map_err(failed)?;
-            frames.feed(&piece, &mut on_message)?;
+            received.flow_control().release_capacity(piece.len()).map_err(failed)?;
+            body.feed(&piece, &mut on_message)?;
         }
-        let trailers = body.trailers().await.map_err(failed)?;
-        if !frames.is_whole() {
-            return Err("the body ends in the middle of a frame".to_owned());
-        }
+        let trailers = received.trailers().await.map_err(failed)?;
         let status = |headers: &http::HeaderMap| headers.get("grpc-status")?.to_str().ok()?.parse().ok();
-        Ok(Received {
-            http_status: head.status.as_u16(),
-            grpc_status: frames.status().or(trailers.as_ref().and_then(status)).or(status(&head.headers)),
-            messages: frames.messages,
-            bytes: frames.bytes,
+        let content_type = head.headers.get(http::header::CONTENT_TYPE);
+        let expected = request.dialect.content_type().as_bytes();
+        body.received(&body::Head {
+            status: head.status.as_u16(),
+            grpc_status: trailers.as_ref().and_then(status).or_else(|| status(&head.headers)),
+            is_typed: content_type.is_some_and(|value| value.as_bytes().starts_with(expected)),
             closes: false,
         })
     }

@@ -1,14 +1,20 @@
 //! A response, and whether it is the expected one.
 
+use bytes::Bytes;
+
 /// The parts of a response that determine its success.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) http_status: u16,
     /// From the headers, the trailers, or the trailer frame.
     pub(crate) grpc_status: Option<u32>,
+    /// The content type is the dialect's.
+    pub(crate) is_typed: bool,
     pub(crate) messages: u64,
     /// The size of all messages.
     pub(crate) bytes: u64,
+    /// The body, in a dialect without framing.
+    pub(crate) text: Bytes,
     /// The server closes the connection after this response.
     pub(crate) closes: bool,
 }
@@ -16,7 +22,7 @@ pub(crate) struct Received {
 /// The expected response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// One message of this size, and success.
+    /// One message of this size, and success. In a dialect without framing, the request's document, and success.
     Echo(usize),
     /// A refusal by the rate limit: RESOURCE_EXHAUSTED, or HTTP status 429.
     Refusal,
@@ -25,11 +31,13 @@ pub(crate) enum Expected {
 }
 
 impl Received {
-    pub(crate) fn is(&self, expected: Expected) -> bool {
+    /// Whether a response with gRPC's framing is the expected one.
+    pub(super) fn is(&self, expected: Expected) -> bool {
         match expected {
             Expected::Echo(size) => {
                 self.http_status == 200
                     && self.grpc_status == Some(0)
+                    && self.is_typed
                     && self.messages == 1
                     && self.bytes == size as u64
             }
@@ -45,11 +53,13 @@ mod tests {
 
     #[test]
     fn incomplete_response_is_not_the_expected_one() {
-        let whole = Received { http_status: 200, grpc_status: Some(0), messages: 1, bytes: 100, closes: false };
+        let success = Received { http_status: 200, grpc_status: Some(0), ..Received::default() };
+        let whole = Received { is_typed: true, messages: 1, bytes: 100, ..success };
         assert!(whole.is(Expected::Echo(100)));
-        assert!(!Received { bytes: 99, ..whole }.is(Expected::Echo(100)));
-        assert!(!Received { grpc_status: None, ..whole }.is(Expected::Echo(100)));
-        assert!(!Received { grpc_status: Some(14), ..whole }.is(Expected::Echo(100)));
+        assert!(!Received { bytes: 99, ..whole.clone() }.is(Expected::Echo(100)));
+        assert!(!Received { is_typed: false, ..whole.clone() }.is(Expected::Echo(100)));
+        assert!(!Received { grpc_status: None, ..whole.clone() }.is(Expected::Echo(100)));
+        assert!(!Received { grpc_status: Some(14), ..whole.clone() }.is(Expected::Echo(100)));
         assert!(!whole.is(Expected::Refusal));
         assert!(Received { grpc_status: Some(8), messages: 0, ..whole }.is(Expected::Refusal));
     }

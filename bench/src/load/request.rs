@@ -1,11 +1,11 @@
 //! A request that is encoded once, so that clients only send it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, rc::Rc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::Expected;
+use super::{Document, Expected, Received};
 
 /// The version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,31 @@ pub(crate) enum Dialect {
     WebText,
     /// Plain gRPC, which needs HTTP/2.
     Grpc,
+    /// Connect, unary, with protobuf.
+    Connect,
+    /// JSON over HTTP.
+    Json,
+    /// JSON over HTTP, with a response of server-sent events.
+    Events,
+}
+
+impl Dialect {
+    /// The content type of a response, or its begin.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Web => "application/grpc-web",
+            Self::WebText => "application/grpc-web-text",
+            Self::Grpc => "application/grpc",
+            Self::Connect => "application/proto",
+            Self::Json => "application/json",
+            Self::Events => "text/event-stream",
+        }
+    }
+
+    /// Whether messages have gRPC's framing.
+    fn is_framed(self) -> bool {
+        matches!(self, Self::Web | Self::WebText | Self::Grpc)
+    }
 }
 
 /// The target of a request, its protocol and its token.
@@ -42,17 +67,21 @@ pub(crate) struct Request {
     pub(super) text: Bytes,
     /// The head for HTTP/2.
     pub(super) head: http::Request<()>,
-    /// The framed message, in base64 for gRPC-Web-text.
+    /// The message: framed, in base64 for gRPC-Web-text, or as it is.
     pub(super) body: Bytes,
     pub(super) dialect: Dialect,
     pub(super) expected: Expected,
+    /// The expected content of a body, or of an event. For dialects without framing.
+    pub(super) document: Option<Rc<Document>>,
 }
 
 impl Request {
-    pub(crate) fn new(route: &Route, http: Http, message: &[u8], expected: Expected) -> Result<Self, String> {
-        let body = match route.dialect {
+    pub(crate) fn new(route: &Route, http: Http, message: &Bytes, expected: Expected) -> Result<Self, String> {
+        let dialect = route.dialect;
+        let body = match dialect {
             Dialect::WebText => Bytes::from(STANDARD.encode(frame(message))),
             Dialect::Web | Dialect::Grpc => frame(message),
+            Dialect::Connect | Dialect::Json | Dialect::Events => message.clone(),
         };
         let headers = headers(route);
         let mut text = format!("POST {} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n", route.path, route.port);
@@ -67,7 +96,22 @@ impl Request {
         whole.put(text.as_bytes());
         whole.put(body.clone());
         let head = head.body(()).map_err(|e| e.to_string())?;
-        Ok(Self { port: route.port, http, text: whole.freeze(), head, body, dialect: route.dialect, expected })
+        let text = whole.freeze();
+        Ok(Self { port: route.port, http, text, head, body, dialect, expected, document: None })
+    }
+
+    /// The request, with the expected content of a body without framing.
+    pub(crate) fn with_document(self, document: Document) -> Self {
+        Self { document: Some(Rc::new(document)), ..self }
+    }
+
+    /// Whether the response is the expected one.
+    pub(super) fn accepts(&self, response: &Received) -> bool {
+        if self.dialect.is_framed() || !matches!(self.expected, Expected::Echo(_)) {
+            return response.is(self.expected);
+        }
+        let matches = self.document.as_ref().is_some_and(|document| document.matches(&response.text));
+        response.http_status == 200 && response.is_typed && matches
     }
 }
 
@@ -85,6 +129,9 @@ fn headers(route: &Route) -> Vec<(&'static str, String)> {
         Dialect::Web => web("application/grpc-web+proto"),
         Dialect::WebText => web("application/grpc-web-text+proto"),
         Dialect::Grpc => vec![("content-type", "application/grpc+proto"), ("te", "trailers")],
+        Dialect::Connect => vec![("content-type", "application/proto"), ("connect-protocol-version", "1")],
+        Dialect::Json => vec![("content-type", "application/json"), ("accept", "application/json")],
+        Dialect::Events => vec![("content-type", "application/json"), ("accept", "text/event-stream")],
     };
     headers.push(("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"));
     let mut headers: Vec<_> = headers.into_iter().map(|(name, value)| (name, value.to_owned())).collect();

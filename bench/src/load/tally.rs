@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Expected, Histogram, Received, Sample, frames::Stamp};
+use super::{Histogram, Received, Request, Sample, frames::Stamp};
 use crate::clock;
 
 #[derive(Default)]
@@ -36,8 +36,8 @@ impl Tally {
     }
 
     /// Records the response of a call that was scheduled at `due`.
-    pub(super) fn completed(&self, due: Instant, response: &Received, expected: Expected) {
-        if !response.is(expected) {
+    pub(super) fn completed(&self, due: Instant, response: &Received, request: &Request) {
+        if !request.accepts(response) {
             self.failed(format!("unexpected {response:?}"));
         } else if self.is_open.get() {
             count(&self.done);

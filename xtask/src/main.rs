@@ -48,8 +48,9 @@ Commands:
   soak fuzz [SECONDS]
         Fuzz the gateway's parsers, and the conversion between JSON and protobuf, for 600 seconds by default.
   bench gateway [--quick | --full] [--write] [--only TEXT] [--contenders A,B] [--seconds N] [--rounds N]
-        Compare the gateway with Envoy, tonic-web, direct gRPC and a bare forwarder: throughput, latency, CPU time per
-        call and memory. Needs two cores and 6 minutes; 90 seconds with --quick. Installs Envoy under target/.
+        Compare the gateway with Envoy, structured-proxy, hand-written code, tonic-web, direct gRPC and a bare forwarder:
+        throughput, latency, CPU time per call and memory. Needs two cores and 10 minutes; 3 minutes with --quick.
+        Installs Envoy and structured-proxy under target/.
         --write updates docs/performance.md.
   bench limiter [--write] [--seconds N] [--rounds N]
         Measure the cost of rate limit decisions on a private Redis. Takes 2 minutes. --write updates

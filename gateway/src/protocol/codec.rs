@@ -8,9 +8,16 @@ use transcode::{ErrorKind, Limits, ParseOptions, Plan, PrintOptions, Registry, T
 use super::private;
 use crate::config::Json;
 
-/// The messages of a pool, and those of gRPC's error details.
+/// The messages of a pool, those of gRPC's error details, and the well-known types: errors and `Any` may hold types that
+/// no file of the pool imports.
 pub(crate) fn registry(pool: &DescriptorPool) -> Registry {
     let mut pool = pool.clone();
+    for file in DescriptorPool::global().file_descriptor_protos() {
+        // A pool with other messages of these names keeps its own.
+        if let Err(error) = pool.add_file_descriptor_proto(file.clone()) {
+            tracing::debug!(%error, file = file.name(), "a well-known type is not decoded");
+        }
+    }
     // A pool with other messages of these names keeps its own.
     if let Err(error) = pool.decode_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET) {
         tracing::debug!(%error, "details of errors are not decoded");

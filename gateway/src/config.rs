@@ -86,6 +86,9 @@ pub struct Config {
     pub graphql: Graphql,
     /// The listener with TLS.
     pub tls: Tls,
+    /// Methods (`acme.shop.v1.Cart/Export`), or prefixes that end at a dot or slash (`acme.shop`, `trellis.auth`), whose
+    /// responses may state the status and some headers of HTTP: see `docs/protocols.md`.
+    pub http_controls: Vec<String>,
     /// Services outside the mesh, by the prefix of their names: `acme.shop` holds `acme.shop.v1.Cart`; the longest
     /// prefix counts. They receive neither the caller's token nor cookie.
     pub external: BTreeMap<String, ExternalConfig>,
@@ -268,6 +271,7 @@ impl Default for Config {
             compression: Compression::default(),
             graphql: Graphql::default(),
             tls: Tls::default(),
+            http_controls: Vec::new(),
             external: BTreeMap::new(),
         }
     }

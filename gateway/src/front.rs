@@ -201,7 +201,7 @@ enum Detected {
 
 /// The head of a response to HEAD (RFC 9110, section 9.3.2).
 fn without_body(mut response: Response<Outgoing>) -> Response<Outgoing> {
-    let has_content = response.status() != StatusCode::NOT_MODIFIED;
+    let has_content = ![StatusCode::NOT_MODIFIED, StatusCode::NO_CONTENT].contains(&response.status());
     if let Some(length) = response.body().size_hint().exact().filter(|_| has_content) {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }

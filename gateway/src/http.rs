@@ -5,6 +5,7 @@ pub(crate) mod client_address;
 pub(crate) mod compression;
 pub(crate) mod console;
 pub(crate) mod content_coding;
+pub(crate) mod controls;
 pub(crate) mod cors;
 pub(crate) mod docs;
 pub(crate) mod headers;

@@ -49,6 +49,8 @@ use web::GrpcWeb;
 pub(crate) use web::trailer_frame;
 use web_text::GrpcWebText;
 
+use crate::http::controls::HttpControls;
+
 /// The prefix of trailers in a response that begins with its status (Connect).
 const TRAILER: &str = "trailer-";
 
@@ -191,6 +193,11 @@ impl ClientProtocol {
         }
     }
 
+    /// Whether an upstream may state the status and headers of HTTP.
+    pub(crate) fn has_http_controls(&self) -> bool {
+        matches!(self, Self::Http(_))
+    }
+
     /// Whether the status of HTTP states the failure of a call, also of a stream that has not begun.
     pub(crate) fn states_failure_in_http(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::Http(_))
@@ -258,12 +265,14 @@ impl ClientProtocol {
     }
 
     /// The whole response to a call that its upstream has ended, for protocols whose responses begin with the status.
+    /// `controls` apply to a success.
     pub(crate) fn complete(
         &self,
         mut head: HeaderMap,
         message: Bytes,
         status: &Status,
         trailers: &HeaderMap,
+        controls: Option<HttpControls>,
     ) -> Response<Bytes> {
         for (name, value) in trailers {
             if let Ok(name) = HeaderName::try_from(format!("{TRAILER}{name}")) {
@@ -272,7 +281,7 @@ impl ClientProtocol {
         }
         match self {
             Self::Connect(connect) => connect.complete(head, message, status),
-            Self::Http(call) => call.complete(head, message, status),
+            Self::Http(call) => call.complete(head, message, status, controls),
             _ => self.refuse(status),
         }
     }

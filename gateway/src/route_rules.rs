@@ -19,6 +19,7 @@ use crate::{
 };
 use in_flight::{InFlightLimit, InFlightRule};
 use maintenance::Maintenance;
+use selection::Selection;
 
 /// All rules, checked.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub(crate) struct RouteRules {
     pub(crate) overrides: Overrides,
     in_flight: Vec<InFlightRule>,
     maintenance: Vec<Arc<Maintenance>>,
+    /// The methods whose responses may hold HTTP controls; `None`: no method.
+    http_controls: Option<Selection>,
 }
 
 impl RouteRules {
@@ -35,13 +38,15 @@ impl RouteRules {
             overrides: Overrides::new(&config.rate_limits, known)?,
             in_flight: in_flight::read(&config.in_flight, known, counts)?,
             maintenance: maintenance::read(&config.maintenance, known)?,
+            http_controls: http_controls(&config.http_controls, known)?,
         })
     }
 
     /// The methods that the descriptors of upstreams do not declare. Each message names the key.
     pub(crate) fn undeclared(&self, declared: &DeclaredMethods<'_>) -> Vec<String> {
         let in_flight = self.in_flight.iter().map(|rule| &rule.selection);
-        let selections = in_flight.chain(self.maintenance.iter().map(|rule| &rule.selection));
+        let maintenance = self.maintenance.iter().map(|rule| &rule.selection);
+        let selections = in_flight.chain(maintenance).chain(&self.http_controls);
         let mut all = self.overrides.undeclared(declared);
         all.extend(selections.flat_map(|selection| selection.undeclared(declared)));
         all
@@ -52,6 +57,7 @@ impl RouteRules {
         MethodRules {
             in_flight: in_flight::of(&self.in_flight, scope),
             maintenance: maintenance::of(&self.maintenance, scope),
+            http_controls: self.http_controls.as_ref().is_some_and(|selection| selection.rank(scope).is_some()),
         }
     }
 }
@@ -62,6 +68,8 @@ pub(crate) struct MethodRules {
     /// Empty: no limit.
     in_flight: Arc<[InFlightLimit]>,
     maintenance: Option<Arc<Maintenance>>,
+    /// Whether responses may state the status and some headers of HTTP.
+    pub(crate) http_controls: bool,
 }
 
 impl MethodRules {
@@ -78,7 +86,25 @@ impl MethodRules {
     /// The rows of `trellis policy`: the kind of rule, its effect, and its key.
     pub(crate) fn rows(&self) -> Vec<[String; 3]> {
         let in_flight = self.in_flight.iter().map(InFlightLimit::row);
-        in_flight.chain(self.maintenance.iter().map(|maintenance| maintenance.row())).collect()
+        let maintenance = self.maintenance.iter().map(|maintenance| maintenance.row());
+        let controls =
+            ["http".to_owned(), "responses may state status and headers".to_owned(), HTTP_CONTROLS.to_owned()];
+        in_flight.chain(maintenance).chain(self.http_controls.then_some(controls)).collect()
+    }
+}
+
+/// The key of the methods whose responses may hold HTTP controls.
+const HTTP_CONTROLS: &str = "gateway.http_controls";
+
+/// Reads the key. The gateway's own services have no HTTP forms.
+fn http_controls(methods: &[String], known: KnownMethods<'_>) -> Result<Option<Selection>, String> {
+    if methods.is_empty() {
+        return Ok(None);
+    }
+    let selection = Selection::new(HTTP_CONTROLS.to_owned(), methods, known)?;
+    match selection.introspection() {
+        Some(own) => Err(format!("{HTTP_CONTROLS}: {own:?} is served by the gateway itself and has no HTTP form")),
+        None => Ok(Some(selection)),
     }
 }
 

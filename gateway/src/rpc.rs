@@ -37,7 +37,12 @@ use tower::ServiceExt as _;
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    http::{client_address::Client, headers, reserved::Ends},
+    http::{
+        client_address::Client,
+        controls::{self, HttpControls},
+        headers,
+        reserved::Ends,
+    },
     io::Inbound,
     protocol::{
         ClientProtocol, ResponseEncoder,
@@ -224,6 +229,7 @@ impl RpcCall<'_> {
                     request_error,
                     drain_guard: None,
                     is_external: false,
+                    has_http_controls: false,
                     admitted,
                 });
             }
@@ -244,6 +250,7 @@ impl RpcCall<'_> {
             request_error,
             drain_guard,
             is_external,
+            has_http_controls: method.rules.http_controls,
             admitted,
         })
     }
@@ -256,12 +263,13 @@ impl RpcCall<'_> {
 
     /// Translates the upstream's response into the caller's protocol.
     fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
-        let Head { mut parts, source, encoder, deadline, request_error, drain_guard, is_external, admitted } = head;
+        let Head { mut parts, source, encoder, deadline, request_error, drain_guard, is_external, admitted, .. } = head;
         let is_grpc = parts.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc);
         let ends = Ends { client: self.client_protocol.kind(), is_external };
         headers::sanitize_response(&mut parts.headers, self.client_protocol.response_type(), ends);
         self.client_protocol.translate_response(&mut parts.headers);
-        if headers::bytes(&parts.headers) > self.header_bytes() {
+        let taken = controls::take(&mut parts.headers);
+        if headers::bytes(&parts.headers) + taken.as_ref().map_or(0, headers::bytes) > self.header_bytes() {
             return self.refuse(&head_too_large(), &mut call);
         }
         if parts.status != StatusCode::OK || !is_grpc {
@@ -282,10 +290,14 @@ impl RpcCall<'_> {
                     headers.put(&mut parts.headers);
                 }
                 call.end(status.code());
-                let response = self.client_protocol.complete(parts.headers, Bytes::new(), &status, &trailers);
+                let response = self.client_protocol.complete(parts.headers, Bytes::new(), &status, &trailers, None);
                 return response.map(|body| Outgoing::Full(Full::new(body)));
             }
         }
+        let controls = match self.controls(taken.filter(|_| head.has_http_controls)) {
+            Ok(controls) => controls,
+            Err(status) => return self.refuse(&status, &mut call),
+        };
         if let Some(headers) = admitted.headers {
             headers.put(&mut parts.headers);
         }
@@ -303,7 +315,21 @@ impl RpcCall<'_> {
         let body = ResponseBody::new(source, &mut parts.headers, terms, call, watched);
         let mut response = Response::new(Outgoing::Response(body));
         *response.headers_mut() = parts.headers;
+        match controls {
+            // They apply when the call has succeeded.
+            Some(controls) if self.client_protocol.begins_with_status() => {
+                drop(response.extensions_mut().insert(controls))
+            }
+            Some(controls) => controls.set_head(&mut response),
+            None => {}
+        }
         response
+    }
+
+    /// Reads the HTTP controls of a response. In other protocols than JSON over HTTP they have no effect.
+    fn controls(&self, taken: Option<HeaderMap>) -> Result<Option<HttpControls>, Status> {
+        let taken = taken.filter(|_| self.client_protocol.has_http_controls());
+        taken.map(|taken| HttpControls::read(&taken, !self.client_protocol.begins_with_status())).transpose()
     }
 
     fn refuse(&self, status: &Status, call: &mut Call) -> Response<Outgoing> {
@@ -348,6 +374,8 @@ struct Head {
     request_error: RequestBodyError,
     drain_guard: Option<DrainGuard>,
     is_external: bool,
+    /// Whether it may state the status and headers of HTTP.
+    has_http_controls: bool,
     admitted: Admitted,
 }
 

@@ -11,8 +11,11 @@ use http::{
 };
 use kit::cookie;
 
-use super::reserved::{
-    Ends, STATUS, begins_like, clean_request, clean_response, drop_where, is_like, is_removed_from_trailers,
+use super::{
+    controls,
+    reserved::{
+        Ends, STATUS, begins_like, clean_request, clean_response, drop_where, is_like, is_removed_from_trailers,
+    },
 };
 
 /// Headers of one connection (RFC 9110, section 7.6.1), and those without a use in gRPC over HTTP/2.
@@ -98,11 +101,13 @@ pub(crate) fn sanitize_response(headers: &mut HeaderMap, content_type: HeaderVal
     headers.insert(CONTENT_TYPE, content_type);
 }
 
-/// Removes headers that trailers must not hold (RFC 9110, section 6.5.1), and those that the upstream must not set.
+/// Removes headers that trailers must not hold (RFC 9110, section 6.5.1), HTTP controls, and those that the upstream must not
+/// set.
 pub(crate) fn sanitize_trailers(trailers: &mut HeaderMap, ends: Ends) {
     drop_where(trailers, |name| {
         LOCAL.contains(name)
             || [CONTENT_TYPE, CONTENT_ENCODING, TE].contains(name)
+            || controls::is_reserved(name)
             || is_removed_from_trailers(name, ends)
     });
 }
@@ -287,7 +292,16 @@ mod tests {
         let of = |names: &[&'static str]| -> HeaderMap {
             names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect()
         };
-        let all = ["grpc-status", "x-kept", "content-length", "te", "set-cookie", "access-control-allow-origin"];
+        let all = [
+            "grpc-status",
+            "x-kept",
+            "content-length",
+            "te",
+            "set-cookie",
+            "access-control-allow-origin",
+            "x-http-status",
+            "x-http-header-location",
+        ];
         let left = |is_external| {
             let mut trailers = of(&all);
             sanitize_trailers(&mut trailers, Ends { client: ClientKind::Grpc, is_external });

@@ -28,7 +28,10 @@ use transcode::{
 
 use crate::{
     config::Json,
-    http::reserved::{clean_translated_request, clean_translated_response},
+    http::{
+        controls::{self, HttpControls},
+        reserved::{clean_translated_request, clean_translated_response},
+    },
 };
 
 use super::{
@@ -270,18 +273,23 @@ impl HttpJson {
     }
 
     /// The response to a call that its upstream has ended. `head` and `trailers` are the upstream's metadata.
-    pub(super) fn complete(&self, head: HeaderMap, message: Bytes, status: &Status) -> Response<Bytes> {
+    pub(super) fn complete(
+        &self,
+        head: HeaderMap,
+        message: Bytes,
+        status: &Status,
+        controls: Option<HttpControls>,
+    ) -> Response<Bytes> {
         if status.code() != Code::Ok {
             return self.error(status, head);
         }
         if let Some(refusal) = self.not_acceptable(&head) {
             return refusal;
         }
-        let mut response = Response::new(message);
-        *response.headers_mut() = head;
+        let response = controls::respond(head, message, controls);
         match &self.stored {
-            Some(stored) => stored.respond(response),
-            None => response,
+            Some(stored) if response.status() == StatusCode::OK => stored.respond(response),
+            _ => response,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     response_body::{PIECE, TruncatedMessage},
 };
 use crate::{
-    http::{compression, content_coding::ContentCoding, headers},
+    http::{compression, content_coding::ContentCoding, controls::HttpControls, headers},
     protocol::status::no_status,
     routes::Found,
     server::{Wait, Watched},
@@ -47,12 +47,12 @@ impl RpcCall<'_> {
         response: Response<Outgoing>,
         compressible: Option<Compressible>,
     ) -> Response<Outgoing> {
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         // A refusal is complete already.
         let Outgoing::Response(mut body) = body else { return Response::from_parts(parts, body) };
-        let mut head = parts.headers;
+        let (mut head, controls) = (parts.headers, parts.extensions.remove::<HttpControls>());
         let (message, trailers) = read(&mut body, &mut head).await;
-        self.completed(head, message, trailers, body, compressible)
+        self.completed(head, message, trailers, body, (compressible, controls))
     }
 
     /// Waits for the first bytes of a stream whose head its first message states. Without any the response is complete.
@@ -72,7 +72,7 @@ impl RpcCall<'_> {
             Some(Err(trailers)) => trailers.into_trailers().unwrap_or_default(),
             None => headers::take_status(&mut parts.headers),
         };
-        self.completed(parts.headers, Bytes::new(), trailers, body, None)
+        self.completed(parts.headers, Bytes::new(), trailers, body, (None, None))
     }
 
     fn completed(
@@ -81,7 +81,7 @@ impl RpcCall<'_> {
         mut message: Bytes,
         mut trailers: HeaderMap,
         body: ResponseBody,
-        compressible: Option<Compressible>,
+        (compressible, controls): (Option<Compressible>, Option<HttpControls>),
     ) -> Response<Outgoing> {
         let status = Status::from_header_map(&trailers).unwrap_or_else(no_status);
         headers::take_status(&mut trailers);
@@ -91,7 +91,7 @@ impl RpcCall<'_> {
             compression::mark(&mut head);
             message = compression::apply(&self.snapshot.config.compression, coding, &mut head, message);
         }
-        let mut response = self.client_protocol.complete(head, message, &status, &trailers);
+        let mut response = self.client_protocol.complete(head, message, &status, &trailers, controls);
         if response.status() == StatusCode::NOT_MODIFIED {
             response.headers_mut().remove(CONTENT_ENCODING);
         }

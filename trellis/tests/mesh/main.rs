@@ -33,6 +33,7 @@ mod harness;
 mod hostile;
 mod http1;
 mod http_bodies;
+mod http_controls;
 mod http_rules;
 mod jobs;
 mod kill;

@@ -316,7 +316,7 @@ fn a_unary_response_is_the_message() {
     for value in ["1", "2"] {
         trailers.append("x-cost", HeaderValue::from_static(value));
     }
-    let response = protocol.complete(HeaderMap::new(), message, &Status::new(Code::Ok, ""), &trailers);
+    let response = protocol.complete(HeaderMap::new(), message, &Status::new(Code::Ok, ""), &trailers, None);
     assert_eq!((response.status(), response.body().as_ref()), (http::StatusCode::OK, &b"x"[..]));
     assert_eq!(response.headers().get_all("trailer-x-cost").iter().collect::<Vec<_>>(), ["1", "2"]);
 }

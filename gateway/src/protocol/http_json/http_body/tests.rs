@@ -123,7 +123,7 @@ fn response_has_the_content_type_of_its_message() {
         let bytes = encoder.encode_all(body(content_type, b"<p>").into()).unwrap();
         let mut headers = HeaderMap::new();
         encoder.set_headers(&mut headers);
-        call.complete(headers, bytes, &Status::ok(""), &HeaderMap::new())
+        call.complete(headers, bytes, &Status::ok(""), &HeaderMap::new(), None)
     };
     let page = complete("text/html");
     assert_eq!((page.status(), &page.body()[..]), (StatusCode::OK, &b"<p>"[..]));

@@ -58,7 +58,7 @@ function operation(page: Page, id: string) {
   return page.locator(`[id="${id}"]`);
 }
 
-test("the reference shows an operation with its schemas, errors and curl line", async () => {
+test("an operation shows its schemas, errors and curl line", async () => {
   await visit(
     async (page) => {
       const section = operation(page, "MessagingService_SendMessage");
@@ -96,7 +96,7 @@ test("the search leaves the operations with all words", async () => {
   });
 });
 
-test("an address of an operation opens it, and the keyboard closes it", async () => {
+test("an address opens an operation, and the keyboard closes it", async () => {
   await visit(
     async (page) => {
       const section = operation(page, "UsersService_GetUser");
@@ -124,7 +124,7 @@ test("nothing is wider than a phone, in light and dark", async () => {
   }
 });
 
-test("documents of external upstreams can be chosen, and their text is no markup", async () => {
+test("documents of upstreams can be chosen; text is no markup", async () => {
   const watch = new Watch();
   const person = await Person.arrive(browser, `${server.url}/docs`, watch);
   const documents = [{ title: "acme.shop.v1", path: "/openapi/acme.shop.v1.json" }, { title: "Trellis", path: "/openapi.json" }];

@@ -1,6 +1,7 @@
 //! Serves one request of any kind: a call, a preflight request, a probe, public keys, or a file of the console.
 
 mod check;
+mod websocket;
 
 use std::net::IpAddr;
 
@@ -13,13 +14,18 @@ use http::{
 };
 use http_body::Body as _;
 use http_body_util::Full;
+use hyper::upgrade::Upgraded;
+use kit::shutdown::Shutdown;
 
 use crate::{
     Gateway,
     graphql::{self, GraphqlCall},
     http::{console, docs},
     io::Inbound,
-    protocol::{ClientProtocol, HttpRefusal, HttpRequest},
+    protocol::{
+        ClientProtocol, HttpRefusal, HttpRequest,
+        websocket::{handshake, is_handshake},
+    },
     routes::Found,
     rpc::{Outgoing, RefusedRequest, RpcCall},
     server::{ConnectionSettings, Handler, Peer, Watched},
@@ -85,6 +91,17 @@ impl Handler for Gateway {
         response
     }
 
+    async fn serve_upgraded(
+        &self,
+        peer: Peer,
+        watched: Watched,
+        request: Request<()>,
+        io: Upgraded,
+        shutdown: &Shutdown,
+    ) {
+        websocket::serve(self, peer, watched, request, io, shutdown).await;
+    }
+
     fn settings(&self) -> ConnectionSettings {
         let snapshot = self.state.snapshot();
         let config = &snapshot.config;
@@ -110,6 +127,10 @@ impl Gateway {
         let path = request.uri().path();
         if path == graphql::PATH && snapshot.graphql.is_some() {
             return Detected::Graphql;
+        }
+        if is_handshake(request) && matches!(snapshot.routes.find(path), Found::Method(_)) {
+            let may_call = snapshot.origins.may_use_cookie(request.headers());
+            return Detected::Page(handshake(request.headers(), may_call).map(Full::new));
         }
         let by_type = match ClientProtocol::detect(request) {
             Some(of) if !of.is_for_browsers() => return Detected::Call(of),

@@ -11,7 +11,7 @@ mod unread;
 
 pub(crate) use coalescing::Coalescing;
 pub(crate) use event_set::EventSet;
-pub(crate) use inbound::{Inbound, Lost};
+pub(crate) use inbound::{Inbound, Lost, MessageSender};
 pub(crate) use pipe::Pipe;
 pub(crate) use receive_buffer::{ReceiveBuffer, frame_budget};
 pub(crate) use unread::{Discarding, Reading, Unread};

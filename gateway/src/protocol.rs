@@ -26,6 +26,7 @@ pub(crate) mod status;
 mod unary;
 mod web;
 mod web_text;
+pub(crate) mod websocket;
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,6 +49,7 @@ use web::GrpcWeb;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use web::trailer_frame;
 use web_text::GrpcWebText;
+use websocket::{WebSocket, WebSocketEncoder};
 
 use crate::http::controls::HttpControls;
 
@@ -116,6 +118,8 @@ pub(crate) enum ClientProtocol {
     ConnectStream(ConnectStream),
     /// JSON in the HTTP form of the contract.
     Http(Box<HttpJson>),
+    /// JSON over a WebSocket.
+    WebSocket(WebSocket),
 }
 
 /// Calls a function of [`Protocol`] on the variant's own type.
@@ -128,6 +132,7 @@ macro_rules! each {
             Self::Connect($protocol) => $call,
             Self::ConnectStream($protocol) => $call,
             Self::Http($protocol) => $call,
+            Self::WebSocket($protocol) => $call,
         }
     };
 }
@@ -154,7 +159,7 @@ impl ClientProtocol {
         match self {
             Self::Grpc(_) => ClientKind::Grpc,
             Self::Web(_) | Self::WebText(_) => ClientKind::GrpcWeb,
-            Self::Connect(_) | Self::ConnectStream(_) | Self::Http(_) => ClientKind::Translated,
+            Self::Connect(_) | Self::ConnectStream(_) | Self::Http(_) | Self::WebSocket(_) => ClientKind::Translated,
         }
     }
 
@@ -182,7 +187,11 @@ impl ClientProtocol {
 
     /// Whether a browser sends such a request for a page of any origin, without a preflight: the gateway checks the origin.
     pub(crate) fn needs_origin_check(&self) -> bool {
-        matches!(self, Self::Http(call) if call.takes_http_body())
+        match self {
+            Self::Http(call) => call.takes_http_body(),
+            Self::WebSocket(_) => true,
+            _ => false,
+        }
     }
 
     /// The response in place of one whose headers the client does not accept.
@@ -309,6 +318,8 @@ pub(crate) enum ResponseEncoder {
     HttpStream(Box<StreamEncoder>),
     /// The bytes in the messages. A failure within them resets the stream or closes the connection.
     HttpBody(Box<HttpBodyEncoder>),
+    /// Frames with JSON; one with the status ends the response.
+    WebSocket(Option<Box<WebSocketEncoder>>),
 }
 
 impl ResponseEncoder {
@@ -316,7 +327,7 @@ impl ResponseEncoder {
     /// be encoded ends the response after the messages before it.
     pub(crate) fn encode(&mut self, piece: Bytes) -> (Bytes, Option<Box<Status>>) {
         match self {
-            Self::Grpc | Self::Web | Self::ConnectStream(None) => (piece, None),
+            Self::Grpc | Self::Web | Self::ConnectStream(None) | Self::WebSocket(None) => (piece, None),
             Self::ConnectStream(Some(encoder)) => encoder.encode(piece),
             Self::WebText => (web_text::encode(&piece), None),
             Self::Message(encoder) => match encoder.encode(piece) {
@@ -325,12 +336,16 @@ impl ResponseEncoder {
             },
             Self::HttpStream(encoder) => encoder.encode(piece),
             Self::HttpBody(encoder) => encoder.encode(piece),
+            Self::WebSocket(Some(encoder)) => encoder.encode(piece),
         }
     }
 
     /// Whether it converts messages, so that what it returns has another size than the frames.
     pub(crate) fn converts(&self) -> bool {
-        matches!(self, Self::ConnectStream(Some(_)) | Self::HttpStream(_) | Self::HttpBody(_))
+        matches!(
+            self,
+            Self::ConnectStream(Some(_)) | Self::HttpStream(_) | Self::HttpBody(_) | Self::WebSocket(Some(_))
+        )
     }
 
     /// Ends the response with its trailers, which state its status.
@@ -341,6 +356,7 @@ impl ResponseEncoder {
             Self::WebText => web_text::end(&trailers),
             Self::ConnectStream(_) => connect::end(trailers),
             Self::HttpStream(encoder) => encoder.end(&trailers),
+            Self::WebSocket(encoder) => websocket::end(encoder.as_deref(), &trailers),
         }
     }
 
@@ -379,7 +395,7 @@ impl ResponseEncoder {
     /// Whether the client can read the status of a response that ends within a message.
     pub(crate) fn can_end_within_message(&self) -> bool {
         // The others send no part of a message.
-        !matches!(self, Self::Web | Self::WebText | Self::ConnectStream(None))
+        !matches!(self, Self::Web | Self::WebText | Self::ConnectStream(None) | Self::WebSocket(None))
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use h2::RecvStream;
 use kit::error::chain;
+use tokio::sync::mpsc;
 
 use super::{Reading, ReceiveBuffer};
 
@@ -22,6 +23,23 @@ enum InboundSource {
     Http2(Arc<ReceiveBuffer>),
     /// The whole body, of a request that begins in this process.
     Whole(Bytes),
+    /// `None` is the end.
+    Messages(mpsc::Receiver<Option<Bytes>>),
+}
+
+/// Sends the pieces of a body of [`Inbound::messages`]. If it is dropped before the end, the body is cut off.
+pub(crate) struct MessageSender(mpsc::Sender<Option<Bytes>>);
+
+impl MessageSender {
+    /// Sends a piece once the one before has been read. A piece that the call no longer reads is discarded.
+    pub(crate) async fn send(&self, piece: Bytes) {
+        self.0.send(Some(piece)).await.ok();
+    }
+
+    /// Ends the body.
+    pub(crate) async fn end(&self) {
+        self.0.send(None).await.ok();
+    }
 }
 
 /// The caller went away before the end of the body; the text is the reason, if known.
@@ -42,10 +60,16 @@ impl Inbound {
         Self { ended: body.is_empty(), from: InboundSource::Whole(body) }
     }
 
+    /// A body whose pieces another part of the gateway sends. One piece waits in it at most.
+    pub(crate) fn messages() -> (MessageSender, Self) {
+        let (sender, receiver) = mpsc::channel(1);
+        (MessageSender(sender), Self { from: InboundSource::Messages(receiver), ended: false })
+    }
+
     /// The buffer that reads ahead while the upstream reads nothing.
     pub(crate) fn receive_buffer(&self) -> Weak<ReceiveBuffer> {
         match &self.from {
-            InboundSource::Http1(_) | InboundSource::Whole(_) => Weak::new(),
+            InboundSource::Http1(_) | InboundSource::Whole(_) | InboundSource::Messages(_) => Weak::new(),
             InboundSource::Http2(receive_buffer) => Arc::downgrade(receive_buffer),
         }
     }
@@ -74,6 +98,11 @@ impl Inbound {
                     self.ended = true;
                     return Poll::Ready(Some(Ok(body)));
                 }
+                InboundSource::Messages(receiver) => match ready!(receiver.poll_recv(cx)) {
+                    Some(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
+                    Some(None) => self.ended = true,
+                    None => return Poll::Ready(Some(Err(Lost("the client has left".to_owned())))),
+                },
             }
         }
         Poll::Ready(None)
@@ -86,6 +115,7 @@ impl Inbound {
                 InboundSource::Http1(body) => body.is_end_stream(),
                 InboundSource::Http2(body) => body.is_end_stream(),
                 InboundSource::Whole(body) => body.is_empty(),
+                InboundSource::Messages(_) => false,
             }
     }
 }

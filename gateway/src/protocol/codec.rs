@@ -62,6 +62,13 @@ impl MethodCodec {
         self.has_private_response
     }
 
+    /// Appends the JSON of a status.
+    pub(super) fn append_status(&self, status: &Status, out: &mut Vec<u8>) {
+        let form =
+            transcode::Status { code: status.code() as i32, message: status.message(), details: status.details() };
+        form.append_json(&self.request.registry(), &self.limits, out);
+    }
+
     /// Appends the protobuf bytes of a request in JSON. The body may have `limit` bytes, as text and as protobuf.
     pub(super) fn parse(&self, json: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Box<Status>> {
         let limits = Limits { input: limit, output: limit, ..self.limits };

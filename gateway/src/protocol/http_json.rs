@@ -304,7 +304,8 @@ impl Protocol for HttpJson {
         match codec {
             Some(codec) if !codec.descriptor().is_client_streaming() || self.takes_http_body() => Ok(()),
             Some(_) => {
-                let message = "the method reads a stream, which has no HTTP form; call it with gRPC or Connect";
+                let message =
+                    "the method reads a stream, which has no HTTP form; call it with gRPC, Connect or a WebSocket";
                 Err(status(Code::Unimplemented, "METHOD_IS_STREAM", message))
             }
             None => {

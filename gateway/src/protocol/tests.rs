@@ -39,6 +39,7 @@ fn name(protocol: &ClientProtocol) -> &'static str {
         ClientProtocol::Connect(_) => "connect",
         ClientProtocol::ConnectStream(_) => "connect-stream",
         ClientProtocol::Http(_) => "http",
+        ClientProtocol::WebSocket(_) => "websocket",
     }
 }
 

@@ -5,6 +5,8 @@ use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use hyper::upgrade::Upgraded;
+use kit::shutdown::Shutdown;
 
 use super::watchdog::{Wait, Watched};
 use crate::io::Inbound;
@@ -22,6 +24,16 @@ pub(crate) trait Handler: Send + Sync + 'static {
         watched: Watched,
         request: Request<Inbound>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Serves a connection over HTTP/1.1 that changed its protocol after `request`, which got the status 101.
+    fn serve_upgraded(
+        &self,
+        peer: Peer,
+        watched: Watched,
+        request: Request<()>,
+        io: Upgraded,
+        shutdown: &Shutdown,
+    ) -> impl Future<Output = ()> + Send;
 
     /// The settings in force.
     fn settings(&self) -> ConnectionSettings;

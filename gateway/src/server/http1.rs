@@ -17,12 +17,13 @@ use std::{
 
 use futures_util::FutureExt as _;
 use http::{
-    HeaderMap, HeaderValue, Method, Request,
-    header::{CONNECTION, EXPECT},
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    header::{CONNECTION, EXPECT, UPGRADE},
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kit::{limits::Limits, server::Discard};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -51,14 +52,20 @@ where
     let (discard, unread) = (Discard::of(limits), Arc::new(Unread::default()));
     let last =
         LastResponse { is_closing: AtomicBool::new(false), max_age: context.age().map(|age| Instant::now() + age) };
-    let service = service_fn(|request: Request<Incoming>| {
+    let upgraded = Mutex::new(None);
+    let service = service_fn(|mut request: Request<Incoming>| {
         // The bytes after a refused CONNECT are not HTTP.
         let is_last = request.method() == Method::CONNECT;
         let expects = expects_continue(request.headers());
+        let upgrade = request.headers().contains_key(UPGRADE).then(|| Upgrade::of(&mut request));
         let response = context.respond(request.map(|body| Inbound::http1(Reading::new(body, &unread))));
-        let (unread, last) = (&unread, &last);
+        let (unread, last, upgraded) = (&unread, &last, &upgraded);
         async move {
             let mut response = response.await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                *upgraded.lock() = upgrade;
+                return Ok(response);
+            }
             let is_last = is_last || last.is_due() || context.server.shutdown.is_stopping();
             if is_last || unread.ends_connection(discard, expects) {
                 response.headers_mut().insert(CONNECTION, CLOSE);
@@ -73,7 +80,7 @@ where
     // hyper reads nothing while bytes wait in its own buffer.
     let (monitored, has_left) = (stream.clone(), |monitored: &Shared<S>| monitored.has_ended());
     let stream = TokioIo::new(MonitoredIo::new(stream, false, &context.watchdog));
-    let mut connection = pin!(builder(limits, header_count).serve_connection(stream, service));
+    let mut connection = pin!(builder(limits, header_count).serve_connection(stream, service).with_upgrades());
     let mut discarding = Discarding::new(Arc::clone(&unread), discard);
     let mut signals = context.signals(|| has_left(&monitored)).and(context.drained().map(|()| Signal::Drain));
     let mut is_closing = false;
@@ -103,7 +110,47 @@ where
         }
         Poll::Pending
     })
-    .await
+    .await?;
+    let upgrade = upgraded.lock().take();
+    let Some(Upgrade { on_upgrade, request }) = upgrade else { return Ok(()) };
+    let (watched, io) = (context.watchdog.begin(), on_upgrade.await?);
+    let handler = &context.server.handler;
+    let mut serving = Box::pin(handler.serve_upgraded(context.peer, watched, request, io, &context.server.shutdown));
+    poll_fn(|cx| {
+        while let Poll::Ready(signal) = signals.poll(cx) {
+            match signal {
+                Signal::Close => return Poll::Ready(()),
+                Signal::Drain => {}
+                Signal::Idle => signals.push(context.watch(|| has_left(&monitored))),
+            }
+        }
+        let polled = serving.as_mut().poll(cx);
+        if polled.is_pending() {
+            context.watchdog.end_turn(cx);
+        }
+        polled
+    })
+    .await;
+    Ok(())
+}
+
+/// A request to change the protocol of the connection.
+struct Upgrade {
+    on_upgrade: OnUpgrade,
+    /// Its head.
+    request: Request<()>,
+}
+
+impl Upgrade {
+    fn of(request: &mut Request<Incoming>) -> Self {
+        let on_upgrade = hyper::upgrade::on(&mut *request);
+        let mut head = Request::new(());
+        *head.method_mut() = request.method().clone();
+        *head.uri_mut() = request.uri().clone();
+        *head.version_mut() = request.version();
+        *head.headers_mut() = request.headers().clone();
+        Self { on_upgrade, request: head }
+    }
 }
 
 /// Decides whether a response is the connection's last.

@@ -54,6 +54,7 @@ mod rolling;
 mod rotation;
 mod route_rules;
 mod samples;
+mod sockets;
 mod split;
 mod storm;
 mod tls;

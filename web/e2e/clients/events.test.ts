@@ -1,4 +1,4 @@
-// Receives server-sent events with the browser's own EventSource, which reconnects by itself.
+// Streams with what browsers have themselves: EventSource, which reconnects by itself, and WebSocket.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -76,6 +76,43 @@ test("EventSource receives events and resumes after a cut", { timeout: 120_000 }
       assert.deepEqual(resumed.filter((event) => event.includes('"conversation":{')), []);
     });
     watch.check();
+  } catch (error) {
+    console.error(server.output());
+    throw error;
+  } finally {
+    await server.stop();
+  }
+});
+
+test("a WebSocket carries a call of an allowed page", { timeout: 120_000 }, async () => {
+  const server = await Server.start();
+  try {
+    const ada = await signUp(server, "ada");
+    const call = { url: server.url.replace("http", "ws"), ...ada };
+    /** Makes a call in the page. */
+    const getUser = ({ url, token, userId }: typeof call) =>
+      new Promise<{ frames: any[]; code: number; wasClean: boolean }>((resolve) => {
+        const socket = new WebSocket(`${url}/trellis.users.v1.UsersService/GetUser`, "trellis.json.v1");
+        const frames: any[] = [];
+        socket.onopen = () => {
+          socket.send(JSON.stringify({ metadata: { authorization: `Bearer ${token}` } }));
+          socket.send(JSON.stringify({ message: { userId } }));
+        };
+        socket.onmessage = ({ data }) => frames.push(JSON.parse(data));
+        socket.onclose = ({ code, wasClean }) => resolve({ frames, code, wasClean });
+      });
+    const watch = new Watch();
+    const page = await (await Person.arrive(browser, server.url, watch)).open();
+    const { frames, code, wasClean } = await page.evaluate(getUser, call);
+    const results = frames.flatMap((frame) => frame.result ?? []);
+    assert.deepEqual(results.map(({ user }) => user.handle), ["ada"]);
+    assert.deepEqual(frames.at(-1), { status: { code: 0, message: "" } });
+    assert.deepEqual([code, wasClean], [1000, true]);
+    watch.check();
+    // A page of another origin, also with a token, gets no socket.
+    const stranger = await browser.newPage();
+    const refused = await stranger.evaluate(getUser, call);
+    assert.deepEqual([refused.frames, refused.code], [[], 1006]);
   } catch (error) {
     console.error(server.output());
     throw error;

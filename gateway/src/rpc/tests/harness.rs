@@ -76,6 +76,10 @@ impl Handler for Pipeline {
         RpcCall { context: &self.rpc, snapshot: &snapshot, client, client_protocol }.respond(watched, request).await
     }
 
+    async fn serve_upgraded(&self, _: Peer, _: Watched, _: Request<()>, _: hyper::upgrade::Upgraded, _: &Shutdown) {
+        unreachable!("no response has the status 101");
+    }
+
     fn settings(&self) -> ConnectionSettings {
         let long = Duration::from_secs(600);
         ConnectionSettings {

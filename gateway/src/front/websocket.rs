@@ -1,0 +1,374 @@
+//! Serves the call of one WebSocket. One task reads the frames of the client, and writes those of the response.
+
+use std::{
+    future::pending,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    stream::{SplitSink, SplitStream},
+};
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use kit::{error, shutdown::Shutdown};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message, Utf8Bytes,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+use tonic::{Code, Status};
+
+use crate::{
+    Gateway,
+    http::headers,
+    io::{Inbound, MessageSender},
+    protocol::{
+        ClientProtocol,
+        framing::Why,
+        status::request_refused,
+        websocket::{ClientFrame, ServerFrame, TextFrames, WebSocket, frame_refused, message_frame, metadata_text},
+    },
+    routes::{Found, Method},
+    rpc::{Outgoing, RpcCall},
+    server::{Peer, Watched},
+    state::Snapshot,
+};
+
+/// The memory of an idle socket; more is allocated for a large frame.
+const BUFFER_BYTES: usize = 8 * 1024;
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Sink = SplitSink<Socket, Message>;
+
+/// How a socket ends.
+enum Ending {
+    /// The call has ended: the text frame with its status.
+    Status(String),
+    /// The gateway refuses a frame of the client.
+    Refused(Box<Status>, CloseCode),
+    /// The process stops.
+    Stopping,
+    /// The response was cut off.
+    Cut,
+    /// The client has closed the socket, or does not reply to PINGs.
+    Left,
+}
+
+/// Whether the client is there.
+#[derive(Default)]
+struct Activity {
+    /// A frame has arrived since the last PING.
+    has_arrived: AtomicBool,
+    /// The upstream does not read, so that no frame is read.
+    is_blocked: AtomicBool,
+}
+
+/// Serves the socket that `request` has opened, until its call has ended.
+pub(super) async fn serve(
+    gateway: &Gateway,
+    peer: Peer,
+    watched: Watched,
+    request: Request<()>,
+    io: Upgraded,
+    shutdown: &Shutdown,
+) {
+    let snapshot = gateway.state.snapshot();
+    // A reload may have closed the method since the handshake.
+    let Found::Method(method) = snapshot.routes.find(request.uri().path()) else { return };
+    let limits = &gateway.rpc.service.limits;
+    let most = limits.message_bytes.saturating_add(limits.header_bytes as usize);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_message_size(Some(most))
+        .max_frame_size(Some(most));
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
+    let client_protocol = WebSocket::new(method.codec.clone());
+    let first = tokio::select! {
+        first = timeout(limits.request_head.0, next_text(&mut socket)) => first.unwrap_or(Err(Ending::Left)),
+        () = shutdown.draining() => Err(Ending::Stopping),
+    };
+    let (mut sink, stream) = socket.split();
+    let ending = match first {
+        Ok(first) => {
+            let call = Call { gateway, peer, snapshot: &snapshot, method, client_protocol: &client_protocol, shutdown };
+            call.serve(watched, request, &first, &mut sink, stream).await.unwrap_or_else(|ending| ending)
+        }
+        Err(ending) => ending,
+    };
+    let (text, code) = match ending {
+        Ending::Status(text) if shutdown.is_stopping() => (Some(text), CloseCode::Away),
+        Ending::Status(text) => (Some(text), CloseCode::Normal),
+        Ending::Refused(status, code) => (Some(client_protocol.end_text(&status)), code),
+        Ending::Stopping => (Some(client_protocol.end_text(&error::stopping())), CloseCode::Away),
+        Ending::Cut => (None, CloseCode::Error),
+        Ending::Left => (None, CloseCode::Normal),
+    };
+    // An Err means that the client has gone.
+    timeout(limits.discard_time.0, close(&mut sink, text, code)).await.ok();
+}
+
+async fn close(sink: &mut Sink, text: Option<String>, code: CloseCode) -> Result<(), tungstenite::Error> {
+    if let Some(text) = text {
+        sink.feed(Message::text(text)).await?;
+    }
+    sink.feed(Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }))).await?;
+    sink.flush().await
+}
+
+/// The call of a socket.
+struct Call<'a> {
+    gateway: &'a Gateway,
+    peer: Peer,
+    snapshot: &'a Snapshot,
+    method: &'a Method,
+    client_protocol: &'a WebSocket,
+    shutdown: &'a Shutdown,
+}
+
+impl Call<'_> {
+    async fn serve(
+        &self,
+        watched: Watched,
+        request: Request<()>,
+        first: &str,
+        sink: &mut Sink,
+        stream: SplitStream<Socket>,
+    ) -> Result<Ending, Ending> {
+        let client = self.snapshot.proxies.client(self.peer.address, request.headers());
+        let (sender, body) = Inbound::messages();
+        let mut request = request.map(|()| body);
+        let first = match ClientFrame::parse(first).map_err(refused)? {
+            ClientFrame::Metadata(metadata) => {
+                metadata.replace(request.headers_mut());
+                self.check_headers(request.headers())?;
+                None
+            }
+            frame => Some(frame),
+        };
+        let client_protocol = ClientProtocol::WebSocket(self.client_protocol.clone());
+        let call = RpcCall { context: &self.gateway.rpc, snapshot: self.snapshot, client, client_protocol };
+        let activity = Activity::default();
+        let requests = Requests { sender, takes_one: self.takes_one(), has_ended: false, activity: &activity };
+        let keepalive = self.gateway.rpc.service.limits.keepalive.0;
+        tokio::select! {
+            ending = Responses::new(sink, &activity, keepalive).write(call.respond(watched, request)) => Ok(ending),
+            ending = requests.read(first, stream) => Ok(ending),
+            () = self.over() => Ok(Ending::Stopping),
+        }
+    }
+
+    /// The limits of a request's head.
+    fn check_headers(&self, headers: &HeaderMap) -> Result<(), Ending> {
+        let (limits, config) = (&self.gateway.rpc.service.limits, &self.snapshot.config);
+        if headers.len() <= config.header_count && headers::bytes(headers) <= limits.header_bytes as usize {
+            return Ok(());
+        }
+        let message = "the metadata has too many fields, or they are too large";
+        let status = error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message);
+        Err(Ending::Refused(Box::new(status), CloseCode::Policy))
+    }
+
+    /// Whether the request is one message.
+    fn takes_one(&self) -> bool {
+        self.method.codec.as_ref().is_some_and(|codec| !codec.descriptor().is_client_streaming())
+    }
+
+    /// Ends when a stream without a natural end must end, because the process stops. Those that clients may open again
+    /// end with their response.
+    async fn over(&self) {
+        let is_stream = self.method.codec.as_ref().is_some_and(|codec| codec.descriptor().is_server_streaming());
+        if !is_stream || self.method.resumable {
+            return pending().await;
+        }
+        self.shutdown.stay().over().await;
+    }
+}
+
+/// The next text frame.
+async fn next_text<S>(stream: &mut S) -> Result<Utf8Bytes, Ending>
+where
+    S: futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
+{
+    loop {
+        match next(stream).await? {
+            Message::Text(text) => return Ok(text),
+            Message::Binary(_) => {
+                let status = Box::new(frame_refused("it is binary"));
+                return Err(Ending::Refused(status, CloseCode::Unsupported));
+            }
+            Message::Close(_) => return Err(Ending::Left),
+            _ => {}
+        }
+    }
+}
+
+/// The next frame of any kind.
+async fn next<S>(stream: &mut S) -> Result<Message, Ending>
+where
+    S: futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
+{
+    match stream.next().await {
+        Some(Ok(message)) => Ok(message),
+        Some(Err(tungstenite::Error::Capacity(_))) => {
+            Err(Ending::Refused(Box::new(request_refused(Why::TooLarge)), CloseCode::Size))
+        }
+        Some(Err(tungstenite::Error::Utf8(_))) => {
+            Err(Ending::Refused(Box::new(frame_refused("it is not UTF-8")), CloseCode::Invalid))
+        }
+        Some(Err(tungstenite::Error::Protocol(error))) => {
+            Err(Ending::Refused(Box::new(frame_refused(&error.to_string())), CloseCode::Protocol))
+        }
+        Some(Err(_)) | None => Err(Ending::Left),
+    }
+}
+
+fn refused(status: Status) -> Ending {
+    Ending::Refused(Box::new(status), CloseCode::Invalid)
+}
+
+/// The messages of the client.
+struct Requests<'a> {
+    sender: MessageSender,
+    takes_one: bool,
+    has_ended: bool,
+    activity: &'a Activity,
+}
+
+impl Requests<'_> {
+    /// Reads until the client leaves, or sends a frame that is refused.
+    async fn read(mut self, first: Option<ClientFrame<'_>>, mut stream: SplitStream<Socket>) -> Ending {
+        if let Some(first) = first
+            && let Err(status) = self.put(first).await
+        {
+            return refused(status);
+        }
+        loop {
+            let text = match self.next_text(&mut stream).await {
+                Ok(text) => text,
+                Err(ending) => return ending,
+            };
+            let put = match ClientFrame::parse(&text) {
+                Ok(frame) => self.put(frame).await,
+                Err(status) => Err(status),
+            };
+            if let Err(status) = put {
+                return refused(status);
+            }
+        }
+    }
+
+    /// Passes a frame on. While the upstream does not read, this waits, and no further frame is read.
+    async fn put(&mut self, frame: ClientFrame<'_>) -> Result<(), Status> {
+        match frame {
+            ClientFrame::Metadata(_) => return Err(frame_refused("metadata must be in the first frame")),
+            ClientFrame::Message(_) if self.has_ended && self.takes_one => {
+                return Err(frame_refused("the method takes one message"));
+            }
+            ClientFrame::Message(_) if self.has_ended => return Err(frame_refused("the request has ended")),
+            ClientFrame::Message(json) => {
+                self.activity.is_blocked.store(true, Ordering::Relaxed);
+                self.sender.send(message_frame(json)).await;
+                self.activity.is_blocked.store(false, Ordering::Relaxed);
+                if self.takes_one {
+                    self.end().await;
+                }
+            }
+            ClientFrame::End => self.end().await,
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self) {
+        if !std::mem::replace(&mut self.has_ended, true) {
+            self.activity.is_blocked.store(true, Ordering::Relaxed);
+            self.sender.end().await;
+            self.activity.is_blocked.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Requests<'_> {
+    async fn next_text(&self, stream: &mut SplitStream<Socket>) -> Result<Utf8Bytes, Ending> {
+        let activity = self.activity;
+        let mut noted = stream.inspect(|_| activity.has_arrived.store(true, Ordering::Relaxed));
+        next_text(&mut noted).await
+    }
+}
+
+/// The frames of the response.
+struct Responses<'a> {
+    sink: &'a mut Sink,
+    activity: &'a Activity,
+    pings: Interval,
+}
+
+impl<'a> Responses<'a> {
+    fn new(sink: &'a mut Sink, activity: &'a Activity, keepalive: Duration) -> Self {
+        let mut pings = interval_at(Instant::now() + keepalive, keepalive);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        activity.has_arrived.store(true, Ordering::Relaxed);
+        Self { sink, activity, pings }
+    }
+
+    /// Writes the response to its end. The next piece is polled when the client has taken the one before.
+    async fn write(mut self, responding: impl Future<Output = Response<Outgoing>>) -> Ending {
+        match self.try_write(responding).await {
+            Ok(ending) => ending,
+            Err(_) => Ending::Left,
+        }
+    }
+
+    async fn try_write(
+        &mut self,
+        responding: impl Future<Output = Response<Outgoing>>,
+    ) -> Result<Ending, tungstenite::Error> {
+        let mut responding = std::pin::pin!(responding);
+        let response = loop {
+            tokio::select! {
+                response = &mut responding => break response,
+                _ = self.pings.tick() => self.ping().await?,
+            }
+        };
+        let (parts, mut body) = response.into_parts();
+        if let Some(metadata) = metadata_text(&parts.headers) {
+            self.sink.send(Message::text(metadata)).await?;
+        }
+        let mut frames = TextFrames::default();
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                _ = self.pings.tick() => {
+                    self.ping().await?;
+                    continue;
+                }
+            };
+            let Some(Ok(frame)) = frame else { return Ok(Ending::Cut) };
+            frames.push(frame.into_data().unwrap_or_else(|_| Bytes::new()));
+            while let Some(frame) = frames.next() {
+                match frame {
+                    ServerFrame::Result(text) => self.sink.feed(Message::text(text)).await?,
+                    ServerFrame::Status(text) => return Ok(Ending::Status(text)),
+                }
+            }
+            self.sink.flush().await?;
+        }
+    }
+
+    /// Sends a PING. An Err: the client has not replied to the one before.
+    async fn ping(&mut self) -> Result<(), tungstenite::Error> {
+        let has_arrived = self.activity.has_arrived.swap(false, Ordering::Relaxed);
+        if !has_arrived && !self.activity.is_blocked.load(Ordering::Relaxed) {
+            return Err(tungstenite::Error::ConnectionClosed);
+        }
+        self.sink.send(Message::Ping(Bytes::new())).await
+    }
+}

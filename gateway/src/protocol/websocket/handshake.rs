@@ -1,0 +1,84 @@
+//! The handshake of a WebSocket over HTTP/1.1 (RFC 6455, section 4.2).
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{
+        CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
+};
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+
+/// The subprotocol: the text frames of this module's parent.
+const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("trellis.json.v1");
+const VERSION: HeaderValue = HeaderValue::from_static("13");
+/// RFC 6455, section 1.3.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// The length of a key.
+const KEY_BYTES: usize = 16;
+
+/// Whether the request asks for a WebSocket.
+pub(crate) fn is_handshake<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    *request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && names(headers, &UPGRADE, "websocket")
+        && names(headers, &CONNECTION, "upgrade")
+}
+
+/// The response to a handshake. `may_call`: the page may call the gateway.
+pub(crate) fn handshake(headers: &HeaderMap, may_call: bool) -> Response<Bytes> {
+    if !may_call {
+        let text = "a page of this origin may not call; add the origin to gateway.cors_origins\n";
+        return refusal(StatusCode::FORBIDDEN, text);
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
+        let mut response = refusal(StatusCode::UPGRADE_REQUIRED, "the version of the WebSocket protocol must be 13\n");
+        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, VERSION);
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        return response;
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next().filter(|key| is_key(key)), keys.next()) else {
+        return refusal(StatusCode::BAD_REQUEST, "sec-websocket-key must be 16 bytes in base64\n");
+    };
+    if !names(headers, &SEC_WEBSOCKET_PROTOCOL, "trellis.json.v1") {
+        return refusal(StatusCode::BAD_REQUEST, "sec-websocket-protocol must name trellis.json.v1\n");
+    }
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let out = response.headers_mut();
+    out.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    out.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    out.insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    out.insert(SEC_WEBSOCKET_ACCEPT, accept(key));
+    response
+}
+
+fn is_key(key: &HeaderValue) -> bool {
+    STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == KEY_BYTES)
+}
+
+/// Proves that the server has read the key.
+pub(super) fn accept(key: &HeaderValue) -> HeaderValue {
+    let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key.as_bytes());
+    hash.update(GUID);
+    // base64 is a header value.
+    HeaderValue::try_from(STANDARD.encode(hash.finish())).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Whether a list in a header has this token.
+fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+fn refusal(status: StatusCode, text: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(text.as_bytes()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -351,11 +351,12 @@ impl ResponseEncoder {
     /// Ends the response with its trailers, which state its status.
     pub(crate) fn end(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         match self {
-            Self::Grpc | Self::Message(_) | Self::HttpBody(_) => grpc::end(trailers),
+            Self::Grpc | Self::Message(_) => grpc::end(trailers),
             Self::Web => web::end(&trailers),
             Self::WebText => web_text::end(&trailers),
             Self::ConnectStream(_) => connect::end(trailers),
             Self::HttpStream(encoder) => encoder.end(&trailers),
+            Self::HttpBody(encoder) => encoder.end(trailers),
             Self::WebSocket(encoder) => websocket::end(encoder.as_deref(), &trailers),
         }
     }

@@ -12,7 +12,10 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, Version,
+    header::{CONTENT_TYPE, DATE},
+};
 use http_body::Frame;
 use kit::error::status;
 use serde_json::json;
@@ -174,7 +177,9 @@ pub(crate) fn message_frame(json: &str) -> Bytes {
 /// The text frame with the metadata of a response; `None`: there is none.
 pub(crate) fn metadata_text(headers: &HeaderMap) -> Option<String> {
     let mut headers = headers.clone();
-    headers.remove(CONTENT_TYPE);
+    for name in [CONTENT_TYPE, DATE] {
+        headers.remove(name);
+    }
     metadata::object(&headers).map(|metadata| json!({ "metadata": metadata }).to_string())
 }
 

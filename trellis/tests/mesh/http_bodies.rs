@@ -16,8 +16,8 @@ use super::{
     web::{self, Http},
 };
 
-/// The size of a large body, in pieces: 64 MiB.
-const PIECES: usize = 1_024;
+/// The size of a large body, in pieces: 52 MiB.
+const PIECES: usize = 832;
 /// What the gateway may hold of it.
 const MOST_KIB: u64 = 16 * 1024;
 

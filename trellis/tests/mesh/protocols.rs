@@ -234,7 +234,7 @@ async fn streams_arrive_live_in_each_form() {
     let json = ("content-type", "application/json");
     let forms: [(&str, Headers, &[u8], &str, &str); 3] = [
         (http, &[json], b"{}", "application/x-ndjson", "{\"result\":{"),
-        (http, &[json, ("accept", "text/event-stream")], b"{}", "text/event-stream", "retry: 3000\ndata: {"),
+        (http, &[json, ("accept", "text/event-stream")], b"{}", "text/event-stream", "retry: 3000\nid: "),
         (
             SUBSCRIBE,
             &[("content-type", "application/connect+json")],

@@ -94,6 +94,8 @@ async fn socket_without_a_reply_to_a_ping_is_closed() {
     let (mesh, _) = files::mesh(&[("LIMITS__KEEPALIVE", "1s")]).await;
     let mut alive = Socket::open(mesh.ports.gateway, "Chat").await;
     alive.say(json!({ "metadata": {} })).await;
+    let (kind, _) = alive.next().await.unwrap();
+    assert_eq!(kind, TEXT, "the metadata of the response");
     for _ in 0..3 {
         assert_eq!(alive.next().await, Some((PING, Vec::new())));
         alive.send(PONG, b"").await;

@@ -8,16 +8,20 @@ use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
 };
+use http_body::Frame;
 use kit::error::status;
 use tonic::{Code, Status};
 use transcode::http_rule::HttpBody;
 
 use super::{HttpJson, content::allows};
-use crate::protocol::{
-    compression::ContentEncoding,
-    content_type,
-    framing::{FrameReader, HEAD, check_flags, head},
-    status::response_malformed,
+use crate::{
+    http::headers::take_status,
+    protocol::{
+        compression::ContentEncoding,
+        content_type,
+        framing::{FrameReader, HEAD, check_flags, head},
+        status::response_malformed,
+    },
 };
 
 /// The content type of bytes without one (RFC 9110, section 8.3).
@@ -202,6 +206,14 @@ impl HttpBodyEncoder {
         let out = if joined.is_empty() { first } else { joined.into() };
         self.has_begun |= !out.is_empty();
         (out, failure)
+    }
+
+    /// Ends the response with its trailers. Those of a response that has begun hold no status: it is a success.
+    pub(in super::super) fn end(&self, mut trailers: HeaderMap) -> Frame<Bytes> {
+        if self.has_begun {
+            take_status(&mut trailers);
+        }
+        if trailers.is_empty() { Frame::data(Bytes::new()) } else { Frame::trailers(trailers) }
     }
 
     /// Whether the response can state a failure.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use http::{Request, StatusCode, header::ACCEPT};
+use http::{HeaderName, Request, StatusCode, header::ACCEPT};
 use transcode::http_rule::RouteTable;
 
 use super::*;
@@ -149,6 +149,10 @@ fn stream_returns_the_bytes_of_its_messages() {
         let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]);
         encoder.set_headers(&mut headers);
         assert_eq!(headers[CONTENT_TYPE], "a/b");
+        let trailers = [("grpc-status", "0"), ("x-a", "1")];
+        let trailers = trailers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let end = encoder.end(trailers.into_iter().collect()).into_trailers().unwrap();
+        assert_eq!((end.len(), &end["x-a"]), (1, &HeaderValue::from_static("1")));
     }
 }
 

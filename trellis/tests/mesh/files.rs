@@ -104,6 +104,7 @@ async fn serve(seen: &Arc<Seen>) -> String {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
             let seen = Arc::clone(&seen);
             let service = service_fn(move |request| {
                 let seen = Arc::clone(&seen);

@@ -71,19 +71,23 @@ impl Reached {
             return;
         }
         match kind {
-            Kind::Enum(of) => {
-                if self.seen.insert((source, of.full_name().to_owned(), Use::Enum)) {
-                    self.enums.push((source, of.clone()));
-                }
-            }
-            Kind::Message(message) if of == Use::Input => {
-                if self.is_new(source, message, of) {
-                    self.inputs.push((source, message.clone()));
-                    message.fields().for_each(|field| self.add_kind(source, &field.kind(), of, batches));
-                }
-            }
+            Kind::Enum(of) => self.add_enum(source, of),
+            Kind::Message(message) if of == Use::Input => self.add_input(source, message, batches),
             Kind::Message(message) => self.add_output(source, message, None, batches),
             _ => {}
+        }
+    }
+
+    fn add_enum(&mut self, source: usize, of: &EnumDescriptor) {
+        if self.seen.insert((source, of.full_name().to_owned(), Use::Enum)) {
+            self.enums.push((source, of.clone()));
+        }
+    }
+
+    fn add_input(&mut self, source: usize, message: &MessageDescriptor, batches: &Batches) {
+        if self.is_new(source, message, Use::Input) {
+            self.inputs.push((source, message.clone()));
+            message.fields().for_each(|field| self.add_kind(source, &field.kind(), Use::Input, batches));
         }
     }
 

@@ -80,7 +80,7 @@ impl ClientCalls {
             context: Arc::clone(call.context),
             snapshot: Arc::clone(call.snapshot),
             stalls: Arc::clone(&call.stalls),
-            client: call.client.clone(),
+            client: call.client,
             headers,
             deadline,
             cookies: Mutex::default(),
@@ -130,7 +130,7 @@ impl CallTerms {
         let request = self.request(path, message).map_err(|status| failed(&status))?;
         let client_protocol = ClientProtocol::detect(&request).ok_or_else(|| failed(&no_status()))?;
         let Self { context, snapshot, client, .. } = self;
-        let call = RpcCall { context, snapshot, client: client.clone(), client_protocol };
+        let call = RpcCall { context, snapshot, client: *client, client_protocol };
         // No connection waits for this response: the one of the operation has a wait of its own.
         let watched = Watchdog::new(&self.stalls, true).begin();
         let (Parts { headers, .. }, body) = call.respond(watched, request).await.into_parts();

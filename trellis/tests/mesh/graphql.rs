@@ -156,7 +156,7 @@ async fn hundred_messages_with_authors_are_two_calls() {
     for node in nodes {
         let text = node["message"]["text"].as_str().unwrap();
         let number: u32 = text.strip_prefix("message ").unwrap().parse().unwrap();
-        assert_eq!(node["author"]["handle"], if number % 2 == 0 { "ada" } else { "bob" });
+        assert_eq!(node["author"]["handle"], if number.is_multiple_of(2) { "ada" } else { "bob" });
     }
     assert_eq!((calls(&mesh, LIST).await, calls(&mesh, USERS).await), (before.0 + 1, before.1 + 1));
 }

@@ -1,5 +1,6 @@
 //! The configuration of the gateway.
 
+mod authorization;
 mod compression;
 mod graphql;
 mod network;
@@ -17,6 +18,7 @@ use kit::{
 use serde::{Deserialize, Serialize};
 use transcode::{Limits, ParseOptions, PrintOptions};
 
+pub use authorization::AuthorizationConfig;
 pub use compression::Compression;
 pub use graphql::Graphql;
 pub(crate) use network::Networks;
@@ -86,6 +88,8 @@ pub struct Config {
     pub graphql: Graphql,
     /// The listener with TLS.
     pub tls: Tls,
+    /// A service that decides about calls.
+    pub authorization: AuthorizationConfig,
     /// Methods (`acme.shop.v1.Cart/Export`), or prefixes that end at a dot or slash (`acme.shop`, `trellis.auth`), whose
     /// responses may state the status and some headers of HTTP: see `docs/protocols.md`.
     pub http_controls: Vec<String>,
@@ -271,6 +275,7 @@ impl Default for Config {
             compression: Compression::default(),
             graphql: Graphql::default(),
             tls: Tls::default(),
+            authorization: AuthorizationConfig::default(),
             http_controls: Vec::new(),
             external: BTreeMap::new(),
         }

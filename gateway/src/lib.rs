@@ -5,6 +5,7 @@
 //!
 //! Its modules stand in layers: `xtask/src/checks/layers/table.rs` lists them, and `cargo xtask ci` checks them.
 
+mod authorization;
 pub mod config;
 mod external;
 mod front;

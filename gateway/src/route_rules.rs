@@ -13,7 +13,7 @@ use tonic::{Status, metadata::MetadataValue};
 pub(crate) use in_flight::{InFlightCounts, InFlightPermit};
 
 use crate::{
-    config::Config,
+    config::{AuthorizationConfig, Config},
     http::client_address::Client,
     rate_limit::{DeclaredMethods, KnownMethods, Overrides},
 };
@@ -29,6 +29,8 @@ pub(crate) struct RouteRules {
     maintenance: Vec<Arc<Maintenance>>,
     /// The methods whose responses may hold HTTP controls; `None`: no method.
     http_controls: Option<Selection>,
+    /// The methods about which the authorization service decides, and those of them that are excepted.
+    authorization: Option<(Selection, Option<Selection>)>,
 }
 
 impl RouteRules {
@@ -39,6 +41,7 @@ impl RouteRules {
             in_flight: in_flight::read(&config.in_flight, known, counts)?,
             maintenance: maintenance::read(&config.maintenance, known)?,
             http_controls: http_controls(&config.http_controls, known)?,
+            authorization: authorization(&config.authorization, known)?,
         })
     }
 
@@ -46,7 +49,9 @@ impl RouteRules {
     pub(crate) fn undeclared(&self, declared: &DeclaredMethods<'_>) -> Vec<String> {
         let in_flight = self.in_flight.iter().map(|rule| &rule.selection);
         let maintenance = self.maintenance.iter().map(|rule| &rule.selection);
-        let selections = in_flight.chain(maintenance).chain(&self.http_controls);
+        let authorization =
+            self.authorization.iter().flat_map(|(methods, except)| std::iter::once(methods).chain(except));
+        let selections = in_flight.chain(maintenance).chain(&self.http_controls).chain(authorization);
         let mut all = self.overrides.undeclared(declared);
         all.extend(selections.flat_map(|selection| selection.undeclared(declared)));
         all
@@ -57,7 +62,10 @@ impl RouteRules {
         MethodRules {
             in_flight: in_flight::of(&self.in_flight, scope),
             maintenance: maintenance::of(&self.maintenance, scope),
-            http_controls: self.http_controls.as_ref().is_some_and(|selection| selection.rank(scope).is_some()),
+            http_controls: self.http_controls.as_ref().is_some_and(|selection| selection.covers(scope)),
+            is_externally_authorized: self.authorization.as_ref().is_some_and(|(methods, except)| {
+                methods.covers(scope) && !except.as_ref().is_some_and(|except| except.covers(scope))
+            }),
         }
     }
 }
@@ -70,6 +78,8 @@ pub(crate) struct MethodRules {
     maintenance: Option<Arc<Maintenance>>,
     /// Whether responses may state the status and some headers of HTTP.
     pub(crate) http_controls: bool,
+    /// Whether the authorization service decides about calls.
+    pub(crate) is_externally_authorized: bool,
 }
 
 impl MethodRules {
@@ -89,7 +99,10 @@ impl MethodRules {
         let maintenance = self.maintenance.iter().map(|maintenance| maintenance.row());
         let controls =
             ["http".to_owned(), "responses may state status and headers".to_owned(), HTTP_CONTROLS.to_owned()];
-        in_flight.chain(maintenance).chain(self.http_controls.then_some(controls)).collect()
+        let decided = "decided by the authorization service".to_owned();
+        let decided = ["access".to_owned(), decided, "gateway.authorization".to_owned()];
+        let decided = self.is_externally_authorized.then_some(decided);
+        decided.into_iter().chain(in_flight).chain(maintenance).chain(self.http_controls.then_some(controls)).collect()
     }
 }
 
@@ -106,6 +119,22 @@ fn http_controls(methods: &[String], known: KnownMethods<'_>) -> Result<Option<S
         Some(own) => Err(format!("{HTTP_CONTROLS}: {own:?} is served by the gateway itself and has no HTTP form")),
         None => Ok(Some(selection)),
     }
+}
+
+/// Reads the methods of the authorization service; `None`: there is none.
+fn authorization(
+    config: &AuthorizationConfig,
+    known: KnownMethods<'_>,
+) -> Result<Option<(Selection, Option<Selection>)>, String> {
+    if !config.is_enabled() {
+        return Ok(None);
+    }
+    let methods = Selection::new("gateway.authorization.methods".to_owned(), &config.methods, known)?;
+    let except = Selection::new("gateway.authorization.except".to_owned(), &config.except, known)?;
+    if let Some(own) = methods.introspection() {
+        return Err(format!("gateway.authorization.methods: {own:?} is served by the gateway itself"));
+    }
+    Ok(Some((methods, (!config.except.is_empty()).then_some(except))))
 }
 
 /// UNAVAILABLE with a delay: in the details, as pushback for clients that retry by themselves, and in `retry-after`, in

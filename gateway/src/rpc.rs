@@ -1,6 +1,7 @@
 //! One call through the gateway. Messages are decoded only for protocols that convert them.
 
 mod admission;
+mod authorization;
 mod complete;
 mod outgoing;
 mod refused;
@@ -37,6 +38,7 @@ use tower::ServiceExt as _;
 use tracing::{Instrument as _, Span};
 
 use crate::{
+    authorization::HeaderChanges,
     http::{
         client_address::Client,
         controls::{self, HttpControls},
@@ -137,6 +139,8 @@ impl RpcCall<'_> {
         // The deadline. It includes the wait for a connection.
         let timeout = self.client_protocol.timeout(request.headers())?;
         let deadline = [method.deadline, timeout].into_iter().flatten().min().map(|most| Instant::now() + most);
+        // The authorization service: after the limits, so that no client floods it.
+        let changes = self.decide(method, &proof, &mut request, deadline, &trace).await?;
         // Only headers of the call are forwarded.
         let is_plain = headers::is_of_plain_origin(request.headers());
         headers::sanitize_request(request.headers_mut(), self.client_protocol.upstream_type());
@@ -149,7 +153,7 @@ impl RpcCall<'_> {
         if let Some(deadline) = deadline {
             request.headers_mut().insert(grpc::TIMEOUT, grpc::timeout(deadline));
         }
-        let sending = self.send(method, &proof, deadline, request, admitted);
+        let sending = self.send(method, &proof, deadline, request, admitted, changes);
         match deadline {
             Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| error::deadline_exceeded())?,
             None => sending.await,
@@ -196,6 +200,7 @@ impl RpcCall<'_> {
         deadline: Option<Instant>,
         mut request: Request<Inbound>,
         admitted: Admitted,
+        changes: HeaderChanges,
     ) -> Result<Head, Status> {
         let request_error = RequestBodyError::default();
         let kept = self.context.service.balance.retry.buffer_bytes;
@@ -234,6 +239,7 @@ impl RpcCall<'_> {
                 });
             }
         };
+        changes.apply(request.headers_mut());
         let weight = method.weight.as_ref();
         let caller = overload::CallerKey::new(proof.caller.principal.as_ref(), network(self.client.address()));
         let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight, caller };

@@ -14,7 +14,8 @@ use kit::cookie;
 use super::{
     controls,
     reserved::{
-        Ends, STATUS, begins_like, clean_request, clean_response, drop_where, is_like, is_removed_from_trailers,
+        Ends, STATUS, begins_like, clean_request, clean_response, drop_where, is_like, is_removed_from_requests,
+        is_removed_from_trailers,
     },
 };
 
@@ -185,6 +186,23 @@ pub(crate) fn bytes(headers: &HeaderMap) -> usize {
 
 /// The overhead of a header field besides its name and value.
 const FIELD_BYTES: usize = 32;
+
+/// Removes these headers, and those whose names differ only in underscores.
+pub(crate) fn remove_like(headers: &mut HeaderMap, names: &[HeaderName]) {
+    drop_where(headers, |name| names.iter().any(|one| is_like(name.as_str(), one.as_str())));
+}
+
+/// Whether a header is of the client, and not of gRPC, of the connection or of the mesh.
+pub(crate) fn is_of_client(name: &HeaderName) -> bool {
+    const OWN: [HeaderName; 5] = [
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        TE,
+        HeaderName::from_static("traceparent"),
+        HeaderName::from_static("tracestate"),
+    ];
+    !(OWN.contains(name) || LOCAL.contains(name) || is_removed_from_requests(name) || begins_like(name, "grpc-"))
+}
 
 /// Removes the headers of one connection: those that `connection` names, and [`LOCAL`].
 fn drop_local(headers: &mut HeaderMap) {

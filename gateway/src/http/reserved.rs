@@ -122,7 +122,12 @@ const TABLE: [Reserved; 5] = [
 
 /// Removes the names that no client may send.
 pub(super) fn clean_request(headers: &mut HeaderMap) {
-    drop_where(headers, |name| TABLE.iter().any(|row| row.request == Removal::All && row.has(name)));
+    drop_where(headers, is_removed_from_requests);
+}
+
+/// Whether no client may send this name.
+pub(super) fn is_removed_from_requests(name: &HeaderName) -> bool {
+    TABLE.iter().any(|row| row.request == Removal::All && row.has(name))
 }
 
 /// Removes the names that have a meaning only in the client's own protocol, which has been read.

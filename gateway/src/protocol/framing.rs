@@ -145,6 +145,20 @@ pub(super) fn check_flags(flags: u8) -> Result<(), Box<Status>> {
     }
 }
 
+/// A message in its frame.
+pub(crate) fn frame(message: &[u8]) -> Bytes {
+    [&head(message.len())[..], message].concat().into()
+}
+
+/// The message of a body that is one frame without flags.
+pub(crate) fn only_message(body: Bytes) -> Option<Bytes> {
+    let mut frames = FrameReader::default();
+    let length = body.len();
+    frames.push(body);
+    let (flags, message) = frames.next()?;
+    (flags == 0 && message.len() + HEAD == length).then_some(message)
+}
+
 /// The length of the frame that begins here, with its head, once the head is complete.
 fn length(frame: &[u8]) -> Option<usize> {
     let (head, _) = frame.split_first_chunk()?;

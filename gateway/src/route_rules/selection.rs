@@ -30,6 +30,11 @@ impl Selection {
         undeclared(&self.key, &self.methods, declared)
     }
 
+    /// Whether it covers a method.
+    pub(super) fn covers(&self, scope: &str) -> bool {
+        self.rank(scope).is_some()
+    }
+
     /// How specific the selection is for a method: the length of the name that covers it. `None`: it does not cover the
     /// method. An empty list covers all methods but those that the gateway serves itself.
     pub(super) fn rank(&self, scope: &str) -> Option<usize> {

@@ -4,6 +4,7 @@ use kit::policy::Table;
 
 use super::last_good::LastGood;
 use crate::{
+    authorization,
     config::Config,
     external,
     http::{client_address::Proxies, cors::Origins},
@@ -19,6 +20,7 @@ impl Config {
         Proxies::new(&self.trusted_proxies, self.client_address_header)?;
         self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
         self.external.iter().try_for_each(|(prefix, of)| external::check_audience(prefix, of, policies))?;
+        authorization::check(&self.authorization)?;
         let (known, _) = LastGood::read(self, None)?;
         let known_methods = KnownMethods { policies, external: &self.external };
         let rules = RouteRules::new(self, known_methods, &InFlightCounts::default())?;

@@ -19,6 +19,8 @@ pub(crate) struct LastGood {
     pub(crate) certified: Option<Arc<CertifiedKey>>,
     /// The TLS settings of the upstreams that are called over TLS, by prefix.
     pub(crate) trusts: HashMap<Arc<str>, Trust>,
+    /// The TLS settings of the authorization service, if it is called over TLS.
+    pub(crate) authorization: Option<Trust>,
     /// The descriptors of the upstreams, by prefix.
     pub(crate) contracts: Contracts,
     /// The persisted GraphQL operations.
@@ -46,6 +48,10 @@ impl LastGood {
         let last = last.map(|before| before.known.persisted.clone());
         let read = PersistedQueries::read(&config.graphql).map(|read| read.map(Arc::new));
         known.persisted = or_last(read, last, &mut problems)?;
+        if config.authorization.is_over_tls() {
+            let last = before.and_then(|before| before.authorization(&config.authorization));
+            known.authorization = Some(or_last(read_authorization(&config.authorization), last, &mut problems)?);
+        }
         for (prefix, of) in &config.external {
             let prefix: Arc<str> = prefix.as_str().into();
             if of.is_over_tls() {
@@ -72,6 +78,7 @@ impl LastGood {
         self.chain() != other.chain()
             || self.trusts != other.trusts
             || self.persisted != other.persisted
+            || self.authorization != other.authorization
             || self.contracts.len() != other.contracts.len()
             || !self.contracts.iter().all(is_known)
     }
@@ -88,6 +95,13 @@ impl Before<'_> {
         let files = |of: &config::ExternalConfig| [of.ca.clone(), of.certificate.clone(), of.key.clone()];
         let is_same = self.config.external.get(prefix).is_some_and(|before| files(before) == files(config));
         self.known.trusts.get(prefix).filter(|_| is_same).cloned()
+    }
+
+    /// The TLS settings of the authorization service from the same files.
+    fn authorization(&self, config: &config::AuthorizationConfig) -> Option<Trust> {
+        let files = |of: &config::AuthorizationConfig| [of.ca.clone(), of.certificate.clone(), of.key.clone()];
+        let is_same = files(&self.config.authorization) == files(config);
+        self.known.authorization.as_ref().filter(|_| is_same).cloned()
     }
 
     /// The descriptors from the same source, if they still apply.
@@ -112,6 +126,12 @@ fn same(contract: Contract, last: &Option<Arc<Contract>>) -> Arc<Contract> {
         Some(last) if last.is_same(&contract) => Arc::clone(last),
         _ => Arc::new(contract),
     }
+}
+
+/// Reads the TLS files of the authorization service.
+fn read_authorization(config: &config::AuthorizationConfig) -> Result<Trust, String> {
+    Trust::read(&config.ca, &config.certificate, &config.key)
+        .map_err(|Unfit { key, why }| format!("gateway.authorization.{key}: {why}"))
 }
 
 /// Reads the TLS files that an upstream's configuration names.

@@ -21,6 +21,7 @@ use super::{
     persisted::PersistedQueries,
 };
 use crate::{
+    authorization::Authorizer,
     config::{Config, INTROSPECTION},
     external::{self, Contracts, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
@@ -41,6 +42,8 @@ pub(crate) struct Snapshot {
     pub(crate) graphql: Option<GraphqlSchema>,
     /// The persisted GraphQL operations, if the configuration names a file.
     pub(crate) persisted: Option<Arc<PersistedQueries>>,
+    /// The authorization service.
+    pub(crate) authorizer: Option<Authorizer>,
     pub(crate) external: Vec<ExternalUpstream>,
     /// How often descriptors and files are read again.
     pub(crate) refresh: Duration,
@@ -95,6 +98,7 @@ impl Snapshot {
             graphql,
             persisted: known.persisted.clone(),
             routes,
+            authorizer: Authorizer::new(&config.authorization, known.authorization.as_ref(), upstreams)?,
             origins: Origins::new(&config.cors_origins)?,
             proxies: Proxies::new(&config.trusted_proxies, config.client_address_header)?,
             refresh: config.descriptors_refresh.0,

@@ -60,6 +60,13 @@ impl RequestBody {
         Self { inner, decoder, meter: FrameMeter::new(limit), request_error, replay: Replay::new(room) }
     }
 
+    /// The body of a request of the gateway itself. It can be sent again.
+    pub(crate) fn whole(body: Bytes) -> Self {
+        let room = body.len();
+        let (inner, error) = (Inbound::whole(body), RequestBodyError::default());
+        Self::new(inner, RequestDecoder::Frames, room, room, error)
+    }
+
     /// Starts again from the first piece. False: some forwarded pieces are no longer kept.
     pub(crate) fn rewind(&mut self) -> bool {
         self.replay.rewind()

@@ -192,6 +192,7 @@ pub(super) const RANGES: &[Range] = &[
     time("messaging.users_timeout", 1, HOUR),
     count("gateway.default_rate_requests", 1, u32::MAX as u64),
     time("gateway.default_rate_period", SECOND, 365 * DAY),
+    time("gateway.authorization.timeout", 1, MINUTE),
     count("gateway.upstream_connections", 1, MILLION),
     // A call of a browser through a proxy has about this many header fields.
     count("gateway.header_count", 20, 10_000),

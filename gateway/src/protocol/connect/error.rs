@@ -22,7 +22,7 @@ pub(super) fn response(status: &Status, headers: HeaderMap) -> Response<Bytes> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if status.code() == Code::Unauthenticated {
         // RFC 9110, section 15.5.2.
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
     }
     response
 }

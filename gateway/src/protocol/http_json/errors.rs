@@ -33,7 +33,7 @@ pub(super) fn response(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if status.code() == Code::Unauthenticated {
         // RFC 9110, section 15.5.2.
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
     }
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = http_status(status);

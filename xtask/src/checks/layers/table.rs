@@ -23,6 +23,7 @@ const GATEWAY: Crate<'static> = Crate {
         layer(&["state"], "a snapshot holds the routes"),
         layer(&["routes"], "a route names an upstream and its limits"),
         layer(&["server"], "it serves any handler, and so knows nothing of calls"),
+        layer(&["authorization"], "it asks a service through an upstream's connection"),
         layer(&["external"], "it reads descriptors through an upstream's connection"),
         layer(&["upstream"], "a request body is decoded by the client's protocol"),
         layer(&["route_rules"], "rules by the names of methods, among them overrides of rate limits"),

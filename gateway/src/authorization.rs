@@ -1,0 +1,184 @@
+//! External authorization: a service of the operator, such as OPA, decides about calls, by the API
+//! `envoy.service.auth.v3.Authorization`. It can only restrict: the access rules of the contract apply before.
+
+mod client;
+mod decision;
+mod messages;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{AUTHORIZATION, COOKIE},
+};
+use kit::{balance, error, overload::CallerKey, principal::Principal, trace::TraceContext};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use crate::{
+    config::AuthorizationConfig,
+    http::{
+        client_address::Client,
+        headers::{self, remove_like},
+    },
+    tls::Trust,
+    upstream::{Cluster, Tolerance, Upstreams},
+};
+pub(crate) use decision::HeaderChanges;
+use messages::{
+    Address, AttributeContext, CheckRequest, CheckedPeer, CheckedRequest, RequestAttributes, SocketAddress,
+};
+
+/// The section of the configuration.
+const KEY: &str = "gateway.authorization";
+/// The largest value of one header that the service receives, merged from all lines.
+const MOST_VALUE: usize = 16 * 1_024;
+
+/// The authorization service.
+pub(crate) struct Authorizer {
+    cluster: Arc<Cluster>,
+    timeout: Duration,
+    fails_open: bool,
+    /// The headers that the service receives.
+    sends: Vec<HeaderName>,
+    /// The headers that only the service sets.
+    sets: Vec<HeaderName>,
+}
+
+/// A call that the service decides about.
+pub(crate) struct CheckedCall<'a> {
+    /// `/package.Service/Method`.
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) client: Client,
+    pub(crate) principal: Option<&'a Principal>,
+    pub(crate) trace: &'a TraceContext,
+    pub(crate) caller: CallerKey,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Checks the section without its files and without connections. Errors name the key.
+pub(crate) fn check(config: &AuthorizationConfig) -> Result<(), String> {
+    if !config.is_enabled() {
+        let is_default = *config == AuthorizationConfig::default();
+        return if is_default { Ok(()) } else { Err(format!("{KEY}.to: is empty, so that the section has no effect")) };
+    }
+    balance::check(&config.to).map_err(|why| format!("{KEY}.to: {why}"))?;
+    if !config.ca.is_empty() && !config.to.iter().any(|address| address.starts_with("https://")) {
+        return Err(format!("{KEY}.ca: has no effect, because no address in `to` begins with https://"));
+    }
+    names("sends", &config.sends)?;
+    for name in names("sets", &config.sets)? {
+        if !headers::is_of_client(&name) || [AUTHORIZATION, COOKIE].contains(&name) {
+            return Err(format!("{KEY}.sets: {name} is set by clients or by the gateway itself"));
+        }
+    }
+    Ok(())
+}
+
+fn names(key: &str, names: &[String]) -> Result<Vec<HeaderName>, String> {
+    let parse = |name: &String| {
+        HeaderName::try_from(name).map_err(|_| format!("{KEY}.{key}: {name:?} is not a header name, such as x-tenant"))
+    };
+    names.iter().map(parse).collect()
+}
+
+impl Authorizer {
+    /// The service that the section names; `None`: there is none. Errors name the key.
+    pub(crate) fn new(
+        config: &AuthorizationConfig,
+        trust: Option<&Trust>,
+        upstreams: &Upstreams,
+    ) -> Result<Option<Self>, String> {
+        check(config)?;
+        if !config.is_enabled() {
+            return Ok(None);
+        }
+        let cluster = upstreams.cluster("authorization", &config.to, trust, Tolerance::External);
+        Ok(Some(Self {
+            cluster: cluster.map_err(|why| format!("{KEY}.to: {why}"))?,
+            timeout: config.timeout.0,
+            fails_open: config.fail_open,
+            sends: names("sends", &config.sends)?,
+            sets: names("sets", &config.sets)?,
+        }))
+    }
+
+    /// Removes the headers that only the service sets from a client's request.
+    pub(crate) fn strip(&self, headers: &mut HeaderMap) {
+        remove_like(headers, &self.sets);
+    }
+
+    /// Asks the service about a call. An error is the refusal that the client receives.
+    pub(crate) async fn decide(&self, call: CheckedCall<'_>) -> Result<HeaderChanges, Status> {
+        let end = Instant::now() + self.timeout;
+        let end = call.deadline.map_or(end, |deadline| deadline.min(end));
+        let request = self.request(&call);
+        let asking = client::ask(&self.cluster, &request, end, call.caller, call.trace);
+        let (outcome, result) =
+            match timeout_at(end, asking).await.unwrap_or_else(|_| Err("no decision in time".into())) {
+                Ok(response) => match decision::read(response, &self.sets) {
+                    Ok(changes) => ("allowed", Ok(changes)),
+                    Err(refusal) => ("denied", Err(*refusal)),
+                },
+                Err(why) => {
+                    tracing::debug!(why, "the authorization service has not decided");
+                    let failed = || error::unavailable("the authorization service");
+                    ("failed", if self.fails_open { Ok(HeaderChanges::default()) } else { Err(failed()) })
+                }
+            };
+        metrics::counter!("gateway_authorization_decisions_total", "outcome" => outcome).increment(1);
+        result
+    }
+
+    fn request(&self, call: &CheckedCall<'_>) -> CheckRequest {
+        let headers =
+            self.sends.iter().filter_map(|name| Some((name.as_str().to_owned(), merged(call.headers, name)?)));
+        let http = CheckedRequest {
+            method: "POST".to_owned(),
+            headers: headers.collect(),
+            path: call.path.to_owned(),
+            size: -1,
+            protocol: "HTTP/2".to_owned(),
+        };
+        let address = SocketAddress { address: call.client.address().to_string() };
+        let source = CheckedPeer { address: Some(Address { socket_address: Some(address) }) };
+        let attributes = AttributeContext {
+            source: Some(source),
+            request: Some(RequestAttributes { http: Some(http) }),
+            context_extensions: context(call.principal),
+        };
+        CheckRequest { attributes: Some(attributes) }
+    }
+}
+
+/// All lines of a header in one text (RFC 9110, section 5.3); `None`: it has none, or they are not text.
+fn merged(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Option<Vec<_>> = headers.get_all(name).iter().map(|line| line.to_str().ok()).collect();
+    let text = lines.filter(|lines| !lines.is_empty())?.join(", ");
+    (text.len() <= MOST_VALUE).then_some(text)
+}
+
+/// The verified principal. Clients cannot state it.
+fn context(principal: Option<&Principal>) -> HashMap<String, String> {
+    let mut context = HashMap::new();
+    let mut add = |name: &str, value: String| context.insert(name.to_owned(), value);
+    match principal {
+        Some(Principal::User(session)) => {
+            add("principal.kind", "user".to_owned());
+            add("user.id", session.user.to_string());
+            add("session.id", session.id.to_string());
+            add("user.roles", session.roles.join(","));
+            add("user.scope", session.scopes.join(" "));
+        }
+        Some(Principal::Service(service)) => {
+            add("principal.kind", "service".to_owned());
+            add("service.name", service.name().to_owned());
+        }
+        None => drop(add("principal.kind", "anonymous".to_owned())),
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests;

@@ -49,9 +49,9 @@ async fn serve(port: u16, to: u16) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-type Upstream = State<Grpc<Channel>>;
+type GrpcState = State<Grpc<Channel>>;
 
-async fn unary(State(mut upstream): Upstream, Json(record): Json<Record>) -> Result<Json<Record>, Failure> {
+async fn unary(State(mut upstream): GrpcState, Json(record): Json<Record>) -> Result<Json<Record>, BadGateway> {
     upstream.ready().await?;
     let path = PathAndQuery::from_static(UNARY);
     let response = upstream.unary(Request::new(record), path, ProstCodec::<Record, Record>::default()).await?;
@@ -59,9 +59,9 @@ async fn unary(State(mut upstream): Upstream, Json(record): Json<Record>) -> Res
 }
 
 async fn repeat(
-    State(mut upstream): Upstream,
+    State(mut upstream): GrpcState,
     Json(record): Json<Record>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, BadGateway> {
     upstream.ready().await?;
     let path = PathAndQuery::from_static(REPEAT);
     let codec = ProstCodec::<Record, Record>::default();
@@ -79,21 +79,21 @@ fn event(record: Result<Record, Status>) -> Event {
 }
 
 /// An error of the upstream.
-struct Failure(String);
+struct BadGateway(String);
 
-impl From<Status> for Failure {
+impl From<Status> for BadGateway {
     fn from(status: Status) -> Self {
         Self(status.to_string())
     }
 }
 
-impl From<tonic::transport::Error> for Failure {
+impl From<tonic::transport::Error> for BadGateway {
     fn from(error: tonic::transport::Error) -> Self {
         Self(error.to_string())
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for BadGateway {
     fn into_response(self) -> Response {
         (StatusCode::BAD_GATEWAY, self.0).into_response()
     }

@@ -7,7 +7,12 @@ import { type MethodInfo, RpcError, type RpcMetadata, type RpcOptions, ServiceTy
 import { detailsOf } from "./details";
 import { SignInRequest, SignUpRequest } from "./gen/trellis/auth/v1/auth";
 import { AuthServiceClient } from "./gen/trellis/auth/v1/auth.client";
-import { CreateConversationRequest, type Entry, ListMessagesRequest } from "./gen/trellis/messaging/v1/messaging";
+import {
+  CreateConversationRequest,
+  type Entry,
+  ListMessagesRequest,
+  SubscribeRequest,
+} from "./gen/trellis/messaging/v1/messaging";
 import { MessagingServiceClient } from "./gen/trellis/messaging/v1/messaging.client";
 import { ListUsersRequest } from "./gen/trellis/users/v1/users";
 import { UsersServiceClient } from "./gen/trellis/users/v1/users.client";
@@ -35,7 +40,7 @@ export function protobufTs(baseUrl: string, format: NonNullable<GrpcWebOptions["
         .map(chatMessageOf),
     async *subscribe(request, metadata, { deadlineMs: timeout, signal: abort }) {
       const options = { ...meta(metadata), ...(timeout && { timeout }), ...(abort && { abort }) };
-      for await (const { event } of messaging.subscribe(request, options).responses) {
+      for await (const { event } of messaging.subscribe(SubscribeRequest.create(request), options).responses) {
         if (event.oneofKind === "caughtUp") yield { kind: "caughtUp" };
         else if (event.oneofKind === "entry") yield { kind: "message", message: chatMessageOf(event.entry.entry) };
         else yield { kind: "other" };

@@ -119,6 +119,24 @@ impl ReceiveBuffer {
         state.stream.poll_trailers(cx).map(drop)
     }
 
+    /// Discards what arrives, and lets the peer send as many bytes more. Ends with the stream, or after `room` bytes.
+    pub(crate) fn poll_drain(&self, room: &mut u64, cx: &mut Context<'_>) -> Poll<()> {
+        let state = &mut *self.lock();
+        state.ahead.clear();
+        state.small = BytesMut::new();
+        let mut bytes = std::mem::take(&mut state.held);
+        loop {
+            // An Err would mean that more is released than was received.
+            state.stream.flow_control().release_capacity(bytes).ok();
+            let Some(left) = room.checked_sub(bytes as u64) else { return Poll::Ready(()) };
+            *room = left;
+            match ready!(state.poll_piece(cx)) {
+                Some(Ok(piece)) => bytes = piece.len(),
+                Some(Err(_)) | None => return Poll::Ready(()),
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, ReceiveState> {
         // A panic while it is locked loses one piece at most, of the call that fails anyway.
         self.0.lock()

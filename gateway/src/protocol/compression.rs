@@ -29,20 +29,21 @@ pub(crate) enum ContentEncoding {
 impl ContentEncoding {
     /// Reads a header; `None`: the request has none.
     pub(super) fn parse(header: Option<&HeaderValue>) -> Result<Self, Status> {
-        match header.map(|value| value.as_bytes().trim_ascii()) {
-            None | Some(b"" | b"identity") => Ok(Self::Identity),
-            Some(b"gzip" | b"x-gzip") => Ok(Self::Gzip),
-            Some(b"br") => Ok(Self::Brotli),
-            Some(b"zstd") => Ok(Self::Zstd),
-            Some(_) => {
+        // Names of codings are compared without case (RFC 9110, section 8.4.1).
+        match &*header.map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase()).unwrap_or_default() {
+            b"" | b"identity" => Ok(Self::Identity),
+            b"gzip" | b"x-gzip" => Ok(Self::Gzip),
+            b"br" => Ok(Self::Brotli),
+            b"zstd" => Ok(Self::Zstd),
+            _ => {
                 let message = format!("the encoding of the body is not supported; supported are {ACCEPTED}");
                 Err(kit::error::status(Code::Unimplemented, "ENCODING_UNSUPPORTED", message))
             }
         }
     }
 
-    /// Decompresses a whole body, and appends it to `out`. An empty body stays empty. Refuses more than `limit` bytes of the result, and more than
-    /// one member or frame: many empty ones would cost time without counting toward the limit.
+    /// Decompresses a whole body, and appends it to `out`. An empty body stays empty. Refuses more than `limit` bytes of
+    /// the result, and more than one member or frame: many empty ones would cost time without counting toward the limit.
     pub(super) fn decompress(self, body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Box<Status>> {
         if body.is_empty() {
             return Ok(());

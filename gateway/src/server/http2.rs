@@ -4,7 +4,7 @@
 use std::{
     future::poll_fn,
     panic::AssertUnwindSafe,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -16,14 +16,14 @@ use h2::{
     server::{Builder, SendResponse},
 };
 use http::{Request, Response, header::CONTENT_LENGTH};
-use kit::limits::Limits;
+use kit::{limits::Limits, server::Discard};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
 
 use super::{ResponseStream, Signal, Watchdog, date::Date, deferred_waker::DeferredWaker};
-use crate::io::{Coalescing, EventSet, Inbound, Pipe, frame_budget, keepalive};
+use crate::io::{Coalescing, EventSet, Inbound, Pipe, ReceiveBuffer, frame_budget, keepalive};
 
 /// The flow-control window of one response, and of one request.
 const STREAM_BYTES: u32 = 64 * 1024;
@@ -58,7 +58,7 @@ where
     let Ok(connection) = handshake.await else { return Ok(()) };
     let mut connection = connection?;
     let mut signals = signals.and(keepalive::lost(connection.ping_pong(), limits.keepalive.0).map(|()| Signal::Close));
-    let (deferred_waker, date) = (DeferredWaker::new(), Date::default());
+    let (deferred_waker, date, discard) = (DeferredWaker::new(), Date::default(), Discard::of(limits));
     let mut calls = FuturesUnordered::new();
     poll_fn(|cx| {
         while let Poll::Ready(signal) = signals.poll(cx) {
@@ -79,7 +79,7 @@ where
             let ended = loop {
                 match connection.poll_accept(&mut deferred_waker.context()) {
                     Poll::Ready(Some(Ok((request, reply)))) => {
-                        calls.push(AssertUnwindSafe(call(&respond, &date, request, reply)).catch_unwind());
+                        calls.push(AssertUnwindSafe(call(&respond, &date, discard, request, reply)).catch_unwind());
                     }
                     Poll::Ready(Some(Err(error))) => break Poll::Ready(Err(error)),
                     Poll::Ready(None) => break Poll::Ready(Ok(())),
@@ -101,22 +101,28 @@ where
 }
 
 /// Serves one request.
-async fn call<A, F, B>(respond: &A, date: &Date, request: Request<h2::RecvStream>, mut reply: SendResponse<Bytes>)
-where
+async fn call<A, F, B>(
+    respond: &A,
+    date: &Date,
+    discard: Discard,
+    request: Request<h2::RecvStream>,
+    mut reply: SendResponse<Bytes>,
+) where
     A: Fn(Request<Inbound>) -> F,
     F: Future<Output = Response<B>>,
     B: ResponseStream,
 {
     let request = request.map(Inbound::http2);
     // Holds no more than the bytes of a request, however small its frames, until the upstream takes them.
-    let receive_buffer = request.body().receive_buffer();
+    let receive_buffer = request.body().receive_buffer().upgrade();
     let read_ahead = |cx: &mut Context<'_>| {
-        if let Some(receive_buffer) = receive_buffer.upgrade() {
+        if let Some(receive_buffer) = &receive_buffer {
             receive_buffer.read_ahead(cx);
         }
     };
     let response = {
-        let mut responding = pin!(respond(request));
+        // Boxed, and freed when the response begins: an open stream then takes no more than its body needs.
+        let mut responding = Box::pin(respond(request));
         let or_cancelled = poll_fn(|cx| match responding.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => {
@@ -149,6 +155,18 @@ where
             polled
         })
         .await;
+        if let Some(receive_buffer) = &receive_buffer {
+            discard_rest(receive_buffer, discard).await;
+        }
+    }
+}
+
+/// Discards the rest of a request that its call has not read, within bounds. Some clients lose a response if the server
+/// resets the stream while they still send (RFC 9113, section 8.1), as it does when the request is dropped.
+async fn discard_rest(request: &ReceiveBuffer, discard: Discard) {
+    if !request.is_end_stream() {
+        let mut room = discard.bytes;
+        timeout(discard.time, poll_fn(|cx| request.poll_drain(&mut room, cx))).await.ok();
     }
 }
 
@@ -208,6 +226,53 @@ mod tests {
         let request = Request::builder().uri(format!("http://localhost{path}")).body(()).unwrap();
         let (response, _) = sender.send_request(request, true).unwrap();
         response.await.map(|response| response.status().as_u16())
+    }
+
+    /// Serves one connection of `client` with an early response to each request.
+    async fn served<T>(client: impl AsyncFnOnce(TcpStream) -> T, limits: Limits) -> T {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let respond = async |_: Request<Inbound>| Response::new(Fine(Full::from("early")));
+        let watchdog = Watchdog::new(&Stalls::new(1), true);
+        let serving = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            serve(stream, &limits, respond, EventSet::new(), &watchdog).await
+        };
+        let calling = async { client(TcpStream::connect(address).await.unwrap()).await };
+        tokio::select! {
+            result = calling => result,
+            ended = serving => panic!("the connection has ended: {ended:?}"),
+        }
+    }
+
+    /// Sends a body of `size` bytes, also after the response. Returns the sent bytes and the status.
+    async fn upload(stream: TcpStream, size: usize) -> (usize, u16) {
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut sender = sender.ready().await.unwrap();
+        let request = Request::post("http://localhost/").body(()).unwrap();
+        let (response, mut body) = sender.send_request(request, false).unwrap();
+        let status = response.await.unwrap().status().as_u16();
+        let mut sent = 0;
+        while sent < size {
+            body.reserve_capacity(size - sent);
+            let Some(Ok(room)) = poll_fn(|cx| body.poll_capacity(cx)).await else { break };
+            if body.send_data(Bytes::from(vec![7; room]), sent + room == size).is_err() {
+                break;
+            }
+            sent += room;
+        }
+        (sent, status)
+    }
+
+    #[tokio::test]
+    async fn client_may_finish_its_request_after_an_early_response() {
+        let size = 10 * STREAM_BYTES as usize;
+        let client = async |stream| upload(stream, size).await;
+        assert_eq!(served(client, Limits::default()).await, (size, 200));
+        let few = Limits { discard_bytes: STREAM_BYTES.into(), ..Limits::default() };
+        let (sent, status) = served(client, few).await;
+        assert!(sent < size && status == 200, "{sent}");
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Request, Response, Version,
-    header::{CONTENT_TYPE, DATE},
+    header::{CONTENT_TYPE, DATE, SET_COOKIE},
 };
 use http_body::Frame;
 use kit::error::status;
@@ -150,7 +150,7 @@ fn end_text(codec: Option<&MethodCodec>, status: &Status, trailers: &HeaderMap) 
             json!({ "code": status.code() as i32, "message": status.message() }).to_string().as_bytes(),
         ),
     }
-    if let Some(trailers) = metadata::object(trailers) {
+    if let Some(trailers) = metadata::object(&shown(trailers)) {
         text.extend_from_slice(format!(",\"trailers\":{trailers}").as_bytes());
     }
     text.push(b'}');
@@ -174,13 +174,16 @@ pub(crate) fn message_frame(json: &str) -> Bytes {
     frame.freeze()
 }
 
+/// The metadata that a page may read. A browser hides cookies from pages, and stores none that stands in a frame.
+fn shown(headers: &HeaderMap) -> HeaderMap {
+    let hidden = [CONTENT_TYPE, DATE, SET_COOKIE];
+    let kept = headers.iter().filter(|(name, _)| !hidden.contains(name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// The text frame with the metadata of a response; `None`: there is none.
 pub(crate) fn metadata_text(headers: &HeaderMap) -> Option<String> {
-    let mut headers = headers.clone();
-    for name in [CONTENT_TYPE, DATE] {
-        headers.remove(name);
-    }
-    metadata::object(&headers).map(|metadata| json!({ "metadata": metadata }).to_string())
+    metadata::object(&shown(headers)).map(|metadata| json!({ "metadata": metadata }).to_string())
 }
 
 /// Takes the text frames out of the body of a response.

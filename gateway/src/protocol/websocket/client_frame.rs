@@ -23,6 +23,9 @@ const OF_HANDSHAKE: [&str; 11] = [
 ];
 const OF_BROWSERS: [&str; 3] = ["sec-", "proxy-", "upgrade"];
 
+/// More values than any configuration allows (`gateway.header_count`), and fewer than a `HeaderMap` can hold.
+const MOST_VALUES: usize = 10_000;
+
 /// A text frame of a client.
 #[derive(Debug)]
 pub(crate) enum ClientFrame<'a> {
@@ -92,6 +95,9 @@ impl Metadata {
                 let mut value =
                     value.map_err(|_| frame_refused(&format!("a value of {header} does not fit into a header")))?;
                 value.set_sensitive(header == http::header::AUTHORIZATION);
+                if headers.len() == MOST_VALUES {
+                    return Err(frame_refused(&format!("it has more than {MOST_VALUES} values")));
+                }
                 headers.append(&header, value);
             }
         }

@@ -142,3 +142,24 @@ fn malformed_handshake_is_refused() {
         assert!(!is_handshake(&handshake_with(&[(header, value)])), "{header}: {value:?}");
     }
 }
+
+/// A page must not read the session cookie, which a browser would neither hide nor store.
+#[test]
+fn cookies_are_in_no_frame() {
+    let cookie = ("set-cookie", "session=secret; HttpOnly");
+    let headers = |names: &[(&'static str, &'static str)]| -> HeaderMap {
+        names.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    };
+    assert_eq!(metadata_text(&headers(&[cookie])), None);
+    assert_eq!(metadata_text(&headers(&[cookie, ("x-a", "1")])).unwrap(), "{\"metadata\":{\"x-a\":[\"1\"]}}");
+    let end = end_text(None, &Status::new(Code::Ok, ""), &headers(&[cookie, ("x-a", "1")]));
+    assert!(end.contains("\"x-a\"") && !end.contains("secret"), "{end}");
+}
+
+/// More values than a `HeaderMap` can hold must not end the connection's task.
+#[test]
+fn metadata_with_too_many_values_is_refused() {
+    let names: Vec<String> = (0..40_000).map(|number| format!("\"x{number}\":\"\"")).collect();
+    let text = format!("{{\"metadata\":{{{}}}}}", names.join(","));
+    assert_eq!(ClientFrame::parse(&text).unwrap_err().code(), Code::InvalidArgument);
+}

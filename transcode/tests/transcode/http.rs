@@ -121,7 +121,7 @@ fn text_that_does_not_fit_is_refused() {
         ("optional_nested_enum", "NOPE", ErrorKind::Unknown),
         ("recursive_message.optional_duration", "1", ErrorKind::Value),
         ("optional_timestamp", "today", ErrorKind::Value),
-        ("optional_field_mask", "a_b", ErrorKind::Value),
+        ("optional_field_mask", "a-b", ErrorKind::Value),
         ("recursive_message", "{}", ErrorKind::Value),
         ("map_string_string", "{}", ErrorKind::Value),
         ("optional_value", "1", ErrorKind::Value),

@@ -164,7 +164,7 @@ async fn trusted_upstream_redirects_and_offers_downloads() {
     }
     let lines = get(&mesh, "GET", "Lines").await;
     assert_eq!((lines.status, lines.header("content-disposition")), (200, "attachment"));
-    assert_eq!(&lines.body[..], b"{\"result\":{}}\n");
+    assert_eq!(&lines.body[..], b"{\"result\":{}}\n{\"trailers\":{\"x-upstream\":[\"yes\"]}}\n");
     let invalid = get(&mesh, "GET", "Invalid").await;
     let error: Value = serde_json::from_slice(&invalid.body).unwrap();
     assert_eq!((invalid.status, &error["details"][0]["reason"]), (500, &Value::from("HTTP_CONTROL_INVALID")));

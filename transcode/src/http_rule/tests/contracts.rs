@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// A request for each binding: the request line, the body, the method, and the JSON form of the message.
-const REQUESTS: [(&str, &str, &str, &str); 37] = [
+const REQUESTS: [(&str, &str, &str, &str); 38] = [
     ("POST /v1/auth:signUp", r#"{"email":"a@b.c"}"#, "SignUp", r#"{"email":"a@b.c"}"#),
     ("POST /v1/auth:signIn", r#"{"email":"a@b.c"}"#, "SignIn", r#"{"email":"a@b.c"}"#),
     ("POST /v1/auth:refresh", "{}", "RefreshToken", "{}"),
@@ -30,6 +30,7 @@ const REQUESTS: [(&str, &str, &str, &str); 37] = [
         r#"{"conversationId":"c1","pageSize":5,"pageToken":"t+"}"#,
     ),
     ("POST /v1/conversations:subscribe", "{}", "Subscribe", "{}"),
+    ("GET /v1/conversations:subscribe?resumeCursor=c1", "", "Subscribe", r#"{"resumeCursor":"c1"}"#),
     ("GET /v1/conversations/c1", "", "GetConversation", r#"{"conversationId":"c1"}"#),
     ("GET /v1/conversations?pageSize=100", "", "ListConversations", r#"{"pageSize":100}"#),
     (

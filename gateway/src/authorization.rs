@@ -26,7 +26,8 @@ use crate::{
 };
 pub(crate) use decision::HeaderChanges;
 use messages::{
-    Address, AttributeContext, CheckRequest, CheckedPeer, CheckedRequest, RequestAttributes, SocketAddress,
+    Address, AttributeContext, CheckRequest, CheckResponse, CheckedPeer, CheckedRequest, RequestAttributes,
+    SocketAddress,
 };
 
 /// The section of the configuration.
@@ -111,24 +112,34 @@ impl Authorizer {
 
     /// Asks the service about a call. An error is the refusal that the client receives.
     pub(crate) async fn decide(&self, call: CheckedCall<'_>) -> Result<HeaderChanges, Status> {
+        // The service learns the end of its own time only: a client with a short deadline causes no failure of it.
         let end = Instant::now() + self.timeout;
-        let end = call.deadline.map_or(end, |deadline| deadline.min(end));
+        let wait_end = call.deadline.map_or(end, |deadline| deadline.min(end));
         let request = self.request(&call);
         let asking = client::ask(&self.cluster, &request, end, call.caller, call.trace);
-        let (outcome, result) =
-            match timeout_at(end, asking).await.unwrap_or_else(|_| Err("no decision in time".into())) {
-                Ok(response) => match decision::read(response, &self.sets) {
-                    Ok(changes) => ("allowed", Ok(changes)),
-                    Err(refusal) => ("denied", Err(*refusal)),
-                },
-                Err(why) => {
-                    tracing::debug!(why, "the authorization service has not decided");
-                    let failed = || error::unavailable("the authorization service");
-                    ("failed", if self.fails_open { Ok(HeaderChanges::default()) } else { Err(failed()) })
-                }
-            };
+        let (outcome, result) = match timeout_at(wait_end, asking).await {
+            Ok(Ok(response)) => self.decided(response),
+            Ok(Err(why)) => self.failed(&why),
+            // The client's own deadline. It is no failure of the service, so that it never opens the gateway.
+            Err(_) if wait_end < end => ("abandoned", Err(error::deadline_exceeded())),
+            Err(_) => self.failed("no decision in time"),
+        };
         metrics::counter!("gateway_authorization_decisions_total", "outcome" => outcome).increment(1);
         result
+    }
+
+    fn decided(&self, response: CheckResponse) -> (&'static str, Result<HeaderChanges, Status>) {
+        match decision::read(response, &self.sets) {
+            Ok(changes) => ("allowed", Ok(changes)),
+            Err(refusal) => ("denied", Err(*refusal)),
+        }
+    }
+
+    /// The result without a decision.
+    fn failed(&self, why: &str) -> (&'static str, Result<HeaderChanges, Status>) {
+        tracing::debug!(why, "the authorization service has not decided");
+        let failed = || error::unavailable("the authorization service");
+        ("failed", if self.fails_open { Ok(HeaderChanges::default()) } else { Err(failed()) })
     }
 
     fn request(&self, call: &CheckedCall<'_>) -> CheckRequest {

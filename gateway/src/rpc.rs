@@ -141,6 +141,10 @@ impl RpcCall<'_> {
         let deadline = [method.deadline, timeout].into_iter().flatten().min().map(|most| Instant::now() + most);
         // The authorization service: after the limits, so that no client floods it.
         let changes = self.decide(method, &proof, &mut request, deadline, &trace).await?;
+        // A client that no longer waits causes no call: the time may have passed during the decision.
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(error::deadline_exceeded());
+        }
         // Only headers of the call are forwarded.
         let is_plain = headers::is_of_plain_origin(request.headers());
         headers::sanitize_request(request.headers_mut(), self.client_protocol.upstream_type());

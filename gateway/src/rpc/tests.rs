@@ -317,3 +317,25 @@ async fn failure_of_the_upstream_becomes_a_status() {
         }
     }
 }
+
+/// A client cannot pass by an authorization service with a deadline of its own, also where the gateway fails open.
+#[tokio::test]
+async fn deadline_of_a_client_is_no_decision() {
+    for fail_open in [true, false] {
+        let fixture = Fixture::with(|config, upstream| {
+            config.authorization.to = upstream.clone();
+            config.authorization.fail_open = fail_open;
+            config.authorization.timeout.0 = Duration::from_millis(400);
+        })
+        .await;
+        // The connections exist, so that nothing but the decision delays a call.
+        let late = fixture.call(EXTERNAL, GRPC, &[]).await;
+        assert_eq!(late.status().0, if fail_open { Code::Ok } else { Code::Unavailable });
+        assert_eq!(fixture.seen.lock().len(), usize::from(fail_open));
+        for timeout in ["20m", "1m", "50u"] {
+            let short = fixture.call(EXTERNAL, GRPC, &[("grpc-timeout", timeout)]).await;
+            assert_eq!(short.status().0, Code::DeadlineExceeded, "{timeout}");
+        }
+        assert_eq!(fixture.seen.lock().len(), usize::from(fail_open), "a call without a decision is not forwarded");
+    }
+}

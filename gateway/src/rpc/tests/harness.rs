@@ -53,6 +53,9 @@ pub(super) const LIST: &str = "/trellis.auth.v1.AuthService/ListSessions";
 /// Public, outside the mesh.
 pub(super) const EXTERNAL: &str = "/acme.v1.Shop/Buy";
 
+/// The question to an authorization service. The upstream never answers it.
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
 /// The message of each response.
 pub(super) const MESSAGE: [u8; 6] = [0, 0, 0, 0, 1, 7];
 
@@ -148,6 +151,11 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) async fn start() -> Self {
+        Self::with(|_, _| {}).await
+    }
+
+    /// `change` adds to the configuration of the gateway. It receives the address of the upstream.
+    pub(super) async fn with(change: impl FnOnce(&mut Config, &balance::Addresses)) -> Self {
         let (clock_rng, access) = (ClockAndRng::system(), AccessKey::from_pkcs8(&AccessKey::generate()).unwrap());
         let user = format!("Bearer {}", access.sign(&claims(&clock_rng)).unwrap()).leak();
         let (gateway, auth) = (Key::generate(), Key::generate());
@@ -167,7 +175,8 @@ impl Fixture {
         tokio::spawn(serve_upstream(listener, Arc::clone(&seen), Arc::clone(&cancelled)));
         let (to, token_audience) = (addresses.clone(), "shop".to_owned());
         let external = ExternalConfig { to, access: Open::Public, token_audience, ..ExternalConfig::default() };
-        let config = Config { external: [("acme".to_owned(), external)].into(), ..Config::default() };
+        let mut config = Config { external: [("acme".to_owned(), external)].into(), ..Config::default() };
+        change(&mut config, &addresses);
         let mesh = vec![Route { service: SERVICE.to_owned(), peer: "auth".to_owned(), addresses }];
         let shutdown = Shutdown::new();
         let readiness = Readiness::watch(HealthChecks::new(), shutdown.clone());
@@ -260,9 +269,13 @@ async fn serve_upstream(listener: TcpListener, seen: Arc<Mutex<Vec<HeaderMap>>>,
             let mut requests = Vec::new();
             while let Some(Ok((request, response))) = connection.accept().await {
                 let (head, body) = request.into_parts();
+                let is_check = head.uri.path() == CHECK;
                 let kind = head.headers.get("x-reply").map_or("", |kind| kind.to_str().unwrap());
+                let kind = if is_check { "silence" } else { kind };
                 tokio::spawn(reply(kind.to_owned(), response, Arc::clone(&cancelled)));
-                seen.lock().push(head.headers);
+                if !is_check {
+                    seen.lock().push(head.headers);
+                }
                 requests.push(body);
             }
         });

@@ -82,6 +82,8 @@ pub struct Terms {
     pub has_etag: bool,
     /// Whether the comments of the contract may omit errors of the service.
     pub is_open: bool,
+    /// Whether the service may state the status of a successful response, and some of its headers.
+    pub states_status: bool,
 }
 
 /// Describes `forms`, whose methods belong to one pool.
@@ -94,10 +96,9 @@ pub fn document(forms: &[Form<'_>], options: &Options) -> Value {
     let mut services: Vec<ServiceDescriptor> = Vec::new();
     for form in forms {
         let (binding, method) = (form.binding, form.binding.method());
-        // OpenAPI has no place for other HTTP methods. Methods that read a stream have no HTTP form.
-        let Some(field) = paths::field_of(binding.http_method()).filter(|_| !method.is_client_streaming()) else {
-            continue;
-        };
+        // A stream of requests has an HTTP form only if it is one body of bytes. OpenAPI has no place for other HTTP methods.
+        let has_form = !method.is_client_streaming() || binding.request_http_body().is_some();
+        let Some(field) = paths::field_of(binding.http_method()).filter(|_| has_form) else { continue };
         let place = paths.place(binding.template());
         paths.insert(&place, field, operations.of(form, &place, &mut schemas));
         let service = method.parent_service();

@@ -33,7 +33,11 @@ const DESCRIPTION: &str = include_str!("openapi/description.md");
 
 /// The documents, by path. A document is made when it is first requested.
 #[derive(Default)]
-pub(crate) struct OpenApi(BTreeMap<String, Document>);
+pub(crate) struct OpenApi {
+    documents: BTreeMap<String, Document>,
+    /// The list of documents, made when it is first requested.
+    index: OnceLock<SharedBody>,
+}
 
 struct Document {
     options: Options,
@@ -69,19 +73,22 @@ impl OpenApi {
     /// Adds the document at `path` of bindings of `table`, unless there are none.
     fn add(&mut self, path: String, options: Options, table: &Arc<RouteTable>, forms: Vec<(usize, Terms)>) {
         if !forms.is_empty() {
-            self.0.insert(path, Document { options, table: Arc::clone(table), forms, body: OnceLock::new() });
+            self.documents.insert(path, Document { options, table: Arc::clone(table), forms, body: OnceLock::new() });
         }
     }
 
     /// Whether there is no document.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.documents.is_empty()
     }
 
     /// The list of documents.
-    fn index(&self) -> SharedBody {
-        let all: Vec<_> =
-            self.0.iter().map(|(path, document)| json!({"title": document.options.title, "path": path})).collect();
+    fn list(&self) -> SharedBody {
+        let all: Vec<_> = self
+            .documents
+            .iter()
+            .map(|(path, document)| json!({"title": document.options.title, "path": path}))
+            .collect();
         body(&json!({"documents": all}))
     }
 
@@ -93,7 +100,7 @@ impl OpenApi {
         headers: &HeaderMap,
         compression: &Compression,
     ) -> Option<Response<Full<Bytes>>> {
-        let found = self.0.get(path);
+        let found = self.documents.get(path);
         if found.is_none() && (path != INDEX || self.is_empty()) {
             return None;
         }
@@ -102,7 +109,7 @@ impl OpenApi {
         }
         let mut response = match found {
             Some(document) => document.body.get_or_init(|| document.make()).respond(headers, compression),
-            None => self.index().respond(headers, compression),
+            None => self.index.get_or_init(|| self.list()).respond(headers, compression),
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -130,6 +137,7 @@ fn terms(binding: &Binding, routes: &Routes, is_external: bool) -> Terms {
     if let Found::Method(method) = routes.find(&path_of(binding.method())) {
         terms.needs_user = Some(!matches!(method.access, Access::Public));
         terms.reads_cookie = method.reads_session_cookie;
+        terms.states_status = method.rules.http_controls;
     }
     terms
 }

@@ -92,7 +92,11 @@ impl<'a> Operations<'a> {
     fn request_body(&self, binding: &Binding, held: &Held, schemas: &mut Schemas<'_>) -> Option<Value> {
         let name = binding.body()?;
         if binding.request_http_body().is_some() {
-            return Some(json!({"content": {"*/*": {}}}));
+            // The message of a call is limited, but not all messages of a stream together.
+            let most = self.options.message_bytes.filter(|_| !binding.method().is_client_streaming());
+            let limit = most.map_or_else(String::new, |most| format!(" At most {most} bytes."));
+            let description = format!("Bytes of any content type, as they are.{limit}");
+            return Some(json!({"description": description, "content": responses::any_bytes()}));
         }
         let input = binding.method().input();
         let (schema, example) = match input.get_field_by_name(name) {

@@ -12,6 +12,11 @@ use crate::{
     openapi::{Terms, comments::Comments, errors, schemas::Schemas},
 };
 
+/// The responses whose status the service states.
+const OTHER_SUCCESS: &str =
+    "The call succeeded, with another status, which the service states. 204 and 205 have no body.";
+const REDIRECT: &str = "The call succeeded, and the service redirects to `location`.";
+
 /// The responses of a binding. `needs_user`: a call without a credential is refused.
 pub(super) fn of(
     binding: &Binding,
@@ -23,6 +28,14 @@ pub(super) fn of(
     let mut all = Map::new();
     let is_stored = is_stored(binding);
     all.insert("200".into(), success(binding, terms, schemas));
+    if terms.states_status {
+        let content = &all["200"]["content"];
+        let other = json!({"description": OTHER_SUCCESS, "content": content});
+        all.insert("2XX".into(), other);
+        if !binding.method().is_server_streaming() {
+            all.insert("3XX".into(), json!({"description": REDIRECT}));
+        }
+    }
     if is_stored {
         let description = "The client has the current response (`If-None-Match`).";
         all.insert("304".into(), json!({"description": description, "headers": {"ETag": errors::header("ETag")}}));
@@ -55,7 +68,7 @@ pub(super) fn is_stored(binding: &Binding) -> bool {
 fn success(binding: &Binding, terms: &Terms, schemas: &mut Schemas<'_>) -> Value {
     let output = binding.method().output();
     let content = if binding.response_http_body().is_some() {
-        json!({"*/*": {}})
+        any_bytes()
     } else {
         let field = binding.response_body().and_then(|name| output.get_field_by_name(name));
         let schema = schemas.response(&output, field.as_ref());
@@ -78,7 +91,16 @@ fn success(binding: &Binding, terms: &Terms, schemas: &mut Schemas<'_>) -> Value
     } else if terms.has_etag {
         headers.insert("ETag".into(), errors::header("ETag"));
     }
-    json!({"description": "The call succeeded.", "headers": headers, "content": content})
+    let description = match binding.response_http_body() {
+        Some(_) => "The call succeeded: bytes of the content type that the service states.",
+        None => "The call succeeded.",
+    };
+    json!({"description": description, "headers": headers, "content": content})
+}
+
+/// A body of bytes. In OpenAPI 3.1 a media type without a schema is binary.
+pub(super) fn any_bytes() -> Value {
+    json!({"*/*": {}})
 }
 
 /// The lines or events of a stream. The schemas are those that OpenAPI 3.2 defines for sequential media types: an array

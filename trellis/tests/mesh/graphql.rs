@@ -65,6 +65,12 @@ impl Client {
     }
 }
 
+/// A mesh with GraphQL, which is off by default.
+async fn start(settings: &[(&str, &str)]) -> Mesh {
+    let settings = [settings, &[("GATEWAY__GRAPHQL__ENABLED", "true")]].concat();
+    Mesh::start(Store::Sqlite, &settings).await
+}
+
 async fn read_until(response: &mut Response<Incoming>, received: &mut BytesMut, text: &str) {
     let reading = async {
         while !String::from_utf8_lossy(received).contains(text) {
@@ -98,7 +104,7 @@ async fn conversation(owner: &Person, member: &Person) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_chat_with_graphql() {
-    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let mesh = start(&[]).await;
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let (adas, bobs) = (Client::of(&mesh, &ada), Client::of(&mesh, &bob));
     let create = "mutation($id: String!, $members: [String!]!) { createConversation(requestId: $id, memberIds: $members) { \
@@ -135,7 +141,7 @@ async fn people_chat_with_graphql() {
 async fn hundred_messages_with_authors_are_two_calls() {
     const LIST: &str = "/trellis.messaging.v1.MessagingService/ListMessages";
     const USERS: &str = "/trellis.users.v1.UsersService/BatchGetUsers";
-    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let mesh = start(&[]).await;
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let id = conversation(&ada, &bob).await;
     for n in 0..100 {
@@ -163,7 +169,7 @@ async fn hundred_messages_with_authors_are_two_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subscription_delivers_messages_as_events() {
-    let mesh = Mesh::start(Store::Sqlite, &[("GATEWAY__JSON__HEARTBEAT", "200ms")]).await;
+    let mesh = start(&[("GATEWAY__JSON__HEARTBEAT", "200ms")]).await;
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let query = "subscription { subscribe { caughtUp conversation { title owner { handle } } } }";
     let mut response = Client::of(&mesh, &ada).subscribe(query).await;
@@ -189,7 +195,7 @@ async fn subscription_delivers_messages_as_events() {
 /// A stream that fails ends with an event that states the error.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_subscription_ends_with_its_error() {
-    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let mesh = start(&[]).await;
     let stranger = Client { port: mesh.ports.gateway, bearer: "Bearer made-up".to_owned() };
     let mut response = stranger.subscribe("subscription { subscribe { caughtUp } }").await;
     let mut received = BytesMut::new();
@@ -199,7 +205,7 @@ async fn failed_subscription_ends_with_its_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_state_code_reason_and_fields() {
-    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let mesh = start(&[]).await;
     let ada = mesh.sign_up("ada").await;
     let client = Client::of(&mesh, &ada);
     let query = "query($id: String!, $ids: [String!]!) { getUser(userId: $id) { user { handle } } batchGetUsers(userIds: $ids) { users { handle } } }";
@@ -222,7 +228,7 @@ async fn errors_state_code_reason_and_fields() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_http_does_not_allow_are_refused() {
-    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let mesh = start(&[]).await;
     let ada = mesh.sign_up("ada").await;
     let client = Client::of(&mesh, &ada);
     let port = client.port;
@@ -266,7 +272,7 @@ async fn operations_beyond_a_limit_are_refused() {
         ("GATEWAY__GRAPHQL__INTROSPECTION", "false"),
         ("GATEWAY__GRAPHQL__QUERY_BYTES", "1024"),
     ];
-    let mesh = Mesh::start(Store::Sqlite, &settings).await;
+    let mesh = start(&settings).await;
     let ada = mesh.sign_up("ada").await;
     let client = Client::of(&mesh, &ada);
     client.data("{ listUsers { nodes { handle } } }", Value::Null).await;
@@ -288,7 +294,7 @@ async fn operations_beyond_a_limit_are_refused() {
     let long =
         client.post(&[], &json!({ "query": format!("{{ getJwks {{ __typename }} }} #{}", "a".repeat(1_024)) })).await;
     assert_eq!(long.status, 413);
-    let off = Mesh::start(Store::Sqlite, &[("GATEWAY__GRAPHQL__ENABLED", "false")]).await;
+    let off = Mesh::start(Store::Sqlite, &[]).await;
     assert_eq!(web::get(off.ports.gateway, "/graphql?query=%7BgetJwks%7B__typename%7D%7D").await.unwrap().status, 404);
 }
 
@@ -301,6 +307,7 @@ async fn policies_apply_to_graphql() {
     let file = mesh.folder().join("trellis.toml");
     fs::write(&file, limit).unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());
+    mesh.set("GATEWAY__GRAPHQL__ENABLED", "true");
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;
     let ada = mesh.sign_up("ada").await;
@@ -331,6 +338,7 @@ async fn documents_are_sent_by_their_ids() {
     let mut mesh = Mesh::new(&[], Ports::free());
     let file = mesh.folder().join("persisted.json");
     fs::write(&file, json!({ "keys": "{ getJwks { keys { kid } } }" }).to_string()).unwrap();
+    mesh.set("GATEWAY__GRAPHQL__ENABLED", "true");
     mesh.set("GATEWAY__GRAPHQL__PERSISTED", file.to_str().unwrap());
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;

@@ -11,7 +11,7 @@ import { Server } from "../server.js";
 let server: Server;
 
 before(async () => {
-  server = await Server.start();
+  server = await Server.start({ TRELLIS_GATEWAY__GRAPHQL__ENABLED: "true" });
 });
 
 after(async () => {

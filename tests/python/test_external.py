@@ -237,6 +237,23 @@ class Translation(UpstreamCase):
         self.assertEqual(self.server.shop.calls, calls)
 
 
+class GraphQl(UpstreamCase):
+    settings = 'access = "public", descriptors = "reflection", graphql = true'
+
+    def test_client_that_leaves_cancels_a_subscription(self):
+        query = 'subscription { acmeShopV1Repeat(text: "slowly", count: 10000) { count } }'
+        request = urllib.request.Request(
+            f"http://{self.gateway}/graphql",
+            json.dumps({"query": query}).encode(),
+            {"content-type": "application/json", "accept": "text/event-stream"},
+        )
+        self.server.shop.cancelled.clear()
+        with urllib.request.urlopen(request, timeout=10) as response:
+            self.assertTrue(any(b'"count":1' in line for line in response), "no message")
+            self.assertFalse(self.server.shop.cancelled.is_set())
+        self.assertTrue(self.server.shop.cancelled.wait(10))
+
+
 class Reflection(UpstreamCase):
     """The gateway's reflection lists external services like those of the mesh."""
 

@@ -97,6 +97,16 @@ class WebSocketCalls(UpstreamCase):
         self.assertEqual(status["details"][0]["@type"], "type.googleapis.com/google.protobuf.StringValue")
         self.assertEqual(code, 1000)
 
+    def test_close_of_the_client_is_answered(self):
+        before = self.open("Chat")
+        during = self.open("Chat")
+        during.send(text({"message": {"text": "a"}}))
+        while "result" not in json.loads(during.recv(timeout=10)):
+            pass
+        for socket in (before, during):
+            socket.close()
+            self.assertEqual(socket.close_code, 1000)
+
     def test_deadline_ends_the_call(self):
         received, _ = self.call("Chat", {"metadata": {"grpc-timeout": "200m"}})
         self.assertEqual(received[-1]["status"]["code"], 4)

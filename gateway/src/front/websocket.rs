@@ -1,22 +1,23 @@
 //! Serves the call of one WebSocket. One task reads the frames of the client, and writes those of the response.
 
+mod responses;
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::pending,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::{
     SinkExt as _, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
-use http::{HeaderMap, Request, Response};
-use http_body_util::BodyExt as _;
+use http::{HeaderMap, Request};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use kit::{error, shutdown::Shutdown};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -34,13 +35,14 @@ use crate::{
         ClientProtocol,
         framing::Why,
         status::request_refused,
-        websocket::{ClientFrame, ServerFrame, TextFrames, WebSocket, frame_refused, message_frame, metadata_text},
+        websocket::{ClientFrame, WebSocket, frame_refused, message_frame},
     },
     routes::{Found, Method},
-    rpc::{Outgoing, RpcCall},
+    rpc::RpcCall,
     server::{Peer, Watched},
     state::Snapshot,
 };
+use responses::Responses;
 
 /// The memory of an idle socket; more is allocated for a large frame.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -62,7 +64,7 @@ enum Ending {
     Left,
 }
 
-/// Whether the client is there.
+/// What decides at a PING whether the client still responds.
 #[derive(Default)]
 struct Activity {
     /// A frame has arrived since the last PING.
@@ -93,7 +95,7 @@ pub(super) async fn serve(
     let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
     let client_protocol = WebSocket::new(method.codec.clone());
     let first = tokio::select! {
-        first = timeout(limits.request_head.0, next_text(&mut socket)) => first.unwrap_or(Err(Ending::Left)),
+        first = timeout(limits.request_head.0, next_text(&mut socket)) => first.unwrap_or_else(|_| Err(late())),
         () = shutdown.draining() => Err(Ending::Stopping),
     };
     let (mut sink, stream) = socket.split();
@@ -104,16 +106,21 @@ pub(super) async fn serve(
         }
         Err(ending) => ending,
     };
-    let (text, code) = match ending {
-        Ending::Status(text) if shutdown.is_stopping() => (Some(text), CloseCode::Away),
-        Ending::Status(text) => (Some(text), CloseCode::Normal),
-        Ending::Refused(status, code) => (Some(client_protocol.end_text(&status)), code),
-        Ending::Stopping => (Some(client_protocol.end_text(&error::stopping())), CloseCode::Away),
-        Ending::Cut => (None, CloseCode::Error),
-        Ending::Left => (None, CloseCode::Normal),
+    let is_stopping = shutdown.is_stopping();
+    let closing = async {
+        match ending {
+            Ending::Status(text) if is_stopping => close(&mut sink, Some(text), CloseCode::Away).await,
+            Ending::Status(text) => close(&mut sink, Some(text), CloseCode::Normal).await,
+            Ending::Refused(status, code) => close(&mut sink, Some(client_protocol.end_text(&status)), code).await,
+            Ending::Stopping => {
+                close(&mut sink, Some(client_protocol.end_text(&error::stopping())), CloseCode::Away).await
+            }
+            Ending::Cut => close(&mut sink, None, CloseCode::Error).await,
+            Ending::Left => reply_to_close(&mut sink).await,
+        }
     };
     // An Err means that the client has gone.
-    timeout(limits.discard_time.0, close(&mut sink, text, code)).await.ok();
+    timeout(limits.discard_time.0, closing).await.ok();
 }
 
 async fn close(sink: &mut Sink, text: Option<String>, code: CloseCode) -> Result<(), tungstenite::Error> {
@@ -122,6 +129,23 @@ async fn close(sink: &mut Sink, text: Option<String>, code: CloseCode) -> Result
     }
     sink.feed(Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }))).await?;
     sink.flush().await
+}
+
+/// Sends the reply to the client's Close frame, which tungstenite has made of it; or a Close frame, if there was none.
+async fn reply_to_close<S>(sink: &mut S) -> Result<(), tungstenite::Error>
+where
+    S: futures_util::Sink<Message, Error = tungstenite::Error> + Unpin,
+{
+    if sink.close().await.is_ok() {
+        return Ok(());
+    }
+    // A frame of the response waited, and may no longer be sent.
+    sink.close().await
+}
+
+/// The first frame has not arrived within `limits.request_head`.
+fn late() -> Ending {
+    Ending::Refused(Box::new(error::deadline_exceeded()), CloseCode::Policy)
 }
 
 /// The call of a socket.
@@ -301,74 +325,5 @@ impl Requests<'_> {
         let activity = self.activity;
         let mut noted = stream.inspect(|_| activity.has_arrived.store(true, Ordering::Relaxed));
         next_text(&mut noted).await
-    }
-}
-
-/// The frames of the response.
-struct Responses<'a> {
-    sink: &'a mut Sink,
-    activity: &'a Activity,
-    pings: Interval,
-}
-
-impl<'a> Responses<'a> {
-    fn new(sink: &'a mut Sink, activity: &'a Activity, keepalive: Duration) -> Self {
-        let mut pings = interval_at(Instant::now() + keepalive, keepalive);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        activity.has_arrived.store(true, Ordering::Relaxed);
-        Self { sink, activity, pings }
-    }
-
-    /// Writes the response to its end. The next piece is polled when the client has taken the one before.
-    async fn write(mut self, responding: impl Future<Output = Response<Outgoing>>) -> Ending {
-        match self.try_write(responding).await {
-            Ok(ending) => ending,
-            Err(_) => Ending::Left,
-        }
-    }
-
-    async fn try_write(
-        &mut self,
-        responding: impl Future<Output = Response<Outgoing>>,
-    ) -> Result<Ending, tungstenite::Error> {
-        let mut responding = std::pin::pin!(responding);
-        let response = loop {
-            tokio::select! {
-                response = &mut responding => break response,
-                _ = self.pings.tick() => self.ping().await?,
-            }
-        };
-        let (parts, mut body) = response.into_parts();
-        if let Some(metadata) = metadata_text(&parts.headers) {
-            self.sink.send(Message::text(metadata)).await?;
-        }
-        let mut frames = TextFrames::default();
-        loop {
-            let frame = tokio::select! {
-                frame = body.frame() => frame,
-                _ = self.pings.tick() => {
-                    self.ping().await?;
-                    continue;
-                }
-            };
-            let Some(Ok(frame)) = frame else { return Ok(Ending::Cut) };
-            frames.push(frame.into_data().unwrap_or_else(|_| Bytes::new()));
-            while let Some(frame) = frames.next() {
-                match frame {
-                    ServerFrame::Result(text) => self.sink.feed(Message::text(text)).await?,
-                    ServerFrame::Status(text) => return Ok(Ending::Status(text)),
-                }
-            }
-            self.sink.flush().await?;
-        }
-    }
-
-    /// Sends a PING. An Err: the client has not replied to the one before.
-    async fn ping(&mut self) -> Result<(), tungstenite::Error> {
-        let has_arrived = self.activity.has_arrived.swap(false, Ordering::Relaxed);
-        if !has_arrived && !self.activity.is_blocked.load(Ordering::Relaxed) {
-            return Err(tungstenite::Error::ConnectionClosed);
-        }
-        self.sink.send(Message::Ping(Bytes::new())).await
     }
 }

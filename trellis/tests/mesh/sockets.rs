@@ -110,7 +110,8 @@ async fn socket_without_a_reply_to_a_ping_is_closed() {
 async fn socket_without_a_first_frame_is_closed() {
     let (mesh, _) = files::mesh(&[("LIMITS__REQUEST_HEAD", "1s")]).await;
     let mut late = Socket::open(mesh.ports.gateway, "Chat").await;
-    late.closed().await;
+    assert_eq!(late.text().await["status"]["code"], 4);
+    assert_eq!(late.closed().await, Some(1008));
     let mut early = Socket::open(mesh.ports.gateway, "Chat").await;
     early.say(json!({ "message": { "text": "a" } })).await;
     assert_eq!(early.text().await, json!({ "result": { "text": "a" } }));

@@ -24,7 +24,7 @@ use crate::{
     io::Inbound,
     protocol::{
         ClientProtocol, HttpRefusal, HttpRequest,
-        websocket::{handshake, is_handshake},
+        websocket::{HandshakeRefusal, handshake, is_handshake},
     },
     routes::Found,
     rpc::{Outgoing, RefusedRequest, RpcCall},
@@ -124,20 +124,27 @@ impl Gateway {
     /// Finds the protocol of a request: by its content type if the path names a method, or else by the HTTP forms of
     /// methods.
     fn detect(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
-        let path = request.uri().path();
+        let (path, forms) = (request.uri().path(), &snapshot.routes.http);
         if path == graphql::PATH && snapshot.graphql.is_some() {
             return Detected::Graphql;
         }
         if is_handshake(request) && matches!(snapshot.routes.find(path), Found::Method(_)) {
             let may_call = snapshot.origins.may_use_cookie(request.headers());
-            return Detected::Page(handshake(request.headers(), may_call).map(Full::new));
+            return match handshake(request.headers(), may_call) {
+                Ok(response) => Detected::Page(response.map(Full::new)),
+                Err(refusal) => Detected::Refused(HttpRefusal::handshake(forms, request, refusal)),
+            };
         }
         let by_type = match ClientProtocol::detect(request) {
             Some(of) if !of.is_for_browsers() => return Detected::Call(of),
             Some(of) if matches!(snapshot.routes.find(path), Found::Method(_)) => return Detected::Call(of),
             other => other,
         };
-        match snapshot.routes.http.find(request) {
+        match forms.find(request) {
+            HttpRequest::Call(call) if is_handshake(request) => {
+                let refusal = HandshakeRefusal::http_form(call.path().path());
+                return Detected::Refused(HttpRefusal::handshake(forms, request, refusal));
+            }
             HttpRequest::Call(call) => return Detected::Call(ClientProtocol::Http(call)),
             HttpRequest::Refused(refusal) => return Detected::Refused(refusal),
             HttpRequest::Nothing => {}

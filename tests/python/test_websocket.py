@@ -153,6 +153,10 @@ class WebSocketCalls(UpstreamCase):
             self.assertEqual(refused.exception.response.status_code, status)
         with self.assertRaises(InvalidStatus):
             self.open("Unknown")
+        with self.assertRaises(InvalidStatus) as refused:
+            self.open_path("shop/v1/notes/a")
+        self.assertEqual(refused.exception.response.status_code, 400)
+        self.assertIn(f"/{PACKAGE}.Shop/Repeat", refused.exception.response.body.decode())
         with self.open("Echo", origin=f"http://{self.gateway}") as socket:
             self.assertEqual(socket.subprotocol, SUBPROTOCOL)
 

@@ -214,7 +214,7 @@ impl HttpJson {
     }
 
     /// The path of the method in gRPC.
-    pub(super) fn path(&self) -> &PathAndQuery {
+    pub(crate) fn path(&self) -> &PathAndQuery {
         &self.forms.methods[self.binding].0
     }
 

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::http::reserved::{clean_translated_request, clean_translated_response};
 pub(crate) use client_frame::{ClientFrame, frame_refused};
-pub(crate) use handshake::{handshake, is_handshake};
+pub(crate) use handshake::{HandshakeRefusal, handshake, is_handshake};
 
 /// The flag of the frame that ends a response. gRPC defines only the lowest bit.
 const END_FLAG: u8 = 0x80;

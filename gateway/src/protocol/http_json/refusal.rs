@@ -12,7 +12,10 @@ use transcode::http_rule::Allow;
 use super::{HttpForms, accepts, errors};
 use crate::{
     http::console,
-    protocol::status::{http_status, unsupported_type},
+    protocol::{
+        status::{http_status, unsupported_type},
+        websocket::HandshakeRefusal,
+    },
 };
 
 /// The refusal of a request that is no call, or the response to `OPTIONS`.
@@ -71,6 +74,11 @@ impl HttpRefusal {
     pub(crate) fn post_required<B>(forms: &Arc<HttpForms>, request: &Request<B>) -> Self {
         let refusal = Self::not_allowed(forms, request, "use POST to call a method".to_owned());
         Self { allow: Some(HeaderValue::from_static("POST")), ..refusal }
+    }
+
+    /// The request asks for a WebSocket, and does not get one.
+    pub(crate) fn handshake<B>(forms: &Arc<HttpForms>, request: &Request<B>, refusal: HandshakeRefusal) -> Self {
+        Self::new(forms, request, refusal.status, refusal.code)
     }
 
     /// The path has other methods of HTTP.

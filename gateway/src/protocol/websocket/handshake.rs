@@ -5,11 +5,12 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
+use kit::error::status;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use tonic::{Code, Status, metadata::MetadataMap};
 
 /// The subprotocol: the text frames of this module's parent.
 const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("trellis.json.v1");
@@ -28,24 +29,42 @@ pub(crate) fn is_handshake<B>(request: &Request<B>) -> bool {
         && names(headers, &CONNECTION, "upgrade")
 }
 
+/// Why a handshake is refused.
+#[derive(Debug)]
+pub(crate) struct HandshakeRefusal {
+    /// Its metadata are headers of the response.
+    pub(crate) status: Status,
+    pub(crate) code: StatusCode,
+}
+
+impl HandshakeRefusal {
+    /// The path is the HTTP form of the method with this path in gRPC.
+    pub(crate) fn http_form(path: &str) -> Self {
+        bad_request(format!("the WebSocket of this method is at {path}"))
+    }
+}
+
 /// The response to a handshake. `may_call`: the page may call the gateway.
-pub(crate) fn handshake(headers: &HeaderMap, may_call: bool) -> Response<Bytes> {
+pub(crate) fn handshake(headers: &HeaderMap, may_call: bool) -> Result<Response<Bytes>, HandshakeRefusal> {
     if !may_call {
-        let text = "a page of this origin may not call; add the origin to gateway.cors_origins\n";
-        return refusal(StatusCode::FORBIDDEN, text);
+        let message = "a page of this origin may not call; add the origin to gateway.cors_origins";
+        let status = status(Code::PermissionDenied, "CROSS_ORIGIN", message);
+        return Err(HandshakeRefusal { status, code: StatusCode::FORBIDDEN });
     }
     if headers.get(SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
-        let mut response = refusal(StatusCode::UPGRADE_REQUIRED, "the version of the WebSocket protocol must be 13\n");
-        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, VERSION);
-        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        return response;
+        let mut status = invalid("the version of the WebSocket protocol must be 13");
+        let mut supported = status.metadata().clone().into_headers();
+        supported.insert(SEC_WEBSOCKET_VERSION, VERSION);
+        supported.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        *status.metadata_mut() = MetadataMap::from_headers(supported);
+        return Err(HandshakeRefusal { status, code: StatusCode::UPGRADE_REQUIRED });
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next().filter(|key| is_key(key)), keys.next()) else {
-        return refusal(StatusCode::BAD_REQUEST, "sec-websocket-key must be 16 bytes in base64\n");
+        return Err(bad_request("sec-websocket-key must be 16 bytes in base64"));
     };
     if !names(headers, &SEC_WEBSOCKET_PROTOCOL, "trellis.json.v1") {
-        return refusal(StatusCode::BAD_REQUEST, "sec-websocket-protocol must name trellis.json.v1\n");
+        return Err(bad_request("sec-websocket-protocol must name trellis.json.v1"));
     }
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -54,7 +73,7 @@ pub(crate) fn handshake(headers: &HeaderMap, may_call: bool) -> Response<Bytes> 
     out.insert(UPGRADE, HeaderValue::from_static("websocket"));
     out.insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
     out.insert(SEC_WEBSOCKET_ACCEPT, accept(key));
-    response
+    Ok(response)
 }
 
 fn is_key(key: &HeaderValue) -> bool {
@@ -76,9 +95,10 @@ fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     lines.flat_map(|line| line.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-fn refusal(status: StatusCode, text: &'static str) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(text.as_bytes()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+fn bad_request(message: impl Into<String>) -> HandshakeRefusal {
+    HandshakeRefusal { status: invalid(message), code: StatusCode::BAD_REQUEST }
+}
+
+fn invalid(message: impl Into<String>) -> Status {
+    status(Code::InvalidArgument, "HANDSHAKE_INVALID", message)
 }

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderValue, Request, Response, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Version,
     header::{CONTENT_TYPE, DATE, SET_COOKIE},
 };
 use http_body::Frame;
@@ -37,6 +37,8 @@ pub(crate) use handshake::{HandshakeRefusal, handshake, is_handshake};
 
 /// The flag of the frame that ends a response. gRPC defines only the lowest bit.
 const END_FLAG: u8 = 0x80;
+/// Headers that are in no frame. A browser hides cookies from pages, and stores none that stands in a frame.
+const HIDDEN: [HeaderName; 3] = [CONTENT_TYPE, DATE, SET_COOKIE];
 /// The prefix of the headers of a handshake.
 const HANDSHAKE: &str = "sec-websocket-";
 
@@ -150,7 +152,7 @@ fn end_text(codec: Option<&MethodCodec>, status: &Status, trailers: &HeaderMap) 
             json!({ "code": status.code() as i32, "message": status.message() }).to_string().as_bytes(),
         ),
     }
-    if let Some(trailers) = metadata::object(&shown(trailers)) {
+    if let Some(trailers) = metadata::object_without(trailers, &HIDDEN) {
         text.extend_from_slice(format!(",\"trailers\":{trailers}").as_bytes());
     }
     text.push(b'}');
@@ -174,16 +176,10 @@ pub(crate) fn message_frame(json: &str) -> Bytes {
     frame.freeze()
 }
 
-/// The metadata that a page may read. A browser hides cookies from pages, and stores none that stands in a frame.
-fn shown(headers: &HeaderMap) -> HeaderMap {
-    let hidden = [CONTENT_TYPE, DATE, SET_COOKIE];
-    let kept = headers.iter().filter(|(name, _)| !hidden.contains(name));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
 /// The text frame with the metadata of a response; `None`: there is none.
 pub(crate) fn metadata_text(headers: &HeaderMap) -> Option<String> {
-    metadata::object(&shown(headers)).map(|metadata| json!({ "metadata": metadata }).to_string())
+    let metadata = metadata::object_without(headers, &HIDDEN)?;
+    Some(json!({ "metadata": metadata }).to_string())
 }
 
 /// Takes the text frames out of the body of a response.

@@ -18,7 +18,7 @@ use std::{
 use futures_util::FutureExt as _;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
-    header::{CONNECTION, EXPECT, UPGRADE},
+    header::{CONNECTION, EXPECT},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -34,7 +34,10 @@ use super::{
     monitored_io::MonitoredIo,
     shared::{PeerEnded, Shared},
 };
-use crate::io::{Discarding, Inbound, Reading, Unread};
+use crate::{
+    io::{Discarding, Inbound, Reading, Unread},
+    protocol::websocket::is_handshake,
+};
 
 /// How many bytes are read and written at once, at most. hyper reads a request's head into the same buffer: the limits
 /// on the head are checked afterwards.
@@ -57,7 +60,7 @@ where
         // The bytes after a refused CONNECT are not HTTP.
         let is_last = request.method() == Method::CONNECT;
         let expects = expects_continue(request.headers());
-        let upgrade = request.headers().contains_key(UPGRADE).then(|| Upgrade::of(&mut request));
+        let upgrade = Upgrade::of(&mut request);
         let response = context.respond(request.map(|body| Inbound::http1(Reading::new(body, &unread))));
         let (unread, last, upgraded) = (&unread, &last, &upgraded);
         async move {
@@ -112,7 +115,7 @@ where
     })
     .await?;
     let upgrade = upgraded.lock().take();
-    let Some(Upgrade { on_upgrade, request }) = upgrade else { return Ok(()) };
+    let Some(Upgrade { on_upgrade, request }) = upgrade.map(|upgrade| *upgrade) else { return Ok(()) };
     let (watched, io) = (context.watchdog.begin(), on_upgrade.await?);
     let handler = &context.server.handler;
     let mut serving = Box::pin(handler.serve_upgraded(context.peer, watched, request, io, &context.server.shutdown));
@@ -142,14 +145,18 @@ struct Upgrade {
 }
 
 impl Upgrade {
-    fn of(request: &mut Request<Incoming>) -> Self {
+    /// Boxed: few requests are one. `None`: the request does not ask for a WebSocket.
+    fn of(request: &mut Request<Incoming>) -> Option<Box<Self>> {
+        if !is_handshake(request) {
+            return None;
+        }
         let on_upgrade = hyper::upgrade::on(&mut *request);
         let mut head = Request::new(());
         *head.method_mut() = request.method().clone();
         *head.uri_mut() = request.uri().clone();
         *head.version_mut() = request.version();
         *head.headers_mut() = request.headers().clone();
-        Self { on_upgrade, request: head }
+        Some(Box::new(Self { on_upgrade, request: head }))
     }
 }
 

@@ -1,5 +1,6 @@
-//! The gateway: the only entry for outside callers. It speaks gRPC and gRPC-Web with them and gRPC with the
-//! services, authenticates the caller, applies the contract's limits, and forwards messages without decoding them.
+//! The gateway: the only entry for outside callers. It speaks gRPC, gRPC-Web, Connect, JSON over HTTP, GraphQL and
+//! WebSocket with them and gRPC with the services. It authenticates the caller, applies the contract's limits, and
+//! forwards messages. It decodes only those of protocols that convert them.
 //!
 //! Services do not trust it with identities: it forwards the user's own token, and every service verifies it again.
 //!

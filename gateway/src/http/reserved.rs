@@ -20,7 +20,7 @@ pub(crate) enum ClientKind {
     Grpc,
     /// gRPC-Web: gRPC's headers, read by a browser.
     GrpcWeb,
-    /// Connect and JSON over HTTP: the gateway translates gRPC's headers, and a browser reads them.
+    /// Connect, JSON over HTTP and WebSocket: the gateway translates gRPC's headers, and a browser reads them.
     Translated,
 }
 

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod compression;
+mod forward_auth;
 mod graphql;
 mod network;
 mod rate_limits;
@@ -20,6 +21,8 @@ use transcode::{Limits, ParseOptions, PrintOptions};
 
 pub use authorization::AuthorizationConfig;
 pub use compression::Compression;
+pub(crate) use forward_auth::FORWARD_AUTH;
+pub use forward_auth::ForwardAuthConfig;
 pub use graphql::Graphql;
 pub(crate) use network::Networks;
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
@@ -90,6 +93,8 @@ pub struct Config {
     pub tls: Tls,
     /// A service that decides about calls.
     pub authorization: AuthorizationConfig,
+    /// A path at which proxies ask about the requests of their clients.
+    pub forward_auth: ForwardAuthConfig,
     /// Methods (`acme.shop.v1.Cart/Export`), or prefixes that end at a dot or slash (`acme.shop`, `trellis.auth`), whose
     /// responses may state the status and some headers of HTTP: see `docs/protocols.md`.
     pub http_controls: Vec<String>,
@@ -276,6 +281,7 @@ impl Default for Config {
             graphql: Graphql::default(),
             tls: Tls::default(),
             authorization: AuthorizationConfig::default(),
+            forward_auth: ForwardAuthConfig::default(),
             http_controls: Vec::new(),
             external: BTreeMap::new(),
         }

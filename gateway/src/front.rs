@@ -1,4 +1,5 @@
-//! Serves one request of any kind: a call, a preflight request, a probe, public keys, or a file of the console.
+//! Serves one request of any kind: a call, a proxy's question, a preflight request, a probe, public keys, or a file of the
+//! console.
 
 mod check;
 mod websocket;
@@ -27,7 +28,7 @@ use crate::{
         websocket::{HandshakeRefusal, handshake, is_handshake},
     },
     routes::Found,
-    rpc::{Outgoing, RefusedRequest, RpcCall},
+    rpc::{ForwardAuthRequest, Outgoing, RefusedRequest, RpcCall},
     server::{ConnectionSettings, Handler, Peer, Watched},
     state::Snapshot,
 };
@@ -43,6 +44,14 @@ impl Handler for Gateway {
             snapshot.origins.mark(origin, response.headers_mut());
             protect(&snapshot, peer, response.headers_mut());
             return response;
+        }
+        // Before any other kind of request: here only an allowed request may have a successful response.
+        let path = request.uri().path();
+        if let Some(forward_auth) = snapshot.routes.forward_auth.as_ref().filter(|it| it.is_at(path)) {
+            let client = snapshot.proxies.client(peer.address, request.headers());
+            let asked = ForwardAuthRequest { context: &self.rpc, snapshot: &snapshot, client, forward_auth };
+            let response = asked.respond(request.headers()).await;
+            return if request.method() == Method::HEAD { without_body(response) } else { response };
         }
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
             // HTTP/2 sends the host in the URI; the check of origins reads the header.

@@ -52,6 +52,7 @@ pub fn method_catalog(config: &Config, policies: &Table) -> Result<Vec<CatalogMe
     let (tables, _) = form_tables(
         open_methods(policies, &mesh),
         contracts.iter().map(|of| (Arc::clone(&of.prefix), of.open_methods())).collect(),
+        &config.forward_auth.path,
     )?;
     let mut forms = forms(&tables);
     let mut all = Vec::new();

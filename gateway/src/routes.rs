@@ -1,6 +1,7 @@
 //! Maps the path of a call to its target and policy.
 
 mod forms;
+mod forward_auth;
 mod methods;
 
 use std::{sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ use crate::{
     upstream::{Cluster, Upstreams, Weight},
 };
 pub(crate) use forms::{FormTable, FormWarning, tables as form_tables};
+pub(crate) use forward_auth::{ForwardAuth, check as check_forward_auth};
 use methods::{Methods, Rest, undeclared};
 
 /// The histogram of the gateway's calls, by method and status.
@@ -121,6 +123,8 @@ pub(crate) struct Routes {
     /// The metrics and rate limits of requests that are no call: made-up names share them. Nothing is sent to its
     /// target.
     pub(crate) unknown: Method,
+    /// The path of forward authentication; `None`: it is switched off.
+    pub(crate) forward_auth: Option<ForwardAuth>,
 }
 
 /// The sources of routes besides the configuration.
@@ -140,7 +144,8 @@ impl Routes {
     /// The routes to the mesh and to external upstreams.
     pub(crate) fn new(config: &Config, sources: &RouteSources<'_>) -> Result<Self, String> {
         let methods = Methods::new(config, sources)?;
-        let (tables, warnings) = methods.form_tables(sources)?;
+        let forward_auth = ForwardAuth::new(config, sources.rules, !sources.mesh.is_empty())?;
+        let (tables, warnings) = methods.form_tables(config, sources)?;
         let http = tables.iter().map(|of| Arc::clone(&of.table)).collect();
         Ok(Self {
             methods,
@@ -148,6 +153,7 @@ impl Routes {
             warnings,
             http: HttpForms::new(http, sources.registry.clone(), &config.json),
             unknown: unknown(config, sources.rules),
+            forward_auth,
         })
     }
 

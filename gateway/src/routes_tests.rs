@@ -31,6 +31,7 @@ fn routes() -> Routes {
         warnings: Vec::new(),
         http: HttpForms::new(Vec::new(), registry, &Config::default().json),
         unknown: unknown(&Config::default(), &RouteRules::default()),
+        forward_auth: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod authorization;
 mod complete;
+mod forward_auth;
 mod outgoing;
 mod refused;
 mod response_body;
@@ -56,6 +57,7 @@ use crate::{
     upstream::{Conditions, Failure, RequestBody, RequestBodyError, code_of_break},
 };
 use admission::{Admission, Admitted};
+pub(crate) use forward_auth::ForwardAuthRequest;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use refused::RefusedRequest;
 use response_body::{ResponseBody, ResponseSource, ResponseTerms};

@@ -75,12 +75,16 @@ pub(crate) fn hide_identity(headers: &mut HeaderMap, api_key: &str) {
 /// proxy trusts them; here they would be the caller's own claims.
 const FORWARDING: [&str; 6] =
     ["x-forwarded-", "x-original-forwarded-", "x-auth-request-", "x-authenticated-", "x-remote-", "x-envoy-"];
-const FORWARDING_NAMES: [HeaderName; 5] = [
+const FORWARDING_NAMES: [HeaderName; 8] = [
     FORWARDED,
     PROXY_AUTHORIZATION,
     HeaderName::from_static("remote-user"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("true-client-ip"),
+    // Those of forward authentication.
+    HeaderName::from_static("x-auth-user"),
+    HeaderName::from_static("x-auth-session"),
+    HeaderName::from_static("x-auth-roles"),
 ];
 
 /// States the client's address to an upstream outside the mesh, in the header that most of them read.
@@ -250,6 +254,8 @@ mod tests {
             "x-original-forwarded-for",
             "True_Client_IP",
             "x-authenticated-user",
+            "x-authenticated-user",
+            "X-Auth_Roles",
         ];
         let mut headers = HeaderMap::new();
         for name in claims.into_iter().chain(["x_kept", "remoteuser"]) {

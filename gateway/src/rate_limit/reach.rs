@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use kit::policy::{Access, Table};
 
 use super::overrides::covers;
-use crate::config::{ExternalConfig, INTROSPECTION, is_under};
+use crate::config::{ExternalConfig, FORWARD_AUTH, INTROSPECTION, is_under};
 
 /// The paths of the methods that the descriptors of upstreams declare, by prefix.
 pub(crate) type DeclaredMethods<'a> = HashMap<&'a str, Vec<&'a str>>;
@@ -22,13 +22,18 @@ pub(crate) struct KnownMethods<'a> {
 impl KnownMethods<'_> {
     /// Checks the methods of an override that also states a limit of `streams`.
     pub(super) fn check(&self, methods: &[String], streams: u32) -> Result<(), String> {
-        self.check_names(methods).map_err(|error| format!("methods: {error}"))?;
+        // Not a method, but limited as one.
+        let is_method = |method: &&String| *method != FORWARD_AUTH;
+        methods
+            .iter()
+            .filter(is_method)
+            .try_for_each(|method| self.check_one(method).map_err(|error| format!("methods: {error}")))?;
         let has_limit = |method: &String| {
             let mut covered = self.policies.iter().filter(|(path, _)| covers(method, path)).peekable();
             // The contracts of external upstreams are not known yet.
             covered.peek().is_none() || covered.any(|(_, policy)| policy.stream_limit.is_some())
         };
-        if streams > 0 && !methods.is_empty() && !methods.iter().any(has_limit) {
+        if streams > 0 && !methods.is_empty() && !methods.iter().filter(is_method).any(has_limit) {
             return Err("streams: the contract limits the streams of none of these methods; remove it".to_owned());
         }
         Ok(())

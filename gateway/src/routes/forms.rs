@@ -28,6 +28,16 @@ const OWN_PATHS: [&str; 13] = [
     "/.well-known/*/**",
 ];
 
+/// A path that the gateway serves itself, and the key of the configuration that names it, for messages.
+pub(super) type OwnPath = (Template, &'static str);
+
+/// The paths that the gateway serves itself, among them the path of forward authentication if it is not empty.
+pub(super) fn own_paths(forward_auth: &str) -> Vec<OwnPath> {
+    let fixed = OWN_PATHS.into_iter().map(|path| (path, ""));
+    let configured = Some((forward_auth, " (gateway.forward_auth.path)")).filter(|(path, _)| !path.is_empty());
+    fixed.chain(configured).filter_map(|(path, key)| Some((Template::parse(path).ok()?, key))).collect()
+}
+
 /// The name of the mesh in warnings.
 const MESH: &str = "mesh";
 
@@ -78,17 +88,20 @@ impl FormTable {
 }
 
 /// The tables in the order in which they are asked. An external upstream whose forms are invalid has none; its methods
-/// keep the other protocols. Invalid forms of the mesh are an error.
+/// keep the other protocols. Invalid forms of the mesh are an error. `forward_auth` is the path of forward authentication,
+/// or empty.
 pub(crate) fn tables(
     mesh: Vec<OpenMethod<'_>>,
     mut upstreams: Vec<(Arc<str>, Vec<OpenMethod<'_>>)>,
+    forward_auth: &str,
 ) -> Result<(Vec<FormTable>, Vec<FormWarning>), String> {
-    let mesh = build(mesh).map_err(|errors| errors.to_string())?;
+    let own = own_paths(forward_auth);
+    let mesh = build(mesh, &own).map_err(|errors| errors.to_string())?;
     let mut warnings = Vec::new();
     let mut tables = vec![FormTable::new(None, mesh, &[], &mut warnings)];
     upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
     for (prefix, methods) in upstreams {
-        match build(methods) {
+        match build(methods, &own) {
             Ok(table) => {
                 let table = FormTable::new(Some(prefix), table, &tables, &mut warnings);
                 tables.push(table);
@@ -103,20 +116,21 @@ pub(crate) fn tables(
 }
 
 /// The table of `methods`, none of which has a path of the gateway itself.
-fn build(methods: Vec<OpenMethod<'_>>) -> Result<RouteTable, RuleErrors> {
+fn build(methods: Vec<OpenMethod<'_>>, own: &[OwnPath]) -> Result<RouteTable, RuleErrors> {
     let table = RouteTable::build(methods)?;
-    let own: Vec<_> = OWN_PATHS.iter().filter_map(|path| Template::parse(path).ok()).collect();
-    let taken: Vec<_> = table.bindings().iter().filter_map(|binding| taking(binding, &own)).collect();
+    let taken: Vec<_> = table.bindings().iter().filter_map(|binding| taking(binding, own)).collect();
     if taken.is_empty() { Ok(table) } else { Err(RuleErrors(taken)) }
 }
 
 /// The error of a binding that has one of the gateway's `own` paths.
-fn taking(binding: &Binding, own: &[Template]) -> Option<RuleError> {
-    let taken = own.iter().find(|own| own.overlaps(binding.template()))?;
+fn taking(binding: &Binding, own: &[OwnPath]) -> Option<RuleError> {
+    let (taken, key) = own.iter().find(|(own, _)| own.overlaps(binding.template()))?;
     let (http_method, template) = (binding.http_method(), binding.template());
     Some(RuleError {
         method: binding.method().full_name().to_owned(),
-        problem: format!("{http_method} {template} matches {taken}, which the gateway serves itself: change the path"),
+        problem: format!(
+            "{http_method} {template} matches {taken}, which the gateway serves itself{key}: change the path"
+        ),
     })
 }
 

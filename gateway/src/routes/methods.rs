@@ -62,7 +62,11 @@ impl Methods {
     }
 
     /// The tables of the HTTP forms.
-    pub(super) fn form_tables(&self, sources: &RouteSources<'_>) -> Result<(Vec<FormTable>, Vec<FormWarning>), String> {
+    pub(super) fn form_tables(
+        &self,
+        config: &Config,
+        sources: &RouteSources<'_>,
+    ) -> Result<(Vec<FormTable>, Vec<FormWarning>), String> {
         let mesh = sources.policies.descriptors().filter(|(path, _)| self.declared.contains_key(path));
         let mesh = mesh.map(|(_, method)| (sources.registry, method)).collect();
         let upstreams = sources.contracts.iter().map(|(prefix, contract)| {
@@ -70,7 +74,7 @@ impl Methods {
             let open = open.map(|method| (contract.registry(), method.descriptor.clone())).collect();
             (Arc::clone(prefix), open)
         });
-        forms::tables(mesh, upstreams.collect())
+        forms::tables(mesh, upstreams.collect(), &config.forward_auth.path)
     }
 
     /// Whether a method that the upstream under `prefix` has declared is open.

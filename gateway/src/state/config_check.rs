@@ -1,6 +1,6 @@
 //! The check of a configuration before a gateway is started with it.
 
-use kit::policy::Table;
+use kit::policy::{Access, Table};
 
 use super::last_good::LastGood;
 use crate::{
@@ -8,8 +8,10 @@ use crate::{
     config::Config,
     external,
     http::{client_address::Proxies, cors::Origins},
+    protocol::registry,
     rate_limit::KnownMethods,
     route_rules::{InFlightCounts, RouteRules},
+    routes::{check_forward_auth, form_tables},
 };
 
 impl Config {
@@ -21,10 +23,20 @@ impl Config {
         self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
         self.external.iter().try_for_each(|(prefix, of)| external::check_audience(prefix, of, policies))?;
         authorization::check(&self.authorization)?;
+        check_forward_auth(self)?;
+        check_forms(policies, &self.forward_auth.path)?;
         let (known, _) = LastGood::read(self, None)?;
         let known_methods = KnownMethods { policies, external: &self.external };
         let rules = RouteRules::new(self, known_methods, &InFlightCounts::default())?;
         let declared = external::declared_methods(&known.contracts);
         rules.undeclared(&declared).into_iter().next().map_or(Ok(()), Err)
     }
+}
+
+/// Checks that no HTTP form of the mesh has a path of the gateway itself.
+fn check_forms(policies: &Table, forward_auth: &str) -> Result<(), String> {
+    let registry = registry(policies.pool());
+    let is_open = |path: &str| policies.get(path).is_some_and(|of| !matches!(of.access, Access::Internal { .. }));
+    let mesh = policies.descriptors().filter(|(path, _)| is_open(path)).map(|(_, method)| (&registry, method));
+    form_tables(mesh.collect(), Vec::new(), forward_auth).map(drop)
 }

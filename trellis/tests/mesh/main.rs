@@ -28,6 +28,7 @@ mod failover;
 mod fairness;
 mod faulty_upstream;
 mod files;
+mod forward_auth;
 mod graphql;
 mod grpc;
 mod harness;

@@ -53,6 +53,12 @@ impl ErrorForm {
 }
 
 impl HttpRefusal {
+    /// A refusal with this status.
+    pub(crate) fn of(forms: &Arc<HttpForms>, headers: &HeaderMap, status: Status) -> Self {
+        let code = http_status(&status);
+        Self { forms: Arc::clone(forms), form: ErrorForm::of(headers), status, code, allow: None }
+    }
+
     pub(super) fn new<B>(forms: &Arc<HttpForms>, request: &Request<B>, status: Status, code: StatusCode) -> Self {
         Self { forms: Arc::clone(forms), form: ErrorForm::of(request.headers()), status, code, allow: None }
     }

@@ -32,7 +32,7 @@ fn with_upstreams(mesh: &[&str], upstreams: &[(&str, &[&str])]) -> Vec<FormTable
     let mesh = contract("mesh", mesh);
     let contracts: Vec<_> = upstreams.iter().map(|(prefix, forms)| (*prefix, contract(prefix, forms))).collect();
     let upstreams = contracts.iter().map(|(prefix, contract)| (Arc::from(*prefix), methods(contract)));
-    tables(methods(&mesh), upstreams.collect()).unwrap().0
+    tables(methods(&mesh), upstreams.collect(), "").unwrap().0
 }
 
 /// The path of the method in gRPC that a request calls, or the status of its refusal.
@@ -79,13 +79,24 @@ fn form_with_a_path_of_the_gateway_is_refused() {
         for method in ["get", "post"] {
             let form = format!("{method}: \"{path}\"");
             let mesh = contract("mesh", &[&form]);
-            let error = tables(methods(&mesh), Vec::new()).unwrap_err();
+            let error = tables(methods(&mesh), Vec::new(), "").unwrap_err();
             let expected = format!("mesh.S.M0: {} {path} matches /", method.to_uppercase());
             assert!(error.starts_with(&expected), "{error}");
             let tables = with_upstreams(&[], &[("acme", &[&form, "get: \"/v1/things\""])]);
             assert_eq!(tables.len(), 1, "{path}: the upstream has no HTTP forms");
         }
     }
+}
+
+#[test]
+fn form_with_the_path_of_forward_auth_is_refused() {
+    let mesh = contract("mesh", &["get: \"/check/{a}\""]);
+    let error = tables(methods(&mesh), Vec::new(), "/check/token").unwrap_err();
+    assert!(error.contains("/check/token, which the gateway serves itself (gateway.forward_auth.path)"), "{error}");
+    let named = contract("acme", &["get: \"/check\""]);
+    let (found, warnings) = tables(Vec::new(), vec![(Arc::from("acme"), methods(&named))], "/check").unwrap();
+    assert!(found.len() == 1 && warnings[0].problem.contains("GET /check matches /check"), "{warnings:?}");
+    assert_eq!(tables(Vec::new(), vec![(Arc::from("acme"), methods(&named))], "").unwrap().0.len(), 2);
 }
 
 #[test]
@@ -142,7 +153,7 @@ fn hidden_and_invalid_forms_are_warnings() {
     let (mesh, bank) = (contract("mesh", &["get: \"/v1/{a}\""]), contract("bank", &["get: \"/v1/shops\""]));
     let shop = contract("shop", &["get: \"/v2/{a}\"", "get: \"/v2/{b}\""]);
     let upstreams = vec![(Arc::from("bank"), methods(&bank)), (Arc::from("shop"), methods(&shop))];
-    let (_, warnings) = tables(methods(&mesh), upstreams).unwrap();
+    let (_, warnings) = tables(methods(&mesh), upstreams, "").unwrap();
     assert_eq!(
         warnings[0].problem,
         "GET /v1/shops of bank.S.M0 is unreachable: GET /v1/{a} of mesh.S.M0 (mesh) comes earlier and has all its paths"

@@ -121,29 +121,33 @@ async fn proxy_learns_who_sends_a_request() {
     assert!(!log.contains(&token) && !log.contains("made-up"), "tokens are not logged");
 }
 
+/// A request without a token: its method, headers and body.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const CASES: [Case; 12] = [
+    ("GET", &[], ""),
+    ("HEAD", &[], ""),
+    ("DELETE", &[], ""),
+    ("PROPFIND", &[], ""),
+    ("PUT", &[("content-type", "text/plain")], "a body that is not read"),
+    ("OPTIONS", &[], ""),
+    // A preflight request, which the gateway permits elsewhere.
+    ("OPTIONS", &[("origin", PAGE), ("access-control-request-method", "POST")], ""),
+    // Protocols that state failures in a successful response.
+    ("POST", &[("content-type", "application/grpc"), ("te", "trailers")], "\0\0\0\0\0"),
+    ("POST", &[("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")], "\0\0\0\0\0"),
+    ("POST", &[("content-type", "application/connect+json")], "\0\0\0\0\u{2}{}"),
+    ("POST", &[("content-type", "application/json"), ("connect-protocol-version", "1")], "{}"),
+    ("GET", &[("accept", "text/html"), ("x-forwarded-uri", "/livez"), ("x-auth-user", "forged")], ""),
+];
+
 /// A proxy takes any successful response for a permission, so none may come from another part of the gateway.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_an_allowed_request_gets_a_successful_response() {
     let mesh = mesh("").await;
     let ada = mesh.sign_up("ada").await;
     let bearer = format!("Bearer {}", ada.tokens.access_token);
-    let requests: [(&str, &[(&str, &str)], &str); 12] = [
-        ("GET", &[], ""),
-        ("HEAD", &[], ""),
-        ("DELETE", &[], ""),
-        ("PROPFIND", &[], ""),
-        ("PUT", &[("content-type", "text/plain")], "a body that is not read"),
-        ("OPTIONS", &[], ""),
-        // A preflight request, which the gateway permits elsewhere.
-        ("OPTIONS", &[("origin", PAGE), ("access-control-request-method", "POST")], ""),
-        // Protocols that state failures in a successful response.
-        ("POST", &[("content-type", "application/grpc"), ("te", "trailers")], "\0\0\0\0\0"),
-        ("POST", &[("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")], "\0\0\0\0\0"),
-        ("POST", &[("content-type", "application/connect+json")], "\0\0\0\0\u{2}{}"),
-        ("POST", &[("content-type", "application/json"), ("connect-protocol-version", "1")], "{}"),
-        ("GET", &[("accept", "text/html"), ("x-forwarded-uri", "/livez"), ("x-auth-user", "forged")], ""),
-    ];
-    for (method, headers, body) in requests {
+    for (method, headers, body) in CASES {
         for http in [Http::One, Http::Two] {
             let refused = ask(&mesh, http, method, headers, body).await;
             assert_eq!((refused.status, refused.header("www-authenticate")), (401, "Bearer"), "{method} {headers:?}");

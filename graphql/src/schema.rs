@@ -18,6 +18,7 @@ use prost_reflect::{EnumDescriptor, Kind, MethodDescriptor};
 use transcode::openapi::Comments;
 
 use crate::{
+    api::Operation,
     arguments::{self, Paging},
     calls::{Failed, Messages},
     costs::{CALL, Costs, FIELD},
@@ -54,19 +55,30 @@ struct Parts<'a> {
 }
 
 /// A root field.
-struct Root<'a> {
-    name: String,
+pub(crate) struct Root<'a> {
+    pub(crate) name: String,
     source: usize,
-    method: &'a Method,
-    kind: RootKind,
-    paging: Option<Paging>,
+    pub(crate) method: &'a Method,
+    pub(crate) kind: RootKind,
+    pub(crate) paging: Option<Paging>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RootKind {
+pub(crate) enum RootKind {
     Query,
     Mutation,
     Subscription,
+}
+
+impl RootKind {
+    /// The kind of operation that has such fields.
+    pub(crate) fn operation(self) -> Operation {
+        match self {
+            Self::Query => Operation::Query,
+            Self::Mutation => Operation::Mutation,
+            Self::Subscription => Operation::Subscription,
+        }
+    }
 }
 
 /// Builds the schema of all methods. Methods that read a stream have no form in GraphQL.
@@ -102,7 +114,7 @@ fn comments(source: &Source<'_>) -> Comments {
 }
 
 /// The root fields. Methods of the same name get the name of their service, too.
-fn roots<'a>(sources: &'a [Source<'a>]) -> Result<Vec<Root<'a>>, String> {
+pub(crate) fn roots<'a>(sources: &'a [Source<'a>]) -> Result<Vec<Root<'a>>, String> {
     let methods = || {
         let all = sources.iter().enumerate().flat_map(|(at, source)| source.methods.iter().map(move |of| (at, of)));
         all.filter(|(_, method)| !method.descriptor.is_client_streaming())

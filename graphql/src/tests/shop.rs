@@ -1,9 +1,11 @@
 //! A contract with every kind of field.
 
 use prost_reflect::DescriptorPool;
+use serde_json::json;
+use transcode::Registry;
 
-use super::{api, assert_golden, options};
-use crate::test_contracts::compile;
+use super::{api, assert_golden, methods, options};
+use crate::{Request, Source, root_fields, test_contracts::compile};
 
 const CONTRACT: &str = r#"
 syntax = "proto3";
@@ -100,4 +102,22 @@ pub(super) fn pool() -> DescriptorPool {
 #[test]
 fn schema_has_a_form_for_each_kind_of_field() {
     assert_golden("shop", &api(&pool(), "shop.", options()).sdl());
+}
+
+/// The root field of each method calls it, whatever the kinds of its fields.
+#[test]
+fn example_documents_are_valid() {
+    let pool = compile(CONTRACT);
+    let (api, registry) = (api(&pool, "shop.", options()), Registry::new(&pool));
+    let source = Source { prefix: None, registry: &registry, methods: methods(&pool, "shop.") };
+    let fields = root_fields(&[source]).unwrap();
+    assert!(fields.len() > 5);
+    for field in &fields {
+        let query = field.document(&json!({}));
+        let prepared = api.prepare(Request { query: query.clone(), ..Request::default() });
+        assert!(prepared.is_ok_and(|prepared| prepared.operation() == field.operation()), "{query}");
+    }
+    let list = fields.iter().find(|field| field.method().name() == "ListOrders").unwrap();
+    let query = list.document(&json!({"pageSize": 3, "pageToken": "a\"b"}));
+    assert!(query.starts_with(r#"query { listOrders(first: 3, after: "a\"b") { nodes { "#), "{query}");
 }

@@ -10,6 +10,8 @@ export function curl(operation: Operation, origin: string): string {
   if (content !== undefined) {
     lines.push("-H 'content-type: application/json'", `-d ${quote(JSON.stringify(content.example ?? {}))}`);
   }
+  // Bytes are sent from a file, without reading it into memory.
+  if (requestBody?.content["*/*"] !== undefined) lines.push("-H 'content-type: application/octet-stream'", "-T FILE");
   if (isStream(operation)) lines.push("--no-buffer");
   return lines.join(" \\\n  ");
 }

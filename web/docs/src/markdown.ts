@@ -4,15 +4,18 @@ import { type Child, h } from "../../console/src/dom.js";
 
 export function markdown(text: string): HTMLElement {
   const blocks = text.split(/\n{2,}/).flatMap((block) => {
-    const lines = block.split("\n");
-    const first = lines.findIndex((line) => line.startsWith("- "));
-    if (first < 0) return [h("p", {}, ...inline(lines.join(" ")))];
-    const items = lines.slice(first).map((line) => h("li", {}, ...inline(line.replace(/^- /, ""))));
-    const before = lines.slice(0, first).join(" ");
-    const bullets = h("ul", { class: "bullets" }, ...items);
-    return before ? [h("p", {}, ...inline(before)), bullets] : [bullets];
+    const { before, items } = parts(block);
+    const paragraph = before === "" ? [] : [h("p", {}, ...inline(before))];
+    if (items.length === 0) return paragraph;
+    return [...paragraph, h("ul", { class: "bullets" }, ...items.map((item) => h("li", {}, ...inline(item))))];
   });
   return h("div", { class: "prose" }, ...blocks);
+}
+
+/** The text of a block before its list, and the items of the list. A line that does not begin one continues its item. */
+export function parts(block: string): { readonly before: string; readonly items: readonly string[] } {
+  const [before = "", ...items] = block.split(/^- /m).map((part) => part.trim().replace(/\s*\n\s*/g, " "));
+  return { before, items };
 }
 
 /** `code` and **strong** text. */

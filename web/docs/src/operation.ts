@@ -39,7 +39,7 @@ function content(document: OpenApi, operation: Operation): HTMLElement {
     h("ul", { class: "notes" }, ...notes(operation).map((note) => h("li", {}, note))),
     example(operation),
     ...(["path", "query", "header"] as const).flatMap((place) => showParameters(document, place, parameters)),
-    body !== undefined && h("h4", {}, "Body"),
+    requestBody !== undefined && h("h4", {}, "Body"),
     requestBody?.description !== undefined && h("p", { class: "soft" }, requestBody.description),
     body !== undefined && showSchema(document, body),
     h("h4", {}, "Responses"),

@@ -298,6 +298,10 @@ impl Config {
             tls: Tls { listen: self.tls.listen.clone(), ..tls },
             upstream_connections: self.upstream_connections,
             console: self.console,
+            graphql: Graphql {
+                automatic_persisted_bytes: self.graphql.automatic_persisted_bytes,
+                ..wanted.graphql.clone()
+            },
             ..wanted.clone()
         }
     }
@@ -311,6 +315,14 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reload_keeps_the_size_of_the_document_cache() {
+        let graphql = Graphql { automatic_persisted_bytes: 0, depth: 3, ..Graphql::default() };
+        let taken = Config::default().taking_over(&Config { graphql, ..Config::default() }).graphql;
+        let size = Graphql::default().automatic_persisted_bytes;
+        assert_eq!((taken.automatic_persisted_bytes, taken.depth), (size, 3));
+    }
 
     #[test]
     fn an_open_listener_keeps_its_certificate_through_a_reload() {

@@ -24,7 +24,13 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// The keys that take effect at once. All others take effect at the next start.
 const AT_ONCE: [&str; 2] = ["gateway.", "log.level"];
 /// The exceptions to [`AT_ONCE`].
-const AT_START: [&str; 4] = ["gateway.listen", "gateway.tls.listen", "gateway.upstream_connections", "gateway.console"];
+const AT_START: [&str; 5] = [
+    "gateway.listen",
+    "gateway.tls.listen",
+    "gateway.upstream_connections",
+    "gateway.console",
+    "gateway.graphql.automatic_persisted_bytes",
+];
 
 /// The sources of the configuration.
 #[derive(Clone)]

@@ -11,16 +11,16 @@ use super::operation::Sent;
 use crate::state::PersistedQueries;
 
 /// The documents that clients have sent together with their hash. Any client may use them: they hold no variables.
-pub(crate) struct AutomaticQueries(Option<Cache<String, Arc<str>, Bytes>>);
+pub(crate) struct AutomaticQueries(Option<Cache<String, Arc<str>, DocumentWeighter>>);
 
-/// The bytes of a document, with its hash and the cache's own.
+/// Weighs a document by its bytes, with its hash and the cache's own.
 #[derive(Clone)]
-struct Bytes;
+struct DocumentWeighter;
 
 /// What an entry takes besides the document.
 const ENTRY: u64 = 192;
 
-impl Weighter<String, Arc<str>> for Bytes {
+impl Weighter<String, Arc<str>> for DocumentWeighter {
     fn weight(&self, _: &String, document: &Arc<str>) -> u64 {
         ENTRY + document.len() as u64
     }
@@ -30,7 +30,7 @@ impl AutomaticQueries {
     /// Remembers documents of at most `bytes` together; 0: none.
     pub(crate) fn new(bytes: usize) -> Self {
         let items = bytes / 1_024;
-        Self((bytes > 0).then(|| Cache::with_weighter(items, bytes as u64, Bytes)))
+        Self((bytes > 0).then(|| Cache::with_weighter(items, bytes as u64, DocumentWeighter)))
     }
 
     fn get(&self, hash: &str) -> Option<Arc<str>> {

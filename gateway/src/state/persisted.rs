@@ -1,14 +1,21 @@
 //! The persisted GraphQL operations: documents that the operator's own clients send by their ids.
 
-use std::{collections::HashMap, fs};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    sync::Arc,
+};
 
 use serde_json::Value;
 
 use crate::config::Graphql;
 
-/// Documents by their ids.
+/// The documents of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct PersistedQueries(HashMap<String, String>);
+pub(crate) struct PersistedQueries {
+    by_id: HashMap<String, Arc<str>>,
+    all: HashSet<Arc<str>>,
+}
 
 impl PersistedQueries {
     /// Reads the file that the configuration names; `None`: it names none. Errors name the key.
@@ -29,27 +36,32 @@ impl PersistedQueries {
     fn parse(text: &[u8]) -> Result<Self, String> {
         let json: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let Value::Object(members) = json else { return Err("is no JSON object".to_owned()) };
-        let operation = |of: &Value| Some((of["id"].as_str()?.to_owned(), of["body"].as_str()?.to_owned()));
-        let documents: Option<_> = match members.get("operations") {
+        let operation = |of: &Value| Some((of["id"].as_str()?.to_owned(), of["body"].as_str()?.into()));
+        let documents: Option<HashMap<_, _>> = match members.get("operations") {
             Some(Value::Array(operations)) => operations.iter().map(operation).collect(),
-            _ => members.into_iter().map(|(id, document)| Some((id, document.as_str()?.to_owned()))).collect(),
+            _ => members.into_iter().map(|(id, document)| Some((id, document.as_str()?.into()))).collect(),
         };
-        documents.map(Self).ok_or("holds a document that is no string".to_owned())
+        documents.map(Self::new).ok_or("holds a document that is no string".to_owned())
+    }
+
+    fn new(by_id: HashMap<String, Arc<str>>) -> Self {
+        let all = by_id.values().map(Arc::clone).collect();
+        Self { by_id, all }
     }
 
     #[cfg(test)]
     pub(crate) fn of<const N: usize>(documents: [(&str, &str); N]) -> Self {
-        Self(documents.map(|(id, document)| (id.to_owned(), document.to_owned())).into())
+        Self::new(documents.map(|(id, document)| (id.to_owned(), document.into())).into())
     }
 
     /// The document with an id.
     pub(crate) fn get(&self, id: &str) -> Option<&str> {
-        self.0.get(id).map(String::as_str)
+        self.by_id.get(id).map(Arc::as_ref)
     }
 
     /// Whether a document is one of them.
     pub(crate) fn contains(&self, document: &str) -> bool {
-        self.0.values().any(|known| known == document)
+        self.all.contains(document)
     }
 }
 

@@ -8,29 +8,42 @@ mod calls;
 mod events;
 mod operation;
 mod persisted;
+mod refusal;
 
 use std::sync::Arc;
 
 use ::graphql::{Api, Operation, Prepared, Reply};
-use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, SET_COOKIE},
+use bytes::Bytes;
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
 };
-use http_body_util::Full;
-use kit::grpc::{TIMEOUT, parse_timeout};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, SET_COOKIE},
+};
+use kit::{
+    grpc::{TIMEOUT, parse_timeout},
+    trace::TraceContext,
+};
 use tokio::time::{Instant, timeout};
+use tonic::Code;
+use tracing::Instrument as _;
 
 use crate::{
     http::client_address::Client,
     io::Inbound,
-    rpc::{Outgoing, RpcContext},
+    protocol::status::check_length,
+    rpc::{Outgoing, OwnRequest, RpcContext},
     server::{Stalls, Watched},
     state::Snapshot,
 };
 use accept::Form;
 use calls::ClientCalls;
+use operation::Sent;
 pub(crate) use persisted::AutomaticQueries;
 use persisted::Documents;
+use refusal::RequestRefusal;
 
 /// The path of the API.
 pub(crate) const PATH: &str = "/graphql";
@@ -44,39 +57,83 @@ pub(crate) struct GraphqlCall<'a> {
     pub(crate) client: Client,
 }
 
-/// A response that refuses a request before its operation is known.
-struct RequestRefusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
+/// The response to a request whose operation is known.
+enum Answer {
+    Whole {
+        reply: Reply,
+        /// The cookies that calls set.
+        cookies: Vec<HeaderValue>,
+    },
+    Stream(BoxStream<'static, Reply>),
 }
 
-impl RequestRefusal {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Whole { reply, cookies: Vec::new() }
     }
 }
 
 impl GraphqlCall<'_> {
-    /// Serves the request.
+    /// Serves the request. It counts as a call besides those that it makes, also if it makes none.
     pub(crate) async fn respond(self, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
-        let Some(form) = Form::of(request.headers()) else {
-            let message = "GraphQL responses are application/graphql-response+json, application/json or \
-                           text/event-stream; accept one of them";
-            return refused(Form::Json, &RequestRefusal::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message));
+        let own = OwnRequest::begin(&self.snapshot.routes.graphql, self.client, request.headers());
+        let span = own.span.clone();
+        self.serve(own, watched, request).instrument(span).await
+    }
+
+    async fn serve(&self, mut own: OwnRequest, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
+        let form = Form::of(request.headers());
+        let answer = match self.admit(&mut own, request.headers()).await {
+            Ok(()) => self.execute(form, &own.trace, request).await,
+            Err(refusal) => Err(refusal),
         };
-        match self.execute(form, watched, request).await {
-            Ok(response) => response,
-            Err(refusal) => refused(form, &refusal),
+        let form = form.unwrap_or(Form::Json);
+        let rate_limit = own.rate_limit.take();
+        let mut response = match answer {
+            Ok(Answer::Whole { reply, cookies }) => {
+                own.end(if reply.is_refused { Code::InvalidArgument } else { Code::Ok });
+                let mut response = whole(form, reply, watched);
+                for cookie in cookies {
+                    response.headers_mut().append(SET_COOKIE, cookie);
+                }
+                response
+            }
+            Ok(Answer::Stream(replies)) => {
+                let events = events::stream(replies, self.snapshot.config.json.heartbeat.0);
+                let end = stream::once(async move {
+                    own.end(Code::Ok);
+                    Bytes::new()
+                });
+                with_type(Response::new(Outgoing::stream(events.chain(end).boxed(), watched)), form)
+            }
+            Err(refusal) => {
+                own.end(refusal.rpc_code());
+                refusal.response(form)
+            }
+        };
+        if let Some(headers) = rate_limit {
+            headers.put(response.headers_mut());
         }
+        response
+    }
+
+    async fn admit(&self, own: &mut OwnRequest, headers: &HeaderMap) -> Result<(), RequestRefusal> {
+        let method = &self.snapshot.routes.graphql;
+        let admitted = own.admit((self.context, self.snapshot), method, self.client, headers).await;
+        admitted.map_err(|status| RequestRefusal::of(&status))
     }
 
     async fn execute(
         &self,
-        form: Form,
-        watched: Watched,
+        form: Option<Form>,
+        trace: &TraceContext,
         request: Request<Inbound>,
-    ) -> Result<Response<Outgoing>, RequestRefusal> {
+    ) -> Result<Answer, RequestRefusal> {
+        let Some(form) = form else {
+            let message = "GraphQL responses are application/graphql-response+json, application/json or \
+                           text/event-stream; accept one of them";
+            return Err(RequestRefusal::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message));
+        };
         let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
         if !is_get && *request.method() != Method::POST {
             return Err(RequestRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use POST or GET"));
@@ -87,66 +144,66 @@ impl GraphqlCall<'_> {
         };
         let deadline = deadline(&request)?;
         let (parts, body) = request.into_parts();
-        let limits = &self.context.service.limits;
-        let most = self.snapshot.config.graphql.query_bytes;
         let sent = if is_get {
             operation::of_query(parts.uri.query().unwrap_or_default())
         } else {
-            operation::check_type(&parts.headers)?;
-            let reading = timeout(limits.deadline.0, operation::read(body, limits.message_bytes));
-            let body = reading.await.map_err(|_| {
-                RequestRefusal::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "REQUEST_TIMEOUT",
-                    "the request did not arrive in time",
-                )
-            })??;
-            operation::of_body(&body)
+            operation::of_body(&self.read(&parts.headers, body).await?)
         }?;
-        let documents = Documents {
-            file: self.snapshot.persisted.as_deref(),
-            only_file: self.snapshot.config.graphql.only_persisted,
-            automatic: self.automatic,
-        };
-        if sent.query.as_ref().is_some_and(|query| query.len() > most) {
-            let message = format!("the document has more than {most} bytes (gateway.graphql.query_bytes)");
-            return Err(RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "QUERY_TOO_LARGE", message));
-        }
-        let prepared = match documents.complete(sent).and_then(|request| api.prepare(request)) {
+        let prepared = match self.prepare(api, sent)? {
             Ok(prepared) => prepared,
-            Err(reply) => return Ok(whole(form, reply, watched)),
+            Err(reply) => return Ok(reply.into()),
         };
         if is_get && prepared.operation() != Operation::Query {
             let message = "GET is for queries; use POST";
             return Err(RequestRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
         }
-        let calls = ClientCalls::new(self, parts.headers, deadline);
-        Ok(self.run(api, prepared, calls, form, watched).await)
+        let calls = ClientCalls::new(self, parts.headers, trace, deadline);
+        Ok(run(api, prepared, calls, form).await)
     }
 
-    async fn run(
-        &self,
-        api: &Api,
-        prepared: Prepared,
-        calls: ClientCalls,
-        form: Form,
-        watched: Watched,
-    ) -> Response<Outgoing> {
-        if form == Form::Events {
-            let replies = api.stream(prepared, Arc::new(calls));
-            let events = events::stream(replies, self.snapshot.config.json.heartbeat.0);
-            return with_type(Response::new(Outgoing::stream(events, watched)), form);
+    /// Reads the body of a request.
+    async fn read(&self, headers: &HeaderMap, body: Inbound) -> Result<Vec<u8>, RequestRefusal> {
+        let limits = &self.context.service.limits;
+        operation::check_type(headers)?;
+        // Before the body is read, so that a client that waits for 100 does not send it.
+        check_length(headers, limits.message_bytes).map_err(|status| RequestRefusal::of(&status))?;
+        let encoding = operation::encoding(headers)?;
+        let reading = timeout(limits.deadline.0, operation::read(body, encoding, limits.message_bytes));
+        reading.await.map_err(|_| {
+            let message = "the request did not arrive in time";
+            RequestRefusal::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
+        })?
+    }
+
+    /// Finds the document of an operation, and checks it against the limits.
+    fn prepare(&self, api: &Api, sent: Sent) -> Result<Result<Prepared, Reply>, RequestRefusal> {
+        let config = &self.snapshot.config.graphql;
+        let most = config.query_bytes;
+        if sent.query.as_ref().is_some_and(|query| query.len() > most) {
+            let message = format!("the document has more than {most} bytes (gateway.graphql.query_bytes)");
+            return Err(RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "QUERY_TOO_LARGE", message));
         }
-        if prepared.operation() == Operation::Subscription {
-            let message = "a subscription needs accept: text/event-stream";
-            return whole(form, Reply::refused("SUBSCRIPTION_NEEDS_STREAM", message), watched);
-        }
+        let documents = Documents {
+            file: self.snapshot.persisted.as_deref(),
+            only_file: config.only_persisted,
+            automatic: self.automatic,
+        };
+        Ok(documents.complete(sent).and_then(|request| api.prepare(request)))
+    }
+}
+
+/// Only a subscription is a stream: the response to another operation may set cookies, so that it begins after its calls.
+async fn run(api: &Api, prepared: Prepared, calls: ClientCalls, form: Form) -> Answer {
+    if prepared.operation() != Operation::Subscription {
         let reply = api.execute(prepared, Arc::new(calls.clone())).await;
-        let mut response = whole(form, reply, watched);
-        for cookie in calls.take_cookies() {
-            response.headers_mut().append(SET_COOKIE, cookie);
+        return Answer::Whole { reply, cookies: calls.take_cookies() };
+    }
+    match form {
+        Form::Events => Answer::Stream(api.stream(prepared, Arc::new(calls))),
+        _ => {
+            let message = "a subscription needs accept: text/event-stream";
+            Reply::refused("SUBSCRIPTION_NEEDS_STREAM", message).into()
         }
-        response
     }
 }
 
@@ -169,17 +226,6 @@ fn whole(form: Form, reply: Reply, watched: Watched) -> Response<Outgoing> {
     });
     *response.status_mut() = status;
     with_type(response, form)
-}
-
-fn refused(form: Form, refusal: &RequestRefusal) -> Response<Outgoing> {
-    let reply = Reply::refused(refusal.code, &refusal.message);
-    let mut response = Response::new(Outgoing::Full(Full::from(reply.json)));
-    *response.status_mut() = refusal.status;
-    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
-    }
-    // A refusal is no stream.
-    with_type(response, if form == Form::Events { Form::Json } else { form })
 }
 
 fn with_type(mut response: Response<Outgoing>, form: Form) -> Response<Outgoing> {

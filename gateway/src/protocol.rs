@@ -11,7 +11,7 @@
 pub(crate) mod base64;
 mod caching;
 mod codec;
-mod compression;
+pub(crate) mod compression;
 mod connect;
 mod content_type;
 mod decoder;

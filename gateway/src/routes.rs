@@ -125,6 +125,8 @@ pub(crate) struct Routes {
     pub(crate) unknown: Method,
     /// The path of forward authentication; `None`: it is switched off.
     pub(crate) forward_auth: Option<ForwardAuth>,
+    /// The metrics and rate limits of GraphQL requests, besides those of their calls. Nothing is sent to its target.
+    pub(crate) graphql: Method,
 }
 
 /// The sources of routes besides the configuration.
@@ -154,6 +156,7 @@ impl Routes {
             http: HttpForms::new(http, sources.registry.clone(), &config.json),
             unknown: unknown(config, sources.rules),
             forward_auth,
+            graphql: graphql(config, sources.rules),
         })
     }
 
@@ -192,6 +195,16 @@ const UNKNOWN: &str = "unknown";
 
 fn unknown(config: &Config, rules: &RouteRules) -> Method {
     undeclared(UNKNOWN, Target::Here(Here::default()), Access::Public, config, rules)
+}
+
+/// The label of GraphQL requests.
+const GRAPHQL: &str = "graphql";
+
+/// They count by user if they have one.
+fn graphql(config: &Config, rules: &RouteRules) -> Method {
+    let method = undeclared(GRAPHQL, Target::Here(Here::default()), Access::Public, config, rules);
+    let method_limits = MethodLimits::new(GRAPHQL, None, By::Caller, config, &rules.overrides);
+    Method { method_limits, ..method }
 }
 
 #[cfg(test)]

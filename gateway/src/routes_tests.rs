@@ -32,6 +32,7 @@ fn routes() -> Routes {
         http: HttpForms::new(Vec::new(), registry, &Config::default().json),
         unknown: unknown(&Config::default(), &RouteRules::default()),
         forward_auth: None,
+        graphql: graphql(&Config::default(), &RouteRules::default()),
     }
 }
 

@@ -5,6 +5,7 @@ mod authorization;
 mod complete;
 mod forward_auth;
 mod outgoing;
+mod own_request;
 mod refused;
 mod response_body;
 mod stream_body;
@@ -59,6 +60,7 @@ use crate::{
 use admission::{Admission, Admitted};
 pub(crate) use forward_auth::ForwardAuthRequest;
 pub(crate) use outgoing::Outgoing;
+pub(crate) use own_request::OwnRequest;
 pub(crate) use refused::RefusedRequest;
 use response_body::{ResponseBody, ResponseSource, ResponseTerms};
 

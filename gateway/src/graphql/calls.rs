@@ -18,12 +18,11 @@ use http_body::Body as _;
 use kit::{
     error,
     grpc::{self, TIMEOUT, code_of},
-    trace,
+    trace::TraceContext,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use tracing::Span;
 
 use super::GraphqlCall;
 use crate::{
@@ -39,8 +38,9 @@ use crate::{
     state::Snapshot,
 };
 
-/// Headers of the request that are not those of its calls.
-const NOT_OF_CALLS: [HeaderName; 8] = [
+/// Headers of the request that are not those of its calls. `connection` remains: the call drops the headers that it
+/// names.
+const NOT_OF_CALLS: [HeaderName; 7] = [
     ACCEPT,
     ACCEPT_ENCODING,
     CONTENT_ENCODING,
@@ -48,7 +48,6 @@ const NOT_OF_CALLS: [HeaderName; 8] = [
     HeaderName::from_static("transfer-encoding"),
     HeaderName::from_static("grpc-encoding"),
     HeaderName::from_static("grpc-accept-encoding"),
-    HeaderName::from_static("connection"),
 ];
 
 /// The calls of one operation on behalf of its client.
@@ -68,14 +67,18 @@ struct CallTerms {
 }
 
 impl ClientCalls {
-    /// `headers` are those of the request.
-    pub(super) fn new(call: &GraphqlCall<'_>, mut headers: HeaderMap, deadline: Option<Instant>) -> Self {
+    /// `headers` are those of the request. All calls belong to its `trace`.
+    pub(super) fn new(
+        call: &GraphqlCall<'_>,
+        mut headers: HeaderMap,
+        trace: &TraceContext,
+        deadline: Option<Instant>,
+    ) -> Self {
         for name in NOT_OF_CALLS {
             headers.remove(name);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
-        // All calls belong to one trace.
-        trace::begin_from_outside(&Span::none(), &headers).write(&mut headers);
+        trace.write(&mut headers);
         Self(Arc::new(CallTerms {
             context: Arc::clone(call.context),
             snapshot: Arc::clone(call.snapshot),

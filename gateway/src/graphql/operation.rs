@@ -2,12 +2,22 @@
 
 use std::future::poll_fn;
 
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, StatusCode,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
+};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::RequestRefusal;
-use crate::io::Inbound;
+use crate::{
+    io::Inbound,
+    protocol::{
+        compression::{ACCEPTED, ContentEncoding},
+        framing::Why,
+        status::request_refused,
+    },
+};
 
 /// What a request states.
 #[derive(Debug)]
@@ -37,14 +47,30 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), RequestRefusal> {
     Err(RequestRefusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message))
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(super) async fn read(mut body: Inbound, limit: usize) -> Result<Vec<u8>, RequestRefusal> {
+/// How the body is compressed.
+pub(super) fn encoding(headers: &HeaderMap) -> Result<ContentEncoding, RequestRefusal> {
+    ContentEncoding::parse(headers.get(CONTENT_ENCODING)).map_err(|status| {
+        RequestRefusal::of(&status).with(StatusCode::UNSUPPORTED_MEDIA_TYPE, ACCEPT_ENCODING, ACCEPTED)
+    })
+}
+
+/// Reads a body of at most `limit` bytes, compressed and decompressed.
+pub(super) async fn read(body: Inbound, encoding: ContentEncoding, limit: usize) -> Result<Vec<u8>, RequestRefusal> {
+    let bytes = read_encoded(body, limit).await?;
+    if encoding == ContentEncoding::Identity {
+        return Ok(bytes);
+    }
+    let mut plain = Vec::new();
+    encoding.decompress(&bytes, limit, &mut plain).map_err(|status| RequestRefusal::of(&status))?;
+    Ok(plain)
+}
+
+async fn read_encoded(mut body: Inbound, limit: usize) -> Result<Vec<u8>, RequestRefusal> {
     let mut bytes = Vec::new();
     while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
         let piece = piece.map_err(|_| invalid("the body is cut off"))?;
         if bytes.len() + piece.len() > limit {
-            let message = format!("the body has more than {limit} bytes (limits.message_bytes)");
-            return Err(RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MESSAGE_TOO_LARGE", message));
+            return Err(RequestRefusal::of(&request_refused(Why::TooLarge)));
         }
         bytes.extend_from_slice(&piece);
     }

@@ -10,7 +10,7 @@ use super::status::{malformed, request_refused};
 use crate::protocol::framing::Why;
 
 /// The encodings that requests may have, as `accept-encoding` lists them.
-pub(super) const ACCEPTED: &str = "gzip, br, zstd";
+pub(crate) const ACCEPTED: &str = "gzip, br, zstd";
 /// The largest window of a zstd frame, as a power of two: 8 MiB, the value that RFC 8878 recommends to support.
 const ZSTD_WINDOW_LOG: u32 = 23;
 /// How much of a brotli stream is decompressed at once.
@@ -28,7 +28,7 @@ pub(crate) enum ContentEncoding {
 
 impl ContentEncoding {
     /// Reads a header; `None`: the request has none.
-    pub(super) fn parse(header: Option<&HeaderValue>) -> Result<Self, Status> {
+    pub(crate) fn parse(header: Option<&HeaderValue>) -> Result<Self, Status> {
         // Names of codings are compared without case (RFC 9110, section 8.4.1).
         match &*header.map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase()).unwrap_or_default() {
             b"" | b"identity" => Ok(Self::Identity),
@@ -44,7 +44,7 @@ impl ContentEncoding {
 
     /// Decompresses a whole body, and appends it to `out`. An empty body stays empty. Refuses more than `limit` bytes of
     /// the result, and more than one member or frame: many empty ones would cost time without counting toward the limit.
-    pub(super) fn decompress(self, body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Box<Status>> {
+    pub(crate) fn decompress(self, body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Box<Status>> {
         if body.is_empty() {
             return Ok(());
         }

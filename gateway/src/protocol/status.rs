@@ -99,7 +99,7 @@ pub(crate) fn request_refused(why: Why) -> Status {
 }
 
 /// Refuses a body that announces more than `most` bytes.
-pub(super) fn check_length(headers: &HeaderMap, most: usize) -> Result<(), Status> {
+pub(crate) fn check_length(headers: &HeaderMap, most: usize) -> Result<(), Status> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > most as u64) { Err(request_refused(Why::TooLarge)) } else { Ok(()) }
 }
@@ -128,7 +128,7 @@ pub(super) fn invalid_header(name: &HeaderName, problem: &str) -> Status {
 const REQUEST_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 
 /// Whether a request is refused because of its size. HTTP has a status for that (RFC 9110, section 15.5.14).
-pub(super) fn is_too_large(status: &Status) -> bool {
+pub(crate) fn is_too_large(status: &Status) -> bool {
     status.code() == Code::ResourceExhausted && error::reason(status).is_some_and(|reason| reason == REQUEST_TOO_LARGE)
 }
 
@@ -138,7 +138,7 @@ pub(super) fn unsupported_type(message: &str) -> Status {
 }
 
 /// The status of HTTP, for protocols whose responses begin with it.
-pub(super) fn http_status(status: &Status) -> StatusCode {
+pub(crate) fn http_status(status: &Status) -> StatusCode {
     StatusCode::from_u16(transcode::http_status(status.code() as i32)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 

@@ -1,5 +1,6 @@
 //! The decisions about one call: which step refuses it, what the upstream receives, and how the response ends.
 
+mod graphql;
 mod harness;
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};

@@ -33,6 +33,7 @@ use tokio::{
 use super::super::*;
 use crate::{
     config::{Config, ExternalConfig, Open},
+    graphql::{self, AutomaticQueries, GraphqlCall},
     protocol::{HttpRequest, base64},
     routes::Route,
     server::{self, ConnectionSettings, Handler, Listener, Peer},
@@ -63,8 +64,9 @@ pub(super) type Headers = [(&'static str, &'static str)];
 
 /// The pipeline behind a server, without the front.
 struct Pipeline {
-    rpc: RpcContext,
+    rpc: Arc<RpcContext>,
     state: State,
+    automatic: AutomaticQueries,
 }
 
 impl Handler for Pipeline {
@@ -72,6 +74,11 @@ impl Handler for Pipeline {
 
     async fn respond(&self, peer: Peer, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
         let (client, snapshot) = (Client::Known(peer.address), self.state.snapshot());
+        if request.uri().path() == graphql::PATH {
+            let (context, stalls, automatic) = (&self.rpc, self.state.stalls(), &self.automatic);
+            let call = GraphqlCall { context, snapshot: &snapshot, automatic, stalls, client };
+            return call.respond(watched, request).await;
+        }
         let client_protocol = ClientProtocol::detect(&request).unwrap_or_else(|| {
             let HttpRequest::Call(call) = snapshot.routes.http.find(&request) else { panic!("no call") };
             ClientProtocol::Http(call)
@@ -186,11 +193,14 @@ impl Fixture {
             decisions: AtomicUsize::new(0),
             refuses: AtomicBool::new(false),
         });
-        let rpc = RpcContext { service, limiter: Arc::clone(&limiter) as Arc<_>, readiness, rng: Rng::new() };
+        let rpc = Arc::new(RpcContext { service, limiter: Arc::clone(&limiter) as Arc<_>, readiness, rng: Rng::new() });
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (tls, stalls) = (state.tls_acceptor().unwrap(), state.stalls());
-        let (handler, listeners) = (Arc::new(Pipeline { rpc, state }), vec![Listener { socket, tls: false }]);
+        let (handler, listeners) = (
+            Arc::new(Pipeline { rpc, state, automatic: AutomaticQueries::new(0) }),
+            vec![Listener { socket, tls: false }],
+        );
         tokio::spawn(server::serve(handler, tls, limits, stalls, listeners, shutdown));
         Self { address, limiter, seen, cancelled, upstream, user }
     }

@@ -138,7 +138,7 @@ impl GraphqlCall<'_> {
         if !is_get && *request.method() != Method::POST {
             return Err(RequestRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use POST or GET"));
         }
-        let Some(api) = self.snapshot.graphql.as_ref().and_then(|schema| schema.api()) else {
+        let Some(api) = self.snapshot.graphql.as_ref().and_then(|schema| schema.api.as_ref()) else {
             let message = "the gateway has no method with a GraphQL form";
             return Err(RequestRefusal::new(StatusCode::NOT_FOUND, "NO_SCHEMA", message));
         };

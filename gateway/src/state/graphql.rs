@@ -1,17 +1,23 @@
 //! The GraphQL schema of the methods that clients may call.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use graphql::{Api, Method, Options, Source};
 use kit::policy::Policy;
 use transcode::Registry;
 
-/// The schema, which is built when it is first requested.
+/// The schema, built with the snapshot: no request waits for it.
 pub(crate) struct GraphqlSchema {
-    /// The mesh, then the external upstreams that take part.
-    services: Vec<Services>,
-    options: Options,
-    api: OnceLock<Option<Api>>,
+    /// `None`: there is no method, or the names of the mesh are not unique.
+    pub(crate) api: Option<Api>,
+    pub(super) conflicts: Vec<Conflict>,
+}
+
+/// Why the methods of an upstream are not part of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Conflict {
+    pub(super) upstream: String,
+    pub(super) error: String,
 }
 
 /// The methods of the mesh or of an external upstream.
@@ -29,30 +35,30 @@ impl Services {
 }
 
 impl GraphqlSchema {
-    pub(super) fn new(services: Vec<Services>, options: Options) -> Self {
-        Self { services, options, api: OnceLock::new() }
-    }
-
-    /// The schema; `None`: there is no method, or the names of the mesh are not unique.
-    pub(crate) fn api(&self) -> Option<&Api> {
-        self.api.get_or_init(|| self.build()).as_ref()
-    }
-
-    /// Builds the schema. An external upstream whose names conflict with those before it is left out.
-    fn build(&self) -> Option<Api> {
-        let (mut sources, mut built) = (Vec::<&Services>::new(), None);
-        for services in self.services.iter().filter(|services| !services.methods.is_empty()) {
+    /// Builds the schema of the mesh, then the external upstreams that take part. One whose names conflict with those
+    /// before it is left out.
+    pub(super) fn new(services: &[Services], options: Options) -> Self {
+        let (mut sources, mut api, mut conflicts) = (Vec::<&Services>::new(), None, Vec::new());
+        for services in services.iter().filter(|services| !services.methods.is_empty()) {
             sources.push(services);
-            match Api::new(&sources.iter().map(|services| services.source()).collect::<Vec<_>>(), self.options) {
-                Ok(api) => built = Some(api),
+            match Api::new(&sources.iter().map(|services| services.source()).collect::<Vec<_>>(), options) {
+                Ok(built) => api = Some(built),
                 Err(error) => {
                     sources.pop();
-                    let upstream = services.prefix.as_deref().unwrap_or("mesh");
-                    tracing::warn!(upstream, error, "the services have no GraphQL form");
+                    let upstream = services.prefix.as_deref().unwrap_or("mesh").to_owned();
+                    conflicts.push(Conflict { upstream, error });
                 }
             }
         }
-        built
+        Self { api, conflicts }
+    }
+
+    /// Logs the conflicts, except those of the schema `before`.
+    pub(super) fn warn(&self, before: Option<&Self>) {
+        let before = before.map_or(&[][..], |before| &before.conflicts);
+        for Conflict { upstream, error } in self.conflicts.iter().filter(|one| !before.contains(one)) {
+            tracing::warn!(upstream, error, "the services have no GraphQL form");
+        }
     }
 }
 

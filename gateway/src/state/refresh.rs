@@ -42,7 +42,7 @@ fn prefix_to_ask(external: &ExternalUpstream) -> Option<Arc<str>> {
 }
 
 /// Reads the descriptors of one upstream periodically.
-async fn follow(state: &State, prefix: &Arc<str>) {
+async fn follow(state: &Arc<State>, prefix: &Arc<str>) {
     let mut failures = BTreeSet::new();
     let (mut pause, mut first) = (FIRST_PAUSE, 0);
     loop {
@@ -57,7 +57,9 @@ async fn follow(state: &State, prefix: &Arc<str>) {
                 if !failures.is_empty() {
                     tracing::info!(upstream = %prefix, "descriptors can be read again");
                 }
-                state.learn(prefix, contract);
+                let (learning, prefix) = (Arc::clone(state), Arc::clone(prefix));
+                // It builds a snapshot. An error means that the process stops.
+                spawn_blocking(move || learning.learn(&prefix, contract)).await.ok();
                 (failures, pause) = (BTreeSet::new(), FIRST_PAUSE);
                 sleep(refresh).await;
             }

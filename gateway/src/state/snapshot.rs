@@ -111,8 +111,11 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Logs the faults in the HTTP forms of upstreams, except those that the snapshot `before` has too.
+    /// Logs the faults in the HTTP and GraphQL forms of upstreams, except those that the snapshot `before` has too.
     pub(super) fn warn(&self, before: Option<&Self>) {
+        if let Some(graphql) = &self.graphql {
+            graphql.warn(before.and_then(|before| before.graphql.as_ref()));
+        }
         let before = before.map_or(&[][..], |before| &before.routes.warnings);
         for FormWarning { upstream, problem } in new_warnings(&self.routes.warnings, before) {
             tracing::warn!(%upstream, problem, "a fault in the HTTP forms of an upstream");
@@ -143,7 +146,7 @@ fn graphql(config: &Config, routes: &Routes, sources: &RouteSources<'_>) -> Grap
             methods: methods.collect(),
         });
     }
-    GraphqlSchema::new(services, config.graphql.options(&config.json, sources.limits.message_bytes))
+    GraphqlSchema::new(&services, config.graphql.options(&config.json, sources.limits.message_bytes))
 }
 
 fn hsts(time: Span) -> Option<HeaderValue> {

@@ -154,6 +154,8 @@ fn invalid(message: impl Into<String>) -> RequestRefusal {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use http::HeaderValue;
 
     use super::*;
@@ -193,6 +195,16 @@ mod tests {
         assert_eq!(id(of_query("documentId=X1")).as_deref(), Some("X1"));
         assert!(of_body(br#"{"extensions": {"persistedQuery": {"version": 2, "sha256Hash": "a"}}}"#).is_err());
         assert!(of_body(br#"{"extensions": {"persistedQuery": 1}}"#).is_err());
+    }
+
+    #[tokio::test]
+    async fn compressed_body_is_read_within_the_limit() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&[b'a'; 1_000]).unwrap();
+        let body = encoder.finish().unwrap();
+        let read = async |limit| read(Inbound::whole(body.clone().into()), ContentEncoding::Gzip, limit).await;
+        assert_eq!(read(1_000).await.unwrap(), [b'a'; 1_000]);
+        assert_eq!(read(999).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[test]

@@ -56,3 +56,30 @@ async fn graphql_body_over_the_limit_is_not_awaited() {
     stream.read_exact(&mut begin).await.unwrap();
     assert_eq!(&begin, b"HTTP/1.1 413");
 }
+
+#[tokio::test]
+async fn mutation_as_events_sets_its_cookie() {
+    let fixture = Fixture::start().await;
+    let body = "{\"query\": \"mutation { refreshToken { __typename } }\"}";
+    let headers: &Headers = &[("accept", "text/event-stream"), ("x-reply", "cookie")];
+    let received = fixture.send(("POST", "/graphql"), JSON, headers, body).await;
+    let text = String::from_utf8_lossy(&received.body);
+    assert_eq!(received.head.get("set-cookie"), Some(&"a=1".parse().unwrap()), "{text}");
+    assert!(text.ends_with("event: complete\ndata:\n\n"), "{text}");
+}
+
+#[tokio::test]
+async fn headers_of_the_connection_do_not_reach_calls() {
+    let fixture = Fixture::start().await;
+    let body = "{\"query\": \"{ getJwks { __typename } }\"}";
+    let mut stream = TcpStream::connect(fixture.address).await.unwrap();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: x-local\r\nx-local: 1\r\nx-other: 1\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.read_exact(&mut [0; 12]).await.unwrap();
+    let seen = fixture.last_seen();
+    assert_eq!((seen.contains_key("x-local"), seen.contains_key("x-other")), (false, true), "{seen:?}");
+}

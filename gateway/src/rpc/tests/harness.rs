@@ -307,7 +307,8 @@ async fn reply(kind: String, mut response: SendResponse<Bytes>, cancelled: Arc<A
             response.send_response(head.body(()).unwrap(), true).unwrap();
         }
         _ => {
-            let mut body = response.send_response(head(GRPC).body(()).unwrap(), false).unwrap();
+            let head = if kind == "cookie" { head(GRPC).header("set-cookie", "a=1") } else { head(GRPC) };
+            let mut body = response.send_response(head.body(()).unwrap(), false).unwrap();
             let message = if kind == "truncated" { &MESSAGE[..5] } else { &MESSAGE[..] };
             body.send_data(Bytes::copy_from_slice(message), false).unwrap();
             if kind == "reset-later" {

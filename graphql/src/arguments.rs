@@ -1,6 +1,6 @@
 //! The arguments of a root field as the JSON of a request.
 
-use async_graphql::{Name, Value, indexmap::IndexMap};
+use async_graphql::{ErrorExtensionValues, Name, Value, indexmap::IndexMap};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value as Json};
 
@@ -20,6 +20,11 @@ pub(crate) struct Paging {
 pub(crate) const PAGE_SIZE: &str = "page_size";
 pub(crate) const PAGE_TOKEN: &str = "page_token";
 pub(crate) const NEXT_PAGE_TOKEN: &str = "next_page_token";
+/// The arguments of these fields.
+const FIRST: &str = "first";
+const AFTER: &str = "after";
+/// The member of an error with the invalid fields.
+pub(crate) const FIELD_VIOLATIONS: &str = "fieldViolations";
 
 impl Paging {
     /// How a unary method pages a list; `None`: it does not.
@@ -42,10 +47,25 @@ impl Paging {
 /// The name of the argument of a request's field.
 pub(crate) fn name(field: &FieldDescriptor, paging: Option<&Paging>) -> String {
     match (paging, field.name()) {
-        (Some(_), PAGE_SIZE) => "first".to_owned(),
-        (Some(_), PAGE_TOKEN) => "after".to_owned(),
+        (Some(_), PAGE_SIZE) => FIRST.to_owned(),
+        (Some(_), PAGE_TOKEN) => AFTER.to_owned(),
         _ => names::field(field),
     }
+}
+
+/// Names the arguments that page a list in the invalid fields of an error.
+pub(crate) fn name_in_violations(extensions: &mut ErrorExtensionValues) {
+    let Some(Value::List(mut violations)) = extensions.get(FIELD_VIOLATIONS).cloned() else { return };
+    for violation in &mut violations {
+        let Value::Object(members) = violation else { continue };
+        let Some(Value::String(field)) = members.get_mut("field") else { continue };
+        match field.as_str() {
+            PAGE_SIZE | "pageSize" => FIRST.clone_into(field),
+            PAGE_TOKEN | "pageToken" => AFTER.clone_into(field),
+            _ => {}
+        }
+    }
+    extensions.set(FIELD_VIOLATIONS, Value::List(violations));
 }
 
 /// The JSON of a request.
@@ -119,4 +139,20 @@ fn map(entry: &MessageDescriptor, value: &Value) -> Result<Json, String> {
 
 fn plain(value: &Value) -> Result<Json, String> {
     value.clone().into_json().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_fields_are_named_as_arguments() {
+        let violation = |field: &str| Value::Object(Members::from_iter([(Name::new("field"), field.into())]));
+        let list = |fields: [&str; 4]| Value::List(fields.map(violation).into());
+        let mut extensions = ErrorExtensionValues::default();
+        name_in_violations(&mut extensions);
+        extensions.set(FIELD_VIOLATIONS, list(["page_size", "pageToken", "page_token", "state"]));
+        name_in_violations(&mut extensions);
+        assert_eq!(extensions.get(FIELD_VIOLATIONS), Some(&list(["first", "after", "after", "state"])));
+    }
 }

@@ -309,6 +309,15 @@ impl RootCall {
             .map_err(async_graphql::Error::new)
     }
 
+    /// The error of the field; it names the arguments.
+    fn error(&self, failed: &Failed) -> async_graphql::Error {
+        let mut error = self.messages.error(failed);
+        if let (Some(_), Some(extensions)) = (&self.paging, &mut error.extensions) {
+            arguments::name_in_violations(extensions);
+        }
+        error
+    }
+
     /// A call that fails leaves the field null.
     async fn resolve<'a>(&self, context: &ResolverContext<'a>) -> async_graphql::Result<Option<FieldValue<'a>>> {
         match self.call(context).await {
@@ -325,7 +334,7 @@ impl RootCall {
         session.budget().write(context.item.node.response_key().node.as_str(), 0);
         let request = self.request(context)?;
         let called = self.messages.call(&request, session.calls()).await;
-        output::whole(&self.shape, called.map_err(|failed| self.messages.error(&failed))?)
+        output::whole(&self.shape, called.map_err(|failed| self.error(&failed))?)
     }
 
     async fn subscribe<'a>(

@@ -58,7 +58,7 @@ pub(crate) struct GraphqlCall<'a> {
 }
 
 /// The response to a request whose operation is known.
-enum Answer {
+enum Executed {
     Whole {
         reply: Reply,
         /// The cookies that calls set.
@@ -67,7 +67,7 @@ enum Answer {
     Stream(BoxStream<'static, Reply>),
 }
 
-impl From<Reply> for Answer {
+impl From<Reply> for Executed {
     fn from(reply: Reply) -> Self {
         Self::Whole { reply, cookies: Vec::new() }
     }
@@ -83,14 +83,14 @@ impl GraphqlCall<'_> {
 
     async fn serve(&self, mut own: OwnRequest, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
         let form = Form::of(request.headers());
-        let answer = match self.admit(&mut own, request.headers()).await {
+        let executed = match self.admit(&mut own, request.headers()).await {
             Ok(()) => self.execute(form, &own.trace, request).await,
             Err(refusal) => Err(refusal),
         };
         let form = form.unwrap_or(Form::Json);
         let rate_limit = own.rate_limit.take();
-        let mut response = match answer {
-            Ok(Answer::Whole { reply, cookies }) => {
+        let mut response = match executed {
+            Ok(Executed::Whole { reply, cookies }) => {
                 own.end(if reply.is_refused { Code::InvalidArgument } else { Code::Ok });
                 let mut response = whole(form, reply, watched);
                 for cookie in cookies {
@@ -98,7 +98,7 @@ impl GraphqlCall<'_> {
                 }
                 response
             }
-            Ok(Answer::Stream(replies)) => {
+            Ok(Executed::Stream(replies)) => {
                 let events = events::stream(replies, self.snapshot.config.json.heartbeat.0);
                 let end = stream::once(async move {
                     own.end(Code::Ok);
@@ -128,7 +128,7 @@ impl GraphqlCall<'_> {
         form: Option<Form>,
         trace: &TraceContext,
         request: Request<Inbound>,
-    ) -> Result<Answer, RequestRefusal> {
+    ) -> Result<Executed, RequestRefusal> {
         let Some(form) = form else {
             let message = "GraphQL responses are application/graphql-response+json, application/json or \
                            text/event-stream; accept one of them";
@@ -193,13 +193,13 @@ impl GraphqlCall<'_> {
 }
 
 /// Only a subscription is a stream: the response to another operation may set cookies, so that it begins after its calls.
-async fn run(api: &Api, prepared: Prepared, calls: ClientCalls, form: Form) -> Answer {
+async fn run(api: &Api, prepared: Prepared, calls: ClientCalls, form: Form) -> Executed {
     if prepared.operation() != Operation::Subscription {
         let reply = api.execute(prepared, Arc::new(calls.clone())).await;
-        return Answer::Whole { reply, cookies: calls.take_cookies() };
+        return Executed::Whole { reply, cookies: calls.take_cookies() };
     }
     match form {
-        Form::Events => Answer::Stream(api.stream(prepared, Arc::new(calls))),
+        Form::Events => Executed::Stream(api.stream(prepared, Arc::new(calls))),
         _ => {
             let message = "a subscription needs accept: text/event-stream";
             Reply::refused("SUBSCRIPTION_NEEDS_STREAM", message).into()

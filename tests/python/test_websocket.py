@@ -97,15 +97,16 @@ class WebSocketCalls(UpstreamCase):
         self.assertEqual(status["details"][0]["@type"], "type.googleapis.com/google.protobuf.StringValue")
         self.assertEqual(code, 1000)
 
-    def test_close_of_the_client_is_answered(self):
-        before = self.open("Chat")
-        during = self.open("Chat")
-        during.send(text({"message": {"text": "a"}}))
-        while "result" not in json.loads(during.recv(timeout=10)):
-            pass
-        for socket in (before, during):
-            socket.close()
-            self.assertEqual(socket.close_code, 1000)
+    def test_close_of_the_client_gets_a_reply(self):
+        with self.open("Chat") as before:
+            before.close()
+            self.assertEqual(before.close_code, 1000)
+        with self.open("Chat") as during:
+            during.send(text({"message": {"text": "a"}}))
+            while "result" not in json.loads(during.recv(timeout=10)):
+                pass
+            during.close()
+            self.assertEqual(during.close_code, 1000)
 
     def test_deadline_ends_the_call(self):
         received, _ = self.call("Chat", {"metadata": {"grpc-timeout": "200m"}})
@@ -151,6 +152,8 @@ class WebSocketCalls(UpstreamCase):
             with self.subTest(options=options), self.assertRaises(InvalidStatus) as refused:
                 self.open("Chat", **options)
             self.assertEqual(refused.exception.response.status_code, status)
+            # It counts as a request that is no call.
+            self.assertIn("ratelimit", refused.exception.response.headers)
         with self.assertRaises(InvalidStatus):
             self.open("Unknown")
         with self.assertRaises(InvalidStatus) as refused:

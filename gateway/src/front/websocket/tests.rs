@@ -34,7 +34,7 @@ fn open_response(messages: Vec<(Duration, usize)>) -> Response<impl Body<Data = 
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_of_the_client_is_answered_with_its_code() {
+async fn close_of_the_client_gets_a_reply_with_its_code() {
     for waits in [false, true] {
         let (server, client) = ends().await;
         let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;

@@ -4,12 +4,13 @@
 mod client;
 mod decision;
 mod messages;
+mod outage;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderName,
-    header::{AUTHORIZATION, COOKIE},
+    header::{AUTHORIZATION, COOKIE, RETRY_AFTER},
 };
 use kit::{balance, error, overload::CallerKey, principal::Principal, trace::TraceContext};
 use tokio::time::{Instant, timeout_at};
@@ -29,15 +30,22 @@ use messages::{
     Address, AttributeContext, CheckRequest, CheckResponse, CheckedPeer, CheckedRequest, RequestAttributes,
     SocketAddress,
 };
+use outage::OutageLog;
 
 /// The section of the configuration.
 const KEY: &str = "gateway.authorization";
 /// The largest value of one header that the service receives, merged from all lines.
 const MOST_VALUE: usize = 16 * 1_024;
 
+/// After how many seconds a client without a decision may try again.
+const RETRY_SECONDS: u64 = 1;
+
 /// The authorization service.
 pub(crate) struct Authorizer {
     cluster: Arc<Cluster>,
+    /// Of the service, for the log.
+    addresses: String,
+    outage: OutageLog,
     timeout: Duration,
     fails_open: bool,
     /// The headers that the service receives.
@@ -70,7 +78,8 @@ pub(crate) fn check(config: &AuthorizationConfig) -> Result<(), String> {
     }
     names("sends", &config.sends)?;
     for name in names("sets", &config.sets)? {
-        if !headers::is_of_client(&name) || [AUTHORIZATION, COOKIE].contains(&name) {
+        let is_own = headers::is_client_address(&name) || [AUTHORIZATION, COOKIE].contains(&name);
+        if is_own || !headers::is_of_client(&name) {
             return Err(format!("{KEY}.sets: {name} is set by clients or by the gateway itself"));
         }
     }
@@ -97,6 +106,8 @@ impl Authorizer {
         }
         let cluster = upstreams.cluster("authorization", &config.to, trust, Tolerance::External);
         Ok(Some(Self {
+            addresses: config.to.join(", "),
+            outage: OutageLog::default(),
             cluster: cluster.map_err(|why| format!("{KEY}.to: {why}"))?,
             timeout: config.timeout.0,
             fails_open: config.fail_open,
@@ -129,6 +140,9 @@ impl Authorizer {
     }
 
     fn decided(&self, response: CheckResponse) -> (&'static str, Result<HeaderChanges, Status>) {
+        if self.outage.ends() {
+            tracing::info!(addresses = self.addresses, "{KEY}: the authorization service decides again");
+        }
         match decision::read(response, &self.sets) {
             Ok(changes) => ("allowed", Ok(changes)),
             Err(refusal) => ("denied", Err(*refusal)),
@@ -137,9 +151,15 @@ impl Authorizer {
 
     /// The result without a decision.
     fn failed(&self, why: &str) -> (&'static str, Result<HeaderChanges, Status>) {
-        tracing::debug!(why, "the authorization service has not decided");
-        let failed = || error::unavailable("the authorization service");
-        ("failed", if self.fails_open { Ok(HeaderChanges::default()) } else { Err(failed()) })
+        if self.outage.begins(Instant::now()) {
+            let effect = if self.fails_open { "calls continue without a decision" } else { "calls are refused" };
+            tracing::warn!(
+                addresses = self.addresses,
+                why,
+                "{KEY}: the authorization service does not decide; {effect}"
+            );
+        }
+        ("failed", if self.fails_open { Ok(HeaderChanges::default()) } else { Err(unavailable()) })
     }
 
     fn request(&self, call: &CheckedCall<'_>) -> CheckRequest {
@@ -161,6 +181,13 @@ impl Authorizer {
         };
         CheckRequest { attributes: Some(attributes) }
     }
+}
+
+/// The refusal without a decision.
+fn unavailable() -> Status {
+    let mut status = error::unavailable("the authorization service");
+    status.metadata_mut().insert(RETRY_AFTER.as_str(), RETRY_SECONDS.into());
+    status
 }
 
 /// All lines of a header in one text (RFC 9110, section 5.3); `None`: it has none, or they are not text.

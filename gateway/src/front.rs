@@ -169,7 +169,7 @@ impl Gateway {
     /// Serves requests that are not calls: probes, keys, the page.
     fn browse(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
         let path = request.uri().path();
-        let forms = &snapshot.routes.http;
+        let (forms, found) = (&snapshot.routes.http, snapshot.routes.find(path));
         Detected::Page(match path {
             "/livez" => console::plain(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
@@ -191,10 +191,11 @@ impl Gateway {
             }
             "/.well-known/jwks.json" => key_set(&self.rpc.service.keys.jwks()),
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.rpc.service.identity.jwk()]),
-            _ if !matches!(snapshot.routes.find(path), Found::Undeclared | Found::Nothing) => {
+            _ if !matches!(found, Found::Undeclared | Found::Nothing) => {
+                let codec = if let Found::Method(method) = found { method.codec.as_ref() } else { None };
                 return Detected::Refused(match *request.method() {
                     Method::POST => HttpRefusal::unknown_protocol(forms, request),
-                    _ => HttpRefusal::post_required(forms, request),
+                    _ => HttpRefusal::not_a_call(forms, request, codec),
                 });
             }
             "/" if !self.state.has_mesh() => {

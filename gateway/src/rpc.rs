@@ -8,24 +8,21 @@ mod outgoing;
 mod own_request;
 mod refused;
 mod response_body;
+mod send;
 mod stream_body;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
-    header::{AUTHORIZATION, COOKIE},
-};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::COOKIE};
 use http_body_util::Full;
 use kit::{
     access::{self, Proof},
     error,
     grpc::{self, code_of},
     health::Readiness,
-    identity::{CLIENT_ADDRESS, CLIENT_SCHEME, SERVICE_TOKEN},
-    limiter::{RateLimiter, network},
-    overload,
+    identity::CLIENT_SCHEME,
+    limiter::RateLimiter,
     record::{Call, Meter},
     repeated,
     rng::Rng,
@@ -36,11 +33,9 @@ use kit::{
 };
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
-use tower::ServiceExt as _;
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    authorization::HeaderChanges,
     http::{
         client_address::Client,
         controls::{self, HttpControls},
@@ -50,19 +45,22 @@ use crate::{
     io::Inbound,
     protocol::{
         ClientProtocol, ResponseEncoder,
-        status::{bare, cut, head_too_large, is_grpc, is_over_time, not_grpc},
+        status::{bare, head_too_large, is_grpc, is_over_time, not_grpc},
     },
     routes::{Found, Method, Target},
     server::Watched,
     state::Snapshot,
-    upstream::{Conditions, Failure, RequestBody, RequestBodyError, code_of_break},
+    upstream::RequestBodyError,
 };
-use admission::{Admission, Admitted};
+use admission::{Admission, Admitted, with_headers};
 pub(crate) use forward_auth::ForwardAuthRequest;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use own_request::OwnRequest;
 pub(crate) use refused::RefusedRequest;
 use response_body::{ResponseBody, ResponseSource, ResponseTerms};
+
+/// The approximate time until descriptors are read again.
+const DESCRIPTORS_RETRY: Duration = Duration::from_secs(1);
 
 /// The parts of a gateway that its calls use.
 pub(crate) struct RpcContext {
@@ -119,8 +117,9 @@ impl RpcCall<'_> {
         let method = match self.callable(found, request.version()) {
             Ok(method) => method,
             Err(refusal) => {
-                self.admission().admit(&self.snapshot.routes.unknown, None, request.headers()).await?;
-                return Err(refusal);
+                let unknown = &self.snapshot.routes.unknown;
+                let admitted = self.admission().admit(unknown, None, request.headers()).await?;
+                return Err(with_headers(refusal, admitted.headers));
             }
         };
         self.check_origin(request.headers())?;
@@ -136,7 +135,24 @@ impl RpcCall<'_> {
         access::authorise(&method.access, &proof)?;
         // The limits: before anything is sent, and after the identity by which they count.
         let principal = proof.caller.principal.as_ref();
-        let admitted = self.admission().admit(method, principal, request.headers()).await?;
+        let mut admitted = self.admission().admit(method, principal, request.headers()).await?;
+        // The call is counted, so that a refusal by a later step states the rest of the quota too.
+        let rate_limit = admitted.headers.take();
+        match self.forward_admitted(method, &proof, request, admitted, &trace).await {
+            Ok(head) => Ok(Head { admitted: Admitted { headers: rate_limit, ..head.admitted }, ..head }),
+            Err(refusal) => Err(with_headers(refusal, rate_limit)),
+        }
+    }
+
+    /// The steps of a call after the limits.
+    async fn forward_admitted(
+        &mut self,
+        method: &Method,
+        proof: &Proof,
+        mut request: Request<Inbound>,
+        admitted: Admitted,
+        trace: &TraceContext,
+    ) -> Result<Head, Status> {
         // The rest of the head: only now, so that no stranger makes the gateway parse.
         let limit = self.message_bytes();
         self.client_protocol.read(&request, method.codec.as_ref(), limit)?;
@@ -144,7 +160,7 @@ impl RpcCall<'_> {
         let timeout = self.client_protocol.timeout(request.headers())?;
         let deadline = [method.deadline, timeout].into_iter().flatten().min().map(|most| Instant::now() + most);
         // The authorization service: after the limits, so that no client floods it.
-        let changes = self.decide(method, &proof, &mut request, deadline, &trace).await?;
+        let changes = self.decide(method, proof, &mut request, deadline, trace).await?;
         // A client that no longer waits causes no call: the time may have passed during the decision.
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(error::deadline_exceeded());
@@ -152,6 +168,8 @@ impl RpcCall<'_> {
         // Only headers of the call are forwarded.
         let is_plain = headers::is_of_plain_origin(request.headers());
         headers::sanitize_request(request.headers_mut(), self.client_protocol.upstream_type());
+        // Before the gateway sets its own headers, which the decision must not remove.
+        changes.remove(request.headers_mut());
         self.client_protocol.translate_request(request.headers_mut());
         *request.method_mut() = http::Method::POST;
         if is_plain && matches!(method.target, Target::Mesh { .. }) {
@@ -161,7 +179,7 @@ impl RpcCall<'_> {
         if let Some(deadline) = deadline {
             request.headers_mut().insert(grpc::TIMEOUT, grpc::timeout(deadline));
         }
-        let sending = self.send(method, &proof, deadline, request, admitted, changes);
+        let sending = self.send(method, proof, deadline, request, admitted, changes);
         match deadline {
             Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| error::deadline_exceeded())?,
             None => sending.await,
@@ -201,98 +219,27 @@ impl RpcCall<'_> {
         Err(cross_origin("send such a request"))
     }
 
-    async fn send(
-        &self,
-        method: &Method,
-        proof: &Proof,
-        deadline: Option<Instant>,
-        mut request: Request<Inbound>,
-        admitted: Admitted,
-        changes: HeaderChanges,
-    ) -> Result<Head, Status> {
-        let request_error = RequestBodyError::default();
-        let kept = self.context.service.balance.retry.buffer_bytes;
-        let codec = method.codec.as_ref();
-        let (decoder, encoder) =
-            (self.client_protocol.decoder(codec, self.message_bytes()), self.client_protocol.encoder(codec));
-        let incoming = |body| RequestBody::new(body, decoder, self.message_bytes(), kept, request_error.clone());
-        let cluster = match &method.target {
-            Target::Mesh { cluster, callee } => {
-                self.identify(callee, request.headers_mut());
-                cluster
-            }
-            Target::ExternalUpstream { cluster, tokens } => {
-                headers::hide_identity(request.headers_mut(), self.snapshot.config.rate_limits.api_key_header.as_str());
-                headers::set_client_address(request.headers_mut(), self.client.header());
-                if let Some((tokens, principal)) = tokens.as_ref().zip(proof.caller.principal.as_ref())
-                    && let Some(token) = tokens.header(principal)
-                {
-                    request.headers_mut().insert(AUTHORIZATION, token);
-                }
-                cluster
-            }
-            Target::Here(here) => {
-                let Ok(response) = here.clone().oneshot(request.map(incoming)).await;
-                let (parts, body) = response.into_parts();
-                return Ok(Head {
-                    parts,
-                    source: ResponseSource::Local(body),
-                    encoder,
-                    deadline,
-                    request_error,
-                    drain_guard: None,
-                    is_external: false,
-                    has_http_controls: false,
-                    admitted,
-                });
-            }
-        };
-        changes.apply(request.headers_mut());
-        let weight = method.weight.as_ref();
-        let caller = overload::CallerKey::new(proof.caller.principal.as_ref(), network(self.client.address()));
-        let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight, caller };
-        let sent = cluster.send(request.map(incoming), conditions).await;
-        let (parts, reply) =
-            sent.map_err(|failure| failed(&failure, &request_error, deadline, &self.context.rng))?.into_parts();
-        let is_external = matches!(method.target, Target::ExternalUpstream { .. });
-        let drain_guard = method.resumable.then(|| self.context.readiness.shutdown().stay());
-        Ok(Head {
-            parts,
-            source: ResponseSource::Remote(reply),
-            encoder,
-            deadline,
-            request_error,
-            drain_guard,
-            is_external,
-            has_http_controls: method.rules.http_controls,
-            admitted,
-        })
-    }
-
-    /// Adds the gateway's service token and the client's address for a service of the mesh.
-    fn identify(&self, callee: &str, headers: &mut HeaderMap) {
-        headers.insert(SERVICE_TOKEN, self.context.service.identity.token_for(callee));
-        headers.insert(CLIENT_ADDRESS, grpc::never_indexed(self.client.address().to_string()));
-    }
-
     /// Translates the upstream's response into the caller's protocol.
     fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
-        let Head { mut parts, source, encoder, deadline, request_error, drain_guard, is_external, admitted, .. } = head;
+        let Head { mut parts, source, encoder, deadline, request_error, drain_guard, is_external, .. } = head;
+        let Admitted { headers: rate_limit, holds } = head.admitted;
         let is_grpc = parts.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc);
         let ends = Ends { client: self.client_protocol.kind(), is_external };
         headers::sanitize_response(&mut parts.headers, self.client_protocol.response_type(), ends);
         self.client_protocol.translate_response(&mut parts.headers);
         let taken = controls::take(&mut parts.headers);
         if headers::bytes(&parts.headers) + taken.as_ref().map_or(0, headers::bytes) > self.header_bytes() {
-            return self.refuse(&head_too_large(), &mut call);
+            return self.refuse(&with_headers(head_too_large(), rate_limit), &mut call);
         }
         if parts.status != StatusCode::OK || !is_grpc {
             // A gRPC status takes precedence over the HTTP status.
             let stated = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
-            return self.refuse(&stated.unwrap_or_else(|| bare(not_grpc(parts.status), is_external)), &mut call);
+            let status = stated.unwrap_or_else(|| bare(not_grpc(parts.status), is_external));
+            return self.refuse(&with_headers(status, rate_limit), &mut call);
         }
         if code_of(&parts.headers).is_some_and(|code| is_over_time(code, deadline)) {
-            return self.refuse(&bare(error::deadline_exceeded(), is_external), &mut call);
+            let status = bare(error::deadline_exceeded(), is_external);
+            return self.refuse(&with_headers(status, rate_limit), &mut call);
         }
         if source.is_end() && self.client_protocol.states_failure_in_http() {
             // A stream that has not begun can still state its failure as other calls do.
@@ -300,7 +247,7 @@ impl RpcCall<'_> {
             if let Some(status) = failed {
                 let mut trailers = headers::take_trailers(&mut parts.headers);
                 headers::take_status(&mut trailers);
-                if let Some(headers) = admitted.headers {
+                if let Some(headers) = rate_limit {
                     headers.put(&mut parts.headers);
                 }
                 call.end(status.code());
@@ -310,9 +257,9 @@ impl RpcCall<'_> {
         }
         let controls = match self.controls(taken.filter(|_| head.has_http_controls)) {
             Ok(controls) => controls,
-            Err(status) => return self.refuse(&status, &mut call),
+            Err(status) => return self.refuse(&with_headers(status, rate_limit), &mut call),
         };
-        if let Some(headers) = admitted.headers {
+        if let Some(headers) = rate_limit {
             headers.put(&mut parts.headers);
         }
         let terms = ResponseTerms {
@@ -323,17 +270,15 @@ impl RpcCall<'_> {
             header_bytes: self.header_bytes(),
             ends,
             request_error,
-            holds: admitted.holds,
+            holds,
             drain_guard,
         };
         let body = ResponseBody::new(source, &mut parts.headers, terms, call, watched);
         let mut response = Response::new(Outgoing::Response(body));
         *response.headers_mut() = parts.headers;
         match controls {
-            // They apply when the call has succeeded.
-            Some(controls) if self.client_protocol.begins_with_status() => {
-                drop(response.extensions_mut().insert(controls))
-            }
+            // They apply when the call has succeeded, or its body has begun.
+            Some(controls) if self.client_protocol.is_head_late() => drop(response.extensions_mut().insert(controls)),
             Some(controls) => controls.set_head(&mut response),
             None => {}
         }
@@ -400,7 +345,11 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
             let message = "the gateway's configuration does not open this method (gateway.external)";
             Err(error::status(Code::PermissionDenied, "METHOD_CLOSED", message))
         }
-        Found::Unread => Err(error::unavailable("the description of the service")),
+        Found::Unread => {
+            let message = "the gateway could not read the descriptors of the service yet; try again, or have the \
+                           operator read the gateway's log, which states why";
+            Err(error::later("UNAVAILABLE", message, DESCRIPTORS_RETRY))
+        }
         Found::Undeclared | Found::Nothing => {
             Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))
         }
@@ -410,24 +359,6 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
 fn cross_origin(what: &str) -> Status {
     let message = format!("a page of this origin may not {what}; add the origin to gateway.cors_origins");
     error::status(Code::PermissionDenied, "CROSS_ORIGIN", message)
-}
-
-fn failed(failure: &Failure, request_error: &RequestBodyError, deadline: Option<Instant>, rng: &Rng) -> Status {
-    if let Some(status) = request_error.get() {
-        return status;
-    }
-    tracing::debug!(%failure, "a call could not be forwarded");
-    match failure {
-        Failure::Full | Failure::Overloaded => error::overloaded(rng),
-        Failure::Cut => cut(Code::Cancelled),
-        Failure::Broken(error) if error.is_reset() => match code_of_break(error) {
-            code if is_over_time(code, deadline) => error::deadline_exceeded(),
-            code => cut(code),
-        },
-        Failure::Unreachable(_) | Failure::Gone(_) | Failure::Refused(_) | Failure::Broken(_) => {
-            error::unavailable("the service")
-        }
-    }
 }
 
 #[cfg(test)]

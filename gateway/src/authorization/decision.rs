@@ -23,11 +23,15 @@ pub(crate) struct HeaderChanges {
 }
 
 impl HeaderChanges {
-    /// Changes the headers of the request to the upstream.
-    pub(crate) fn apply(self, headers: &mut HeaderMap) {
-        for name in self.remove {
+    /// Removes headers of the client from the request.
+    pub(crate) fn remove(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
             headers.remove(name);
         }
+    }
+
+    /// Sets headers of the request to the upstream.
+    pub(crate) fn set(self, headers: &mut HeaderMap) {
         // The client's copies are gone.
         headers.extend(self.set);
     }

@@ -34,7 +34,8 @@ fn allowed_call_gets_the_configured_headers_only() {
     for name in ["te", "x-secret", "x-trellis-service-token", "x-kept"] {
         request.insert(name, "1".parse().unwrap());
     }
-    changes.apply(&mut request);
+    changes.remove(&mut request);
+    changes.set(&mut request);
     let mut names: Vec<_> = request.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["te", "x-kept", "x-tenant", "x-trellis-service-token"]);
@@ -79,7 +80,7 @@ fn section_without_an_effect_names_its_key() {
     };
     assert_eq!(with(|_| {}), Ok(()));
     assert_eq!(check(&AuthorizationConfig::default()), Ok(()));
-    let cases: [(Change, &str); 7] = [
+    let cases: [(Change, &str); 9] = [
         (|config| config.ca = "a.crt".to_owned(), "ca"),
         (|config| (config.to, config.fail_open) = (<_>::default(), true), "to"),
         (|config| config.to = "127.0.0.1:1".into(), "to"),
@@ -87,6 +88,8 @@ fn section_without_an_effect_names_its_key() {
         (|config| config.sets = vec!["authorization".to_owned()], "sets"),
         (|config| config.sets = vec!["grpc-timeout".to_owned()], "sets"),
         (|config| config.sets = vec!["x-trellis-user".to_owned()], "sets"),
+        (|config| config.sets = vec!["x-forwarded-for".to_owned()], "sets"),
+        (|config| config.sets = vec!["X_Forwarded-For".to_owned()], "sets"),
     ];
     for (change, key) in cases {
         assert!(with(change).unwrap_err().starts_with(&format!("gateway.authorization.{key}: ")), "{key}");

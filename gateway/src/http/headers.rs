@@ -71,6 +71,8 @@ pub(crate) fn hide_identity(headers: &mut HeaderMap, api_key: &str) {
     headers.remove(api_key);
 }
 
+/// The header that states a client's address to upstreams outside the mesh.
+const CLIENT: &str = "x-forwarded-for";
 /// Headers in which proxies state a client's address, and in some deployments its identity. A service behind such a
 /// proxy trusts them; here they would be the caller's own claims.
 const FORWARDING: [&str; 6] =
@@ -94,7 +96,12 @@ pub(crate) fn set_client_address(headers: &mut HeaderMap, client: HeaderValue) {
         FORWARDING_NAMES.iter().any(|one| is_like(name.as_str(), one.as_str()))
             || FORWARDING.iter().any(|prefix| begins_like(name, prefix))
     });
-    headers.insert("x-forwarded-for", client);
+    headers.insert(CLIENT, client);
+}
+
+/// Whether [`set_client_address`] sets the header.
+pub(crate) fn is_client_address(name: &HeaderName) -> bool {
+    is_like(name.as_str(), CLIENT)
 }
 
 /// Removes the headers of the upstream's connection from a response, and those that it must not set.

@@ -2,7 +2,7 @@
 //! for methods without side effects, with GET. Streams are frames like those of gRPC, and the last one holds the status.
 
 mod error;
-mod get;
+pub(super) mod get;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -122,7 +122,8 @@ impl Protocol for Connect {
         self.encoding.check(codec)?;
         let method = codec.map(|codec| codec.descriptor());
         if method.is_some_and(|method| method.is_client_streaming() || method.is_server_streaming()) {
-            let message = "the method is a stream; call it with content-type application/connect+proto";
+            let message = "the method is a stream; call it with content-type application/connect+json (or \
+                           application/connect+proto), in its HTTP form, or over a WebSocket";
             return Err(status(Code::Unimplemented, "METHOD_IS_STREAM", message));
         }
         if self.get.is_some() { get::check(method) } else { Ok(()) }
@@ -203,10 +204,12 @@ impl Connect {
         }
         let mut response = Response::new(message);
         *response.headers_mut() = head;
-        match &self.get {
-            Some(get) => get.stored.respond(response),
-            None => response,
-        }
+        response
+    }
+
+    /// The responses that the client has stored; `None`: it may store none.
+    pub(super) fn stored(&self) -> Option<&StoredTags> {
+        self.get.as_ref().map(|get| &get.stored)
     }
 }
 

@@ -286,11 +286,12 @@ impl HttpJson {
         if let Some(refusal) = self.not_acceptable(&head) {
             return refusal;
         }
-        let response = controls::respond(head, message, controls);
-        match &self.stored {
-            Some(stored) if response.status() == StatusCode::OK => stored.respond(response),
-            _ => response,
-        }
+        controls::respond(head, message, controls)
+    }
+
+    /// The responses that the client has stored; `None`: it may store none.
+    pub(super) fn stored(&self) -> Option<&StoredTags> {
+        self.stored.as_ref()
     }
 }
 

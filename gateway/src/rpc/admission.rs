@@ -96,8 +96,13 @@ fn no_stream(why: TooMany, most: u32) -> Status {
 }
 
 /// Counts a refusal, and adds the rate limit headers.
-fn limited(method: &Method, mut refusal: Status, rate_limit: Option<RateLimitHeaders>) -> Status {
+fn limited(method: &Method, refusal: Status, rate_limit: Option<RateLimitHeaders>) -> Status {
     metrics::counter!("gateway_calls_limited_total", "rpc_method" => method.meter.method().to_owned()).increment(1);
+    with_headers(refusal, rate_limit)
+}
+
+/// Adds the rate limit headers to a refusal.
+pub(super) fn with_headers(mut refusal: Status, rate_limit: Option<RateLimitHeaders>) -> Status {
     if let Some(rate_limit) = rate_limit {
         let mut headers = std::mem::take(refusal.metadata_mut()).into_headers();
         rate_limit.put(&mut headers);

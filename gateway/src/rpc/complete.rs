@@ -3,7 +3,10 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header::CONTENT_ENCODING};
+use http::{
+    HeaderMap, Response, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_RANGE},
+};
 use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use tonic::{Code, Status};
@@ -59,6 +62,7 @@ impl RpcCall<'_> {
     pub(super) async fn begin(&self, response: Response<Outgoing>) -> Response<Outgoing> {
         let (mut parts, body) = response.into_parts();
         let Outgoing::Response(mut body) = body else { return Response::from_parts(parts, body) };
+        let controls = parts.extensions.remove::<HttpControls>();
         let first = poll_fn(|cx| body.poll(cx)).await.and_then(Result::ok);
         let trailers = match first.map(Frame::into_data) {
             Some(Ok(bytes)) => {
@@ -67,18 +71,22 @@ impl RpcCall<'_> {
                     return refusal.map(|body| Outgoing::Full(Full::new(body)));
                 }
                 body.put_back(bytes);
-                return Response::from_parts(parts, Outgoing::Response(body));
+                let mut response = Response::from_parts(parts, Outgoing::Response(body));
+                if let Some(controls) = controls {
+                    controls.set_head(&mut response);
+                }
+                return response;
             }
             Some(Err(trailers)) => trailers.into_trailers().unwrap_or_default(),
             None => headers::take_status(&mut parts.headers),
         };
-        self.completed(parts.headers, Bytes::new(), trailers, body, (None, None))
+        self.completed(parts.headers, Bytes::new(), trailers, body, (None, controls))
     }
 
     fn completed(
         &self,
         mut head: HeaderMap,
-        mut message: Bytes,
+        message: Bytes,
         mut trailers: HeaderMap,
         body: ResponseBody,
         (compressible, controls): (Option<Compressible>, Option<HttpControls>),
@@ -86,18 +94,36 @@ impl RpcCall<'_> {
         let status = Status::from_header_map(&trailers).unwrap_or_else(no_status);
         headers::take_status(&mut trailers);
         body.encoder().set_headers(&mut head);
-        if let Some(Compressible { coding }) = compressible.filter(|_| status.code() == Code::Ok) {
-            // Before the tag is made: it is the hash of what is sent, so that each coding has its own.
-            compression::mark(&mut head);
-            message = compression::apply(&self.snapshot.config.compression, coding, &mut head, message);
-        }
+        // The controls first: they decide whether the response has a body, and whether it may be compressed.
         let mut response = self.client_protocol.complete(head, message, &status, &trailers, controls);
+        if status.code() == Code::Ok {
+            // Before the tag is made: it is the hash of what is sent, so that each coding has its own.
+            if let Some(compressible) = compressible.filter(|_| has_whole_content(&response)) {
+                response = self.compress(response, compressible);
+            }
+            response = self.client_protocol.let_store(response);
+        }
         if response.status() == StatusCode::NOT_MODIFIED {
             response.headers_mut().remove(CONTENT_ENCODING);
         }
         let watched = body.into_watched();
         response.map(|message| Outgoing::complete(message, watched))
     }
+
+    fn compress(&self, response: Response<Bytes>, Compressible { coding }: Compressible) -> Response<Bytes> {
+        let (mut parts, message) = response.into_parts();
+        compression::mark(&mut parts.headers);
+        let message = compression::apply(&self.snapshot.config.compression, coding, &mut parts.headers, message);
+        Response::from_parts(parts, message)
+    }
+}
+
+/// Whether the body is the whole content. The range of a part (RFC 9110, section 15.3.7) counts the bytes that the
+/// service sent, not those of a coding.
+fn has_whole_content(response: &Response<Bytes>) -> bool {
+    let status = response.status();
+    let is_part = status == StatusCode::PARTIAL_CONTENT || response.headers().contains_key(CONTENT_RANGE);
+    status.is_success() && !is_part && !response.body().is_empty()
 }
 
 /// Reads the message and the trailers. Without a body the status is in the head.

@@ -67,7 +67,12 @@ async fn follow(state: &Arc<State>, prefix: &Arc<str>) {
                 // Logged once per failure, not once per attempt.
                 if met != failures {
                     let error = met.iter().cloned().collect::<Vec<_>>().join("; ");
-                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; the last good ones remain");
+                    let effect = if state.lock_known().contracts.contains_key(prefix) {
+                        "the last good ones remain"
+                    } else {
+                        "there are none yet, so that no method of the upstream can be called"
+                    };
+                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; {effect}");
                     failures = met;
                 }
                 first += MOST_ASKED;

@@ -89,9 +89,15 @@ fn decode(text: &str) -> Cow<'_, [u8]> {
     percent_decode(text.as_bytes()).into()
 }
 
-/// GET must not change anything (RFC 9110, section 9.2.1).
+/// Whether clients may call a method with GET. GET must not change anything (RFC 9110, section 9.2.1), and its response
+/// is one message.
+pub(in super::super) fn is_callable(method: &MethodDescriptor) -> bool {
+    has_no_side_effects(method) && !method.is_client_streaming() && !method.is_server_streaming()
+}
+
+/// Refuses methods that may change something. The caller has refused streams.
 pub(super) fn check(method: Option<&MethodDescriptor>) -> Result<(), Status> {
-    if method.is_some_and(has_no_side_effects) {
+    if method.is_some_and(is_callable) {
         return Ok(());
     }
     let message = "the method may have side effects (idempotency_level); call it with POST";

@@ -325,11 +325,9 @@ fn a_unary_response_is_the_message() {
 fn a_response_to_get_is_sent_once() {
     let query = "/acme.v1.Shop/Look?encoding=proto&message=";
     let respond_with = |body: &'static [u8], known: &[(&str, &str)]| {
-        let ClientProtocol::Connect(connect) = ClientProtocol::detect(&request("GET", query, known)).unwrap() else {
-            panic!("another protocol");
-        };
-        let ok = Status::new(Code::Ok, "");
-        connect.complete(HeaderMap::new(), Bytes::from_static(body), &ok)
+        let protocol = ClientProtocol::detect(&request("GET", query, known)).unwrap();
+        let (head, body, ok) = (HeaderMap::new(), Bytes::from_static(body), Status::new(Code::Ok, ""));
+        protocol.let_store(protocol.complete(head, body, &ok, &HeaderMap::new(), None))
     };
     let respond = |known: &[(&str, &str)]| respond_with(b"shop", known);
     let first = respond(&[]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::ALLOW};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use http_body_util::Full;
 use kit::error;
 use tonic::{Code, Status};
@@ -13,6 +13,8 @@ use super::{HttpForms, accepts, errors};
 use crate::{
     http::console,
     protocol::{
+        MethodCodec,
+        connect::get,
         status::{http_status, unsupported_type},
         websocket::HandshakeRefusal,
     },
@@ -71,15 +73,30 @@ impl HttpRefusal {
 
     /// The path is that of a method in gRPC, but the content type is that of no protocol.
     pub(crate) fn unknown_protocol<B>(forms: &Arc<HttpForms>, request: &Request<B>) -> Self {
-        let message = "call methods with content-type application/json, application/proto, application/grpc or \
-                       application/grpc-web+proto";
+        let message = "call methods with content-type application/json, application/proto, application/connect+json, \
+                       application/connect+proto, application/grpc, application/grpc-web+proto or \
+                       application/grpc-web-text+proto";
         Self::new(forms, request, unsupported_type(message), StatusCode::UNSUPPORTED_MEDIA_TYPE)
     }
 
-    /// The path is that of a method in gRPC, which takes POST.
-    pub(crate) fn post_required<B>(forms: &Arc<HttpForms>, request: &Request<B>) -> Self {
-        let refusal = Self::not_allowed(forms, request, "use POST to call a method".to_owned());
-        Self { allow: Some(HeaderValue::from_static("POST")), ..refusal }
+    /// The path is that of a method in gRPC, which takes POST and, without side effects, GET with a query.
+    pub(crate) fn not_a_call<B>(
+        forms: &Arc<HttpForms>,
+        request: &Request<B>,
+        codec: Option<&Arc<MethodCodec>>,
+    ) -> Self {
+        let takes_get = codec.is_some_and(|codec| get::is_callable(codec.descriptor()));
+        let (message, allow) = match *request.method() {
+            Method::GET | Method::HEAD if takes_get => {
+                ("to call a method with GET, state the query parameters encoding and message", "GET, HEAD, POST")
+            }
+            _ if takes_get => {
+                ("use POST to call a method, or GET with the query parameters encoding and message", "GET, HEAD, POST")
+            }
+            _ => ("use POST to call a method", "POST"),
+        };
+        let refusal = Self::not_allowed(forms, request, message.to_owned());
+        Self { allow: Some(HeaderValue::from_static(allow)), ..refusal }
     }
 
     /// The request asks for a WebSocket, and does not get one.

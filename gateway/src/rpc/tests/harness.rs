@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, server::SendResponse};
+use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderName, header::CONTENT_TYPE};
 use kit::{
     ClockAndRng, balance,
@@ -54,8 +54,15 @@ pub(super) const LIST: &str = "/trellis.auth.v1.AuthService/ListSessions";
 /// Public, outside the mesh.
 pub(super) const EXTERNAL: &str = "/acme.v1.Shop/Buy";
 
-/// The question to an authorization service. The upstream never answers it.
+/// The question to an authorization service.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+/// A request that states this is allowed, without these headers: `x-forwarded-for`, `authorization` and `x-secret`. No
+/// other question has an answer.
+pub(super) const DECIDE: &str = "decide";
+
+/// A message whose first field is `text/plain` and whose second field is a text: an `HttpBody`, for example.
+const TYPED: &str =
+    concat!("\0\0\0\0\x4c\x0a\x0atext/plain\x12\x3e", "ababababababababababababababababababababababababababababababab");
 
 /// The message of each response.
 pub(super) const MESSAGE: [u8; 6] = [0, 0, 0, 0, 1, 7];
@@ -279,20 +286,45 @@ async fn serve_upstream(listener: TcpListener, seen: Arc<Mutex<Vec<HeaderMap>>>,
             let mut requests = Vec::new();
             while let Some(Ok((request, response))) = connection.accept().await {
                 let (head, body) = request.into_parts();
-                let is_check = head.uri.path() == CHECK;
-                let kind = head.headers.get("x-reply").map_or("", |kind| kind.to_str().unwrap());
-                let kind = if is_check { "silence" } else { kind };
-                tokio::spawn(reply(kind.to_owned(), response, Arc::clone(&cancelled)));
-                if !is_check {
-                    seen.lock().push(head.headers);
+                if head.uri.path() == CHECK {
+                    tokio::spawn(decide(body, response));
+                    continue;
                 }
+                let kind = head.headers.get("x-reply").map_or("", |kind| kind.to_str().unwrap());
+                tokio::spawn(reply(kind.to_owned(), controls(&head.headers), response, Arc::clone(&cancelled)));
+                seen.lock().push(head.headers);
                 requests.push(body);
             }
         });
     }
 }
 
-async fn reply(kind: String, mut response: SendResponse<Bytes>, cancelled: Arc<AtomicUsize>) {
+/// Answers as the authorization service.
+async fn decide(mut body: RecvStream, mut response: SendResponse<Bytes>) {
+    let mut question = Vec::new();
+    while let Some(Ok(piece)) = body.data().await {
+        question.extend(piece);
+    }
+    if !question.windows(DECIDE.len()).any(|window| window == DECIDE.as_bytes()) {
+        poll_fn(|cx| response.poll_reset(cx)).await.ok();
+        return;
+    }
+    let field = |number: u8, content: &[u8]| [&[number << 3 | 2, content.len() as u8], content].concat();
+    let removed = ["x-forwarded-for", "authorization", "x-secret"].map(|name| field(5, name.as_bytes())).concat();
+    let decision = [field(1, b""), field(3, &removed)].concat();
+    let head = Response::builder().header(CONTENT_TYPE, GRPC).body(()).unwrap();
+    let mut body = response.send_response(head, false).unwrap();
+    body.send_data(crate::protocol::framing::frame(&decision), false).unwrap();
+    body.send_trailers([("grpc-status", "0")].map(header).into_iter().collect()).unwrap();
+}
+
+/// The HTTP controls that a request asks for: `x-set-status`, and `x-set-header-` before the name of a header.
+fn controls(request: &HeaderMap) -> HeaderMap {
+    let asked = |name: &HeaderName| Some(format!("x-http-{}", name.as_str().strip_prefix("x-set-")?).parse().unwrap());
+    request.iter().filter_map(|(name, value)| Some((asked(name)?, value.clone()))).collect()
+}
+
+async fn reply(kind: String, controls: HeaderMap, mut response: SendResponse<Bytes>, cancelled: Arc<AtomicUsize>) {
     let head = |content_type| Response::builder().header(CONTENT_TYPE, content_type).header("x-head", "1");
     match &*kind {
         "silence" => {
@@ -305,6 +337,16 @@ async fn reply(kind: String, mut response: SendResponse<Bytes>, cancelled: Arc<A
             let head = head(GRPC).header("grpc-status", "5").header("grpc-message", "no shop");
             let head = head.header("x-why", "closed").header("retry-after", "7").header("grpc-made-up", "1");
             response.send_response(head.body(()).unwrap(), true).unwrap();
+        }
+        "text" | "nothing" | "failure" => {
+            let mut head = head(GRPC).body(()).unwrap();
+            head.headers_mut().extend(controls);
+            let mut body = response.send_response(head, false).unwrap();
+            if kind == "text" {
+                body.send_data(TYPED.into(), false).unwrap();
+            }
+            let code = if kind == "failure" { "5" } else { "0" };
+            body.send_trailers([("grpc-status", code)].map(header).into_iter().collect()).unwrap();
         }
         _ => {
             let head = if kind == "cookie" { head(GRPC).header("set-cookie", "a=1") } else { head(GRPC) };

@@ -101,7 +101,10 @@ impl ReflectionClient {
             self.path = PATHS[1];
             responses = self.request(list()).await;
         }
-        let responses = responses.map_err(|status| format!("reflection: {:?}: {}", status.code(), status.message()))?;
+        let responses = responses.map_err(|status| match status.code() {
+            Code::Unimplemented => "reflection: the upstream serves none; set its `descriptors` to a file".to_owned(),
+            code => format!("reflection: {code:?}: {}", status.message()),
+        })?;
         Ok(responses
             .into_iter()
             .filter_map(|response| {

@@ -7,7 +7,10 @@ mod harness;
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use http::HeaderName;
-use kit::principal::MeshService;
+use kit::{
+    identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
+    principal::MeshService,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

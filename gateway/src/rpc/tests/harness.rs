@@ -54,10 +54,10 @@ pub(super) const LIST: &str = "/trellis.auth.v1.AuthService/ListSessions";
 /// Public, outside the mesh.
 pub(super) const EXTERNAL: &str = "/acme.v1.Shop/Buy";
 
-/// The question to an authorization service.
+/// The request to an authorization service.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// A request that states this is allowed, without these headers: `x-forwarded-for`, `authorization` and `x-secret`. No
-/// other question has an answer.
+/// other request gets a response.
 pub(super) const DECIDE: &str = "decide";
 
 /// A message whose first field is `text/plain` and whose second field is a text: an `HttpBody`, for example.
@@ -299,13 +299,13 @@ async fn serve_upstream(listener: TcpListener, seen: Arc<Mutex<Vec<HeaderMap>>>,
     }
 }
 
-/// Answers as the authorization service.
+/// Responds as the authorization service.
 async fn decide(mut body: RecvStream, mut response: SendResponse<Bytes>) {
-    let mut question = Vec::new();
+    let mut check = Vec::new();
     while let Some(Ok(piece)) = body.data().await {
-        question.extend(piece);
+        check.extend(piece);
     }
-    if !question.windows(DECIDE.len()).any(|window| window == DECIDE.as_bytes()) {
+    if !check.windows(DECIDE.len()).any(|window| window == DECIDE.as_bytes()) {
         poll_fn(|cx| response.poll_reset(cx)).await.ok();
         return;
     }

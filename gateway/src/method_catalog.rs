@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use graphql::{Method, RootField, Source, root_fields};
 use kit::policy::{Access, Policy, Table, path_of};
 use prost_reflect::MethodDescriptor;
 use transcode::{Registry, http_rule::Binding};
@@ -26,6 +27,8 @@ pub struct CatalogMethod {
     pub upstream: Option<String>,
     /// Its HTTP forms that requests reach.
     pub forms: Vec<HttpForm>,
+    /// Its root field in GraphQL.
+    pub graphql: Option<RootField>,
 }
 
 /// An HTTP form of a method (`google.api.http`).
@@ -41,6 +44,8 @@ pub struct HttpForm {
     pub body: Option<String>,
     /// The body is a `google.api.HttpBody`: bytes of any content type.
     pub takes_bytes: bool,
+    /// The body of a response is a `google.api.HttpBody`.
+    pub gives_bytes: bool,
 }
 
 /// The methods of the mesh, whose contracts are `policies`, and of the external upstreams whose descriptors are files, in
@@ -55,17 +60,20 @@ pub fn method_catalog(config: &Config, policies: &Table) -> Result<Vec<CatalogMe
         &config.forward_auth.path,
     )?;
     let mut forms = forms(&tables);
+    let mut fields = graphql_fields(config, policies, &mesh, &contracts);
     let mut all = Vec::new();
     for (path, descriptor) in policies.descriptors().filter(|(path, _)| policies.get(path).is_some()) {
         let forms = forms.remove(&(None, path.clone())).unwrap_or_default();
-        all.push(CatalogMethod { path, descriptor, registry: mesh.clone(), upstream: None, forms });
+        let graphql = fields.remove(&(None, path.clone()));
+        all.push(CatalogMethod { path, descriptor, registry: mesh.clone(), upstream: None, forms, graphql });
     }
     for DescribedUpstream { prefix, contract, .. } in &contracts {
         for method in contract.methods.iter().filter(|method| is_owner(config, prefix, &method.path)) {
             let (path, upstream) = (method.path.clone(), Some(prefix.to_string()));
             let forms = forms.remove(&(upstream.clone(), path.clone())).unwrap_or_default();
+            let graphql = fields.remove(&(upstream.clone(), path.clone()));
             let (descriptor, registry) = (method.descriptor.clone(), contract.registry().clone());
-            all.push(CatalogMethod { path, descriptor, registry, upstream, forms });
+            all.push(CatalogMethod { path, descriptor, registry, upstream, forms, graphql });
         }
     }
     all.sort_by(|one, other| one.path.cmp(&other.path));
@@ -114,6 +122,44 @@ fn is_open(policy: &Policy) -> bool {
     !matches!(policy.access, Access::Internal { .. })
 }
 
+/// The root fields in GraphQL, by the upstream and the path of their method. As in the schema of the gateway, an external
+/// upstream whose names conflict with those before it has none.
+fn graphql_fields(
+    config: &Config,
+    policies: &Table,
+    mesh: &Registry,
+    contracts: &[DescribedUpstream<'_>],
+) -> HashMap<(Option<String>, String), RootField> {
+    let mut fields = HashMap::new();
+    if !config.graphql.enabled {
+        return fields;
+    }
+    let uncounted = |methods: Vec<(&Registry, MethodDescriptor)>| {
+        methods.into_iter().map(|(_, descriptor)| Method { descriptor, cost: 1 }).collect()
+    };
+    let mut sources = vec![Source { prefix: None, registry: mesh, methods: uncounted(open_methods(policies, mesh)) }];
+    for of in contracts.iter().filter(|of| of.config.graphql) {
+        let owned = of.open_methods().into_iter().filter(|(_, method)| is_owner(config, &of.prefix, &path_of(method)));
+        sources.push(Source {
+            prefix: Some(&of.prefix),
+            registry: of.contract.registry(),
+            methods: uncounted(owned.collect()),
+        });
+        if root_fields(&sources).is_err() {
+            sources.pop();
+        }
+    }
+    for field in root_fields(&sources).unwrap_or_default() {
+        let path = path_of(field.method());
+        let upstream = match policies.get(&path) {
+            Some(_) => None,
+            None => owner(config, &path).map(ToString::to_string),
+        };
+        fields.insert((upstream, path), field);
+    }
+    fields
+}
+
 /// The reachable forms, by the upstream and the path of their method.
 fn forms(tables: &[FormTable]) -> HashMap<(Option<String>, String), Vec<HttpForm>> {
     let mut all: HashMap<_, Vec<_>> = HashMap::new();
@@ -135,6 +181,7 @@ impl HttpForm {
             variables: template.variables().map(str::to_owned).collect(),
             body: binding.body().map(str::to_owned),
             takes_bytes: binding.request_http_body().is_some(),
+            gives_bytes: binding.response_http_body().is_some(),
         }
     }
 }
@@ -150,6 +197,10 @@ mod tests {
         let form = |path: &str| all.iter().find(|method| method.path == path).unwrap().forms.first().cloned();
         let update = form("/trellis.users.v1.UsersService/UpdateUser").unwrap();
         assert_eq!((&*update.http_method, update.variables.len()), ("PATCH", 1));
+        let field = |path: &str| all.iter().find(|method| method.path == path).unwrap().graphql.clone();
+        let list = field("/trellis.users.v1.UsersService/ListUsers").unwrap();
+        assert!(list.document(&serde_json::json!({})).starts_with("query { listUsers { nodes {"));
+        assert!(field("/trellis.users.v1.UsersService/CreateUser").is_none(), "it is internal");
         assert_eq!(form("/trellis.users.v1.UsersService/CreateUser"), None, "it is internal");
     }
 }

@@ -89,7 +89,7 @@ class MeshTest(ExplainCase):
                 with self.subTest(method=method.name, protocol=command["protocol"], program=command["program"]):
                     if command["program"] == "grpcurl":
                         self.paste(command)
-                    elif command["program"] == "curl":
+                    elif command["program"] == "curl" or command["protocol"] == "WebSocket":
                         self.assert_well_formed(command)
 
     def assert_well_formed(self, command):
@@ -99,7 +99,15 @@ class MeshTest(ExplainCase):
             status = re.search("grpc-status: ([0-9]+)", head) or re.search("grpc-status: ([0-9]+)", trailers(body))
             self.assertIn(int(status[1]), {0, *WELL_FORMED}, what)
             return
+        if command["protocol"] == "WebSocket":
+            *_, last = output.splitlines()
+            self.assertIn(json.loads(last)["status"]["code"], {0, *WELL_FORMED}, what)
+            return
         response = json.loads(output)
+        if command["protocol"] == "GraphQL":
+            self.assertIn("data", response, what)
+            for error in response.get("errors", []):
+                self.assertIn(error["extensions"]["code"].lower(), WELL_FORMED, what)
         if "code" in response:
             self.assertIn(response["code"], WELL_FORMED, what)
 
@@ -113,6 +121,17 @@ class MeshTest(ExplainCase):
                 with self.subTest(method=method, protocol=command["protocol"], program=command["program"]):
                     output, what = self.paste(command, self.token)
                     self.assertIn(expected, output, what)
+
+    def test_printed_commands_set_the_access_token(self):
+        gateway = f"http://{self.mesh.address['gateway']}"
+        explained = json.loads(self.explain(self.mesh, "ListUsers", "--gateway", gateway, "--json").stdout)
+        # The first time the user signs up, and the second time in.
+        for _ in range(2):
+            script = f"{explained['token']}\nprintf %s \"$ACCESS_TOKEN\""
+            token, what = self.paste({"program": "curl", "text": script})
+            self.assertRegex(token, r"^[\w-]+\.[\w-]+\.[\w-]+$", what)
+            output, what = self.paste(explained["commands"][0], token)
+            self.assertIn("eve", output, what)
 
     def test_page_text_has_the_verdict_on_the_origin(self):
         printed = self.explain(self.mesh, "RefreshToken", "--origin", "https://app.example.org").stdout

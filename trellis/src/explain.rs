@@ -9,6 +9,7 @@ mod gateway_url;
 mod sample;
 mod shell;
 mod text;
+mod token;
 
 use gateway::{CatalogMethod, ShownLimits, method_catalog};
 use kit::policy::{Access, Table, has_no_side_effects, is_idempotent};
@@ -38,6 +39,9 @@ struct Explanation {
     needs_token: bool,
     policy: Vec<Setting>,
     gateway: String,
+    /// The commands that set ACCESS_TOKEN, where it is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     commands: Vec<CallCommand>,
     /// What a reader must know besides.
     notes: Vec<String>,
@@ -129,6 +133,7 @@ fn explain(declared: &Declared<'_>, arguments: &cli::Explain) -> Result<Explanat
         needs_token,
         policy: policy.rows.into_iter().map(|[name, value, source]| Setting { name, value, source }).collect(),
         gateway: gateway.url(),
+        token: if token::is_shown(method, needs_token) { token::command(methods, &gateway) } else { None },
         commands,
         notes,
         browser: browser.transpose()?,

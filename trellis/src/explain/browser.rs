@@ -73,26 +73,19 @@ fn cookies(verdict: PageOrigin, page: &WebOrigin, gateway: &GatewayUrl, reads_se
     if !gateway.is_secure() && !gateway.is_local() {
         return "none: the session cookie is `Secure`, and the gateway has no TLS".to_owned();
     }
-    let path = if gateway.is_secure() {
-        ""
-    } else {
-        ". Without TLS its path is /trellis.auth.v1.AuthService/: call the method with gRPC-Web or Connect, not at its \
-         HTTP form"
-    };
     match verdict {
-        PageOrigin::Own => format!("the browser sends the session cookie by itself{path}"),
+        PageOrigin::Own => "the browser sends the session cookie by itself".to_owned(),
         PageOrigin::Refused => {
             "none: the browser does not send the call, and the gateway refuses the session cookie from this origin \
              (CROSS_ORIGIN)"
                 .to_owned()
         }
         PageOrigin::Listed if page.host == gateway.origin.host && page.scheme == gateway.origin.scheme => {
-            format!("the browser sends the session cookie with `credentials: \"include\"`{path}")
+            "the browser sends the session cookie with `credentials: \"include\"`".to_owned()
         }
-        PageOrigin::Listed => format!(
-            "the browser sends the session cookie with `credentials: \"include\"`, and only if the page and the gateway \
-             belong to one site, with the same scheme (`SameSite=Strict`){path}"
-        ),
+        PageOrigin::Listed => "the browser sends the session cookie with `credentials: \"include\"`, and only if the page and the gateway \
+             belong to one site, with the same scheme (`SameSite=Strict`)"
+            .to_owned(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The commands that call a method: one for each protocol and program.
 
+mod python;
+
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gateway::{CatalogMethod, HttpForm};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use transcode::{Limits, ParseOptions};
 
 use super::{Idempotency, Kind, gateway_url::GatewayUrl, name, sample, shell};
@@ -14,7 +16,7 @@ use crate::config::Config;
 /// A command that works when it is pasted.
 #[derive(Debug, Serialize)]
 pub(super) struct CallCommand {
-    pub(super) protocol: &'static str,
+    pub(super) protocol: String,
     pub(super) program: Program,
     pub(super) text: String,
 }
@@ -41,10 +43,14 @@ pub(super) struct Call<'a> {
 /// A request in an HTTP form.
 struct HttpRequest {
     method: String,
+    /// The template of the path.
+    path: String,
     url: String,
     /// The body; `None`: the form has none.
     body: Option<String>,
     content_type: &'static str,
+    /// The body of the response is bytes.
+    gives_bytes: bool,
 }
 
 const JSON: &str = "application/json";
@@ -55,18 +61,25 @@ impl Call<'_> {
     /// The commands, and what a reader must know besides.
     pub(super) fn commands(&self) -> Result<(Vec<CallCommand>, Vec<String>), String> {
         // The fields that a path holds are required.
-        let in_path = self.method.forms.first().map(|form| &form.variables[..]).unwrap_or_default();
+        let in_path = self.forms().next().map(|form| &form.variables[..]).unwrap_or_default();
         let json = sample::request(&self.method.descriptor.input(), in_path).to_string();
         let encoded = self.encode(&json)?;
-        let forms: Vec<_> = self.method.forms.iter().map(|form| self.http_request(form)).collect();
+        let forms: Vec<_> = self.forms().map(|form| self.http_request(form)).collect();
         let mut all = Vec::new();
-        let mut add = |protocol, program, text| all.push(CallCommand { protocol, program, text });
+        let mut add =
+            |protocol: &str, program, text| all.push(CallCommand { protocol: protocol.to_owned(), program, text });
         for request in &forms {
-            add("JSON over HTTP", Program::Curl, self.curl_http(request, &[]));
+            let protocol = match forms.len() {
+                1 => "JSON over HTTP".to_owned(),
+                _ => format!("JSON over HTTP, {} {}", request.method, request.path),
+            };
+            add(&protocol, Program::Curl, self.curl_http(request, &[]));
         }
-        if let (Kind::ServerStream, Some(request)) = (self.kind, forms.first()) {
-            let events = ["-H".to_owned() + " 'accept: text/event-stream'"];
-            add("server-sent events", Program::Curl, self.curl_http(request, &events));
+        if let Some(request) = self.events(&forms) {
+            add("server-sent events", Program::Curl, self.curl_http(request, &[accept_events()]));
+        }
+        if let Some(text) = self.graphql(&json) {
+            add("GraphQL", Program::Curl, text);
         }
         add("Connect", Program::Curl, self.connect(&json));
         if self.kind == Kind::Unary && Idempotency::of(self.method) == Idempotency::NoSideEffects {
@@ -80,26 +93,40 @@ impl Call<'_> {
             add("JSON", Program::TypeScript, text);
         }
         if self.config.limits.reflection {
-            add("gRPC", Program::Python, self.python(&json));
+            add("gRPC", Program::Python, self.grpcio(&json));
         }
+        add("WebSocket", Program::Python, self.websocket(&json));
         Ok((all, self.notes()))
+    }
+
+    /// The HTTP forms that the gateway serves: a stream of requests must be one body of bytes.
+    fn forms(&self) -> impl Iterator<Item = &HttpForm> {
+        self.method.forms.iter().filter(|form| self.kind.has_one_request() || form.takes_bytes)
+    }
+
+    /// The request for server-sent events: that of EventSource, which uses GET, if there is one. Bytes are no events.
+    fn events<'f>(&self, forms: &'f [HttpRequest]) -> Option<&'f HttpRequest> {
+        let mut streams = forms.iter().filter(|form| self.kind == Kind::ServerStream && !form.gives_bytes);
+        let first = streams.clone().next();
+        streams.find(|form| form.method == "GET").or(first)
     }
 
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.needs_token {
             notes.push(
-                "ACCESS_TOKEN holds the access token of a user: `trellis explain SignIn` shows how to get one"
+                "ACCESS_TOKEN holds the access token of a user (`auth.access_lifetime`): run the commands at the top \
+                 again when it has expired"
                     .to_owned(),
             );
         }
-        if !self.kind.has_one_request() && self.method.forms.is_empty() {
-            notes.push(
-                "browsers cannot send a stream: the method has no HTTP form, and gRPC-Web cannot call it".to_owned(),
-            );
+        if !self.kind.has_one_request() && self.forms().next().is_none() {
+            notes.push("a page sends the stream over a WebSocket: gRPC-Web and GraphQL cannot".to_owned());
         } else if self.kind == Kind::ServerStream && self.method.forms.is_empty() {
             notes.push(
-                "the method has no HTTP form: a page reads the stream with a client of gRPC-Web or Connect".to_owned(),
+                "the method has no HTTP form: a page reads the stream over a WebSocket, or with a client of gRPC-Web \
+                 or Connect"
+                    .to_owned(),
             );
         }
         if !self.config.limits.reflection {
@@ -142,6 +169,15 @@ impl Call<'_> {
         let curl = if is_stream { "curl -sS -N" } else { "curl -sS" };
         let all = [curl.to_owned(), shell::quoted(url)].into_iter().chain(self.token()).chain(options);
         shell::command(&all.collect::<Vec<_>>())
+    }
+
+    /// `None`: the method has no root field.
+    fn graphql(&self, json: &str) -> Option<String> {
+        let request: Value = serde_json::from_str(json).ok()?;
+        let query = self.method.graphql.as_ref()?.document(&request);
+        let events = (self.kind == Kind::ServerStream).then(accept_events);
+        let options = [content_type(JSON), data(&json!({"query": query}).to_string())];
+        Some(self.curl(&format!("{}/graphql", self.gateway.url()), events.into_iter().chain(options)))
     }
 
     fn connect(&self, json: &str) -> String {
@@ -224,9 +260,11 @@ impl Call<'_> {
         let method = if form.http_method == "*" { "POST" } else { &form.http_method };
         HttpRequest {
             method: method.to_owned(),
+            path: form.path.clone(),
             url: format!("{}{path}{query}", self.gateway.url()),
             body,
             content_type: if form.takes_bytes { BYTES } else { JSON },
+            gives_bytes: form.gives_bytes,
         }
     }
 
@@ -248,12 +286,19 @@ impl Call<'_> {
     /// A program of the Fetch API, for Node.js and pages. `None`: a stream without an HTTP form needs a client library.
     fn typescript(&self, json: &str, form: Option<&HttpRequest>) -> Option<String> {
         let body = Some(json.to_owned());
-        let connect = HttpRequest { method: "POST".to_owned(), url: self.url(), body, content_type: JSON };
+        let connect = HttpRequest {
+            method: "POST".to_owned(),
+            path: String::new(),
+            url: self.url(),
+            body,
+            content_type: JSON,
+            gives_bytes: false,
+        };
         let (request, read) = match self.kind {
-            Kind::Unary => (
-                form.filter(|form| form.content_type == JSON).unwrap_or(&connect),
-                "console.log(response.status, await response.json());",
-            ),
+            Kind::Unary => match form.filter(|form| form.content_type == JSON).unwrap_or(&connect) {
+                form if form.gives_bytes => (form, "console.log(response.status, await response.text());"),
+                form => (form, "console.log(response.status, await response.json());"),
+            },
             Kind::ServerStream => (
                 form?,
                 "for await (const text of response.body?.pipeThrough(new TextDecoderStream()) ?? []) console.log(text);",
@@ -281,51 +326,10 @@ impl Call<'_> {
         writeln!(text, "}});\n{read}").ok();
         Some(text)
     }
+}
 
-    /// A program of grpcio, which reads the contract by reflection.
-    fn python(&self, json: &str) -> String {
-        let (service, method) = name(self.method).split_once('/').unwrap_or_default();
-        let address = self.gateway.address();
-        let channel = match self.gateway.is_secure() {
-            true => format!("grpc.secure_channel({address:?}, grpc.ssl_channel_credentials())"),
-            false => format!("grpc.insecure_channel({address:?})"),
-        };
-        let (direction, argument) = match self.kind {
-            Kind::Unary => ("unary_unary", "request"),
-            Kind::ServerStream => ("unary_stream", "request"),
-            Kind::ClientStream => ("stream_unary", "iter([request])"),
-            Kind::TwoWayStream => ("stream_stream", "iter([request])"),
-        };
-        let token = if self.needs_token {
-            r#", metadata=[("authorization", f"Bearer {os.environ['ACCESS_TOKEN']}")]"#
-        } else {
-            ""
-        };
-        let called = format!("call({argument}{token})");
-        let read = match self.kind {
-            Kind::Unary | Kind::ClientStream => format!("print({called})"),
-            Kind::ServerStream | Kind::TwoWayStream => format!("for response in {called}:\n    print(response)"),
-        };
-        let import = if self.needs_token { "import os\n\n" } else { "" };
-        // A JSON text as a string of Python: JSON escapes control characters, and Rust those that Python does.
-        format!(
-            r#"{import}import grpc
-from google.protobuf import descriptor_pool, json_format, message_factory
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-
-channel = {channel}
-contracts = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
-method = contracts.FindServiceByName("{service}").methods_by_name["{method}"]
-Request = message_factory.GetMessageClass(method.input_type)
-Response = message_factory.GetMessageClass(method.output_type)
-call = channel.{direction}(
-    "/{service}/{method}", request_serializer=Request.SerializeToString, response_deserializer=Response.FromString
-)
-request = json_format.Parse({json:?}, Request())
-{read}
-"#
-        )
-    }
+fn accept_events() -> String {
+    "-H 'accept: text/event-stream'".to_owned()
 }
 
 fn content_type(media_type: &str) -> String {

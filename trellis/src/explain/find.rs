@@ -6,7 +6,7 @@ use clap::{
     Arg, Command, Error,
     builder::{PossibleValue, StringValueParser, TypedValueParser},
 };
-use gateway::{CatalogMethod, Config};
+use gateway::{CatalogMethod, Config, config::ExternalConfig};
 use kit::policy::Table;
 
 use super::name;
@@ -69,20 +69,41 @@ fn ends_with(method: &CatalogMethod, dotted_name: &str) -> bool {
 
 fn unknown(all: &[CatalogMethod], wanted: &str, config: &Config) -> String {
     if let Some(prefix) = undescribed(wanted, config) {
-        return format!(
-            "the methods of {prefix} are not known here, because gateway.external.{prefix:?}.descriptors names no file; \
-             `grpcurl` lists what a running gateway knows"
-        );
+        return format!("the methods of {prefix} are not known here; {}", how_to_describe(prefix));
     }
     let mut similar: Vec<_> = all.iter().map(|method| (similarity(method, wanted), name(method))).collect();
     similar.retain(|(similarity, _)| *similarity >= SIMILAR);
     similar.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     similar.truncate(SUGGESTIONS);
     let names: Vec<_> = similar.into_iter().map(|(_, name)| name).collect();
-    match names.is_empty() {
-        true => format!("there is no method {wanted:?}; `trellis policy` lists all methods"),
-        false => format!("there is no method {wanted:?}; did you mean {}?", names.join(" or ")),
+    let hint = match names.is_empty() {
+        true => "`trellis policy` lists all methods.".to_owned(),
+        false => format!("did you mean {}?", names.join(" or ")),
+    };
+    let hidden: Vec<_> = config.external.iter().filter(|(_, of)| !has_file(of)).map(|(prefix, _)| &**prefix).collect();
+    match hidden.first() {
+        Some(first) => {
+            let all = hidden.join(", ");
+            format!(
+                "there is no method {wanted:?}; {hint} The methods of {all} are not shown; {}",
+                how_to_describe(first)
+            )
+        }
+        None => format!("there is no method {wanted:?}; {hint}"),
     }
+}
+
+/// Why the methods of an upstream are not known, and what to do.
+fn how_to_describe(prefix: &str) -> String {
+    format!(
+        "the command opens no connection, so it does not read descriptors by reflection. Make a file with \
+         `protoc --include_imports -o FILE.binpb FILE.proto`, and name it in gateway.external.{prefix:?}.descriptors"
+    )
+}
+
+/// Whether the descriptors of an upstream are a file.
+fn has_file(of: &ExternalConfig) -> bool {
+    !matches!(of.descriptors.as_str(), "" | "reflection")
 }
 
 /// The external upstream without a file of descriptors that would serve the method.
@@ -92,7 +113,7 @@ fn undescribed<'a>(wanted: &str, config: &'a Config) -> Option<&'a str> {
         |prefix: &str| service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let prefixes = config.external.iter().filter(|(prefix, _)| is_under(prefix));
     let (prefix, of) = prefixes.max_by_key(|(prefix, _)| prefix.len())?;
-    matches!(of.descriptors.as_str(), "" | "reflection").then_some(prefix)
+    (!has_file(of)).then_some(prefix)
 }
 
 /// How similar a name is to the end of the method's name that has as many parts.

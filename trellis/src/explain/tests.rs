@@ -69,6 +69,10 @@ fn every_callable_method_has_its_commands() {
         let explanation = explain(&declared, &arguments(path, None, None)).unwrap();
         let is_internal = matches!(policy.access, Access::Internal { .. });
         assert_eq!((explanation.callable, explanation.commands.is_empty()), (!is_internal, is_internal), "{path}");
+        for protocol in ["GraphQL", "WebSocket"] {
+            let has = explanation.commands.iter().any(|command| command.protocol == protocol);
+            assert_eq!(has, !is_internal, "{path}: {protocol}");
+        }
         for command in &explanation.commands {
             let names_token = command.text.contains("ACCESS_TOKEN");
             assert_eq!(names_token, policy.access == Access::SignedIn, "{path}: {}", command.text);
@@ -117,7 +121,7 @@ fn address_of_the_gateway_is_in_each_command() {
 fn page_of_the_gateway_needs_no_permission() {
     let own = page("http://localhost:8080", "http://localhost:8080", &[]);
     assert!(own.can_call && own.cors.starts_with("allowed"));
-    assert!(own.cookies.contains("by itself") && own.cookies.contains("not at its HTTP form"), "{}", own.cookies);
+    assert!(own.cookies.ends_with("by itself"), "its path is that of each form: {}", own.cookies);
     let over_tls = page("https://a.example", "https://a.example:443", &[]);
     assert!(over_tls.can_call && over_tls.cookies.ends_with("by itself"), "{}", over_tls.cookies);
 }
@@ -144,4 +148,51 @@ fn insecure_gateway_is_remarked() {
     let proxy = page("https://app.example.org", "https://api.example.org", &["https://app.example.org"]);
     assert!(proxy.tls[0].contains("a proxy in front"), "{:?}", proxy.tls);
     assert!(of(&Config::default(), &arguments("GetJwks", Some("app.example.org"), None)).is_err());
+}
+
+#[test]
+fn headings_of_subscribe_name_each_form() {
+    let explanation = explained("Subscribe");
+    let protocols: Vec<_> = explanation.commands.iter().map(|of| (&*of.protocol, of.program)).collect();
+    for (at, one) in protocols.iter().enumerate() {
+        assert!(!protocols[..at].contains(one), "{one:?} comes twice");
+    }
+    let events = explanation.commands.iter().find(|of| of.protocol == "server-sent events").unwrap();
+    assert!(!events.text.contains("-X") && !events.text.contains("-d "), "EventSource uses GET: {}", events.text);
+    let graphql = explanation.commands.iter().find(|of| of.protocol == "GraphQL").unwrap();
+    assert!(graphql.text.contains("subscription {") && graphql.text.contains("text/event-stream"), "{}", graphql.text);
+}
+
+#[test]
+fn responses_of_bytes_are_not_read_as_json() {
+    let config = Config::default();
+    let mut declared = Declared::read(&config).unwrap();
+    let forms = declared.methods.iter_mut().flat_map(|method| &mut method.forms);
+    forms.for_each(|form| form.gives_bytes = true);
+    let stream = explain(&declared, &arguments("Subscribe", None, None)).unwrap();
+    assert!(!stream.commands.iter().any(|of| of.protocol == "server-sent events"), "a stream of bytes has no events");
+    let whole = explain(&declared, &arguments("ListUsers", None, None)).unwrap();
+    assert!(!whole.commands.iter().any(|of| of.text.contains("response.json()")));
+}
+
+#[test]
+fn commands_that_need_a_token_come_after_those_that_set_it() {
+    for method in ["ListUsers", "SignIn"] {
+        let text = text::of(&explained(method));
+        let set = text.find("export ACCESS_TOKEN").unwrap();
+        assert!(text.find("AuthService/SignUp").unwrap() < set, "{method}");
+        assert!(text.find("# gRPC\n").unwrap() > set, "{method}");
+    }
+    assert_eq!(explained("GetJwks").token, None);
+}
+
+#[test]
+fn upstreams_without_a_file_are_named() {
+    let mut config = Config::default();
+    config.gateway.external.insert("acme.shop".to_owned(), gateway::config::ExternalConfig::default());
+    let declared = Declared::read(&config).unwrap();
+    for name in ["acme.shop.Cart/Get", "Cart/Get", "UsersService/GetUsr"] {
+        let error = explain(&declared, &arguments(name, None, None)).unwrap_err();
+        assert!(error.contains("acme.shop") && error.contains("protoc --include_imports -o"), "{error}");
+    }
 }

@@ -27,8 +27,11 @@ pub(super) fn of(explanation: &Explanation) -> String {
     } else {
         writeln!(text, "\nNo client can call it.").ok();
     }
+    if let Some(command) = &explanation.token {
+        writeln!(text, "\n# the access token of a sample user, who signs up or in\n{command}").ok();
+    }
     for command in commands {
-        writeln!(text, "\n{}\n{}", heading(command.protocol, command.program), command.text.trim_end()).ok();
+        writeln!(text, "\n{}\n{}", heading(&command.protocol, command.program), command.text.trim_end()).ok();
     }
     if !notes.is_empty() {
         writeln!(text, "\nNotes").ok();
@@ -56,6 +59,7 @@ fn heading(protocol: &str, program: Program) -> String {
         }
         Program::Curl | Program::Grpcurl => format!("# {protocol}"),
         Program::TypeScript => format!("// {protocol}, TypeScript: Node.js 20 or newer"),
+        Program::Python if protocol == "WebSocket" => format!("# {protocol}, Python: pip install websockets"),
         Program::Python => format!("# {protocol}, Python: pip install grpcio grpcio-reflection protobuf"),
     }
 }

@@ -1,0 +1,76 @@
+//! Programs in Python.
+
+use super::{Call, Kind, name};
+
+impl Call<'_> {
+    /// A program of grpcio, which reads the contract by reflection.
+    pub(super) fn grpcio(&self, json: &str) -> String {
+        let (service, method) = name(self.method).split_once('/').unwrap_or_default();
+        let address = self.gateway.address();
+        let channel = match self.gateway.is_secure() {
+            true => format!("grpc.secure_channel({address:?}, grpc.ssl_channel_credentials())"),
+            false => format!("grpc.insecure_channel({address:?})"),
+        };
+        let (direction, argument) = match self.kind {
+            Kind::Unary => ("unary_unary", "request"),
+            Kind::ServerStream => ("unary_stream", "request"),
+            Kind::ClientStream => ("stream_unary", "iter([request])"),
+            Kind::TwoWayStream => ("stream_stream", "iter([request])"),
+        };
+        let token = if self.needs_token {
+            r#", metadata=[("authorization", f"Bearer {os.environ['ACCESS_TOKEN']}")]"#
+        } else {
+            ""
+        };
+        let called = format!("call({argument}{token})");
+        let read = match self.kind {
+            Kind::Unary | Kind::ClientStream => format!("print({called})"),
+            Kind::ServerStream | Kind::TwoWayStream => format!("for response in {called}:\n    print(response)"),
+        };
+        let import = if self.needs_token { "import os\n\n" } else { "" };
+        // A JSON text as a string of Python: JSON escapes control characters, and Rust those that Python does.
+        format!(
+            r#"{import}import grpc
+from google.protobuf import descriptor_pool, json_format, message_factory
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+channel = {channel}
+contracts = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+method = contracts.FindServiceByName("{service}").methods_by_name["{method}"]
+Request = message_factory.GetMessageClass(method.input_type)
+Response = message_factory.GetMessageClass(method.output_type)
+call = channel.{direction}(
+    "/{service}/{method}", request_serializer=Request.SerializeToString, response_deserializer=Response.FromString
+)
+request = json_format.Parse({json:?}, Request())
+{read}
+"#
+        )
+    }
+
+    /// A program of the library `websockets`: one socket for the call.
+    pub(super) fn websocket(&self, json: &str) -> String {
+        let scheme = if self.gateway.is_secure() { "wss" } else { "ws" };
+        let url = format!("{scheme}://{}{}", self.gateway.origin.authority, self.method.path);
+        let (import, token) = if self.needs_token {
+            (
+                "import json\nimport os\n\n",
+                "    metadata = {\"authorization\": f\"Bearer {os.environ['ACCESS_TOKEN']}\"}\n    \
+                 socket.send(json.dumps({\"metadata\": metadata}))\n",
+            )
+        } else {
+            ("", "")
+        };
+        let message = format!(r#"{{"message": {json}}}"#);
+        let end = if self.kind.has_one_request() { "" } else { "    socket.send('{\"end\": true}')\n" };
+        format!(
+            r#"{import}from websockets.sync.client import connect
+
+with connect({url:?}, subprotocols=["trellis.json.v1"]) as socket:
+{token}    socket.send({message:?})
+{end}    for frame in socket:
+        print(frame)
+"#
+        )
+    }
+}

@@ -6,7 +6,8 @@ use serde_json::Value as Json;
 use crate::{
     api::Operation,
     arguments::{self, Paging},
-    names, output, scalars, schema,
+    names, output, scalars,
+    schema::{self, RootKind},
     source::Source,
 };
 
@@ -30,11 +31,20 @@ pub struct RootField {
 pub fn root_fields(sources: &[Source<'_>]) -> Result<Vec<RootField>, String> {
     let roots = schema::roots(sources)?.into_iter().map(|root| RootField {
         name: root.name,
-        operation: root.kind.operation(),
+        operation: operation(root.kind),
         method: root.method.descriptor.clone(),
         paging: root.paging,
     });
     Ok(roots.collect())
+}
+
+/// The kind of operation that has such fields.
+fn operation(kind: RootKind) -> Operation {
+    match kind {
+        RootKind::Query => Operation::Query,
+        RootKind::Mutation => Operation::Mutation,
+        RootKind::Subscription => Operation::Subscription,
+    }
 }
 
 impl RootField {

@@ -18,7 +18,6 @@ use prost_reflect::{EnumDescriptor, Kind, MethodDescriptor};
 use transcode::openapi::Comments;
 
 use crate::{
-    api::Operation,
     arguments::{self, Paging},
     calls::{Failed, Messages},
     costs::{CALL, Costs, FIELD},
@@ -68,17 +67,6 @@ pub(crate) enum RootKind {
     Query,
     Mutation,
     Subscription,
-}
-
-impl RootKind {
-    /// The kind of operation that has such fields.
-    pub(crate) fn operation(self) -> Operation {
-        match self {
-            Self::Query => Operation::Query,
-            Self::Mutation => Operation::Mutation,
-            Self::Subscription => Operation::Subscription,
-        }
-    }
 }
 
 /// Builds the schema of all methods. Methods that read a stream have no form in GraphQL.

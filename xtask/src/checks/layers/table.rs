@@ -51,6 +51,7 @@ const TRANSCODE: Crate<'static> = Crate {
 const GRAPHQL: Crate<'static> = Crate {
     folder: "graphql",
     layers: &[
+        layer(&["document"], "a document that calls one method"),
         layer(&["api"], "an operation uses all parts"),
         layer(&["schema"], "root fields, objects and inputs"),
         layer(&["references"], "a field that loads an object"),

@@ -67,7 +67,13 @@ pub(crate) fn check(
     for (_, operation) in document.operations.iter() {
         analysis.check(&operation.node, limits)?;
     }
-    Ok(())
+    // Validation reads these, too, but no limit has counted them.
+    match document.fragments.keys().find(|name| !analysis.fragments.contains_key(name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            Err(Refused::new("GRAPHQL_VALIDATION_FAILED", format!("the fragment `{name}` is not used by an operation")))
+        }
+    }
 }
 
 /// The names of the fields in the response, in the order of a selection set within the limits.
@@ -102,13 +108,24 @@ struct Tally {
     directives: usize,
     /// Nested lists of introspection.
     lists: usize,
+    /// The fields within `__schema` and `__type`.
+    introspection: usize,
+    /// Nested fields and fragments: what follows them recursively needs stack for each level.
+    levels: usize,
 }
 
 impl Tally {
+    /// What a set counts within a fragment.
+    fn nested(self) -> Self {
+        Self { levels: self.levels + 1, ..self }
+    }
+
     /// Adds what stands beside it in the same set.
     fn add(&mut self, other: Self) {
         self.depth = self.depth.max(other.depth);
         self.lists = self.lists.max(other.lists);
+        self.levels = self.levels.max(other.levels);
+        self.introspection = self.introspection.saturating_add(other.introspection);
         self.complexity = self.complexity.saturating_add(other.complexity);
         self.fields = self.fields.saturating_add(other.fields);
         self.aliases = self.aliases.saturating_add(other.aliases);
@@ -125,7 +142,9 @@ impl<'a> Analysis<'a> {
             OperationType::Subscription => "Subscription",
         };
         let mut tally = self.set(set, root, 0)?;
-        tally.directives = tally.directives.saturating_add(operation.directives.len());
+        let of_variables = operation.variable_definitions.iter().map(|variable| variable.node.directives.len());
+        let directives = operation.directives.len() + of_variables.sum::<usize>();
+        tally.directives = tally.directives.saturating_add(directives);
         for (amount, is, most, key) in [
             ("a depth of", tally.depth, limits.depth, "depth"),
             ("a complexity of", tally.complexity, limits.complexity, "complexity"),
@@ -139,6 +158,10 @@ impl<'a> Analysis<'a> {
         }
         if tally.lists > INTROSPECTION_LISTS {
             let message = "introspection follows types in circles; `fields` must not stand within `fields`";
+            return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
+        }
+        if tally.introspection > INTROSPECTION_FIELDS {
+            let message = format!("the introspection query has more than {INTROSPECTION_FIELDS} fields");
             return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
         }
         match operation.ty {
@@ -161,10 +184,7 @@ impl<'a> Analysis<'a> {
     }
 
     fn set(&mut self, set: &'a SelectionSet, parent: &str, nesting: usize) -> Result<Tally, Refused> {
-        if nesting > nesting::MOST {
-            let message = format!("fields and fragments are nested in more than {} levels", nesting::MOST);
-            return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
-        }
+        check_levels(nesting)?;
         let mut tally = Tally::default();
         for selection in &set.items {
             tally.directives = tally.directives.saturating_add(selection.node.directives().len());
@@ -173,10 +193,12 @@ impl<'a> Analysis<'a> {
                 Selection::InlineFragment(inline) => {
                     let condition = inline.node.type_condition.as_ref().map(|of| of.node.on.node.as_str());
                     let parent = condition.map_or(parent, normalized);
-                    self.set(&inline.node.selection_set.node, parent, nesting + 1)?
+                    self.set(&inline.node.selection_set.node, parent, nesting + 1)?.nested()
                 }
                 Selection::FragmentSpread(spread) => self.fragment(spread.node.fragment_name.node.as_str(), nesting)?,
             };
+            // A fragment that was analyzed before may stand deeper here.
+            check_levels(nesting + part.levels)?;
             tally.add(part);
         }
         Ok(tally)
@@ -196,7 +218,7 @@ impl<'a> Analysis<'a> {
         };
         self.fragments.insert(name, None);
         let parent = normalized(fragment.node.type_condition.node.on.node.as_str());
-        let mut tally = self.set(&fragment.node.selection_set.node, parent, nesting + 1)?;
+        let mut tally = self.set(&fragment.node.selection_set.node, parent, nesting + 1)?.nested();
         tally.directives = tally.directives.saturating_add(fragment.node.directives.len());
         self.fragments.insert(name, Some(tally));
         Ok(tally)
@@ -222,10 +244,6 @@ impl<'a> Analysis<'a> {
         let is_introspection = is_meta || parent == INTROSPECTION;
         let of = if is_introspection { INTROSPECTION } else { known.map_or("", |known| known.of.as_str()) };
         let inner = self.set(&field.selection_set.node, of, nesting + 1)?;
-        if is_meta && inner.complexity > INTROSPECTION_FIELDS {
-            let message = format!("the introspection query has more than {INTROSPECTION_FIELDS} fields");
-            return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
-        }
         Ok(Tally {
             depth: inner.depth + 1,
             complexity: inner.complexity.saturating_add(known.map_or(crate::costs::FIELD, |known| known.cost)),
@@ -233,8 +251,18 @@ impl<'a> Analysis<'a> {
             aliases: inner.aliases.saturating_add(usize::from(field.alias.is_some())),
             directives: inner.directives,
             lists: inner.lists + usize::from(is_introspection && LISTS.contains(&name)),
+            introspection: if is_meta { inner.complexity } else { inner.introspection },
+            levels: inner.levels + 1,
         })
     }
+}
+
+fn check_levels(levels: usize) -> Result<(), Refused> {
+    if levels <= nesting::MOST {
+        return Ok(());
+    }
+    let message = format!("fields and fragments are nested in more than {} levels", nesting::MOST);
+    Err(Refused::new("QUERY_TOO_EXPENSIVE", message))
 }
 
 /// The executor follows one field, which stands in the operation itself.
@@ -255,101 +283,4 @@ fn normalized(type_name: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use async_graphql::parser::parse_query;
-
-    use super::*;
-    use crate::costs::CALL;
-
-    const LIMITS: QueryLimits = QueryLimits { depth: 4, complexity: 60, root_fields: 3, aliases: 2, directives: 2 };
-
-    fn checked(query: &str, introspection: bool) -> Result<(), Refused> {
-        let mut costs = Costs::default();
-        costs.add("Query", "user", "User", 2 * CALL);
-        costs.add("Query", "call", "Int", CALL);
-        costs.add("Mutation", "change", "Int", CALL);
-        costs.add("User", "friend", "User", CALL);
-        check(&parse_query(query).unwrap(), &costs, &LIMITS, introspection)
-    }
-
-    fn refusal(query: &str) -> String {
-        checked(query, true).unwrap_err().message
-    }
-
-    #[test]
-    fn operations_within_the_limits_pass() {
-        for query in [
-            "{ user { name friend { friend { name } } } }",
-            "{ user { friend { friend { name } } name } }",
-            "{ a: call b: call call }",
-            "{ ...F } fragment F on Query { call }",
-            "mutation { a: change change }",
-            "subscription { stream { a b } }",
-            "{ __schema { types { fields { name } } } }",
-        ] {
-            assert_eq!(checked(query, true), Ok(()), "{query}");
-        }
-    }
-
-    #[test]
-    fn operations_beyond_a_limit_are_refused() {
-        for (query, key) in [
-            ("{ user { friend { friend { friend { name } } } } }", "depth"),
-            ("{ user { a: friend { name } b: friend { name } friend { friend { name } } } }", "complexity"),
-            ("{ call ...F } fragment F on Query { call ... { call call } }", "root_fields"),
-            ("{ user { a: x ...F } } fragment F on User { b: x c: x }", "aliases"),
-            ("query @a { call @b ... @c { call } }", "directives"),
-        ] {
-            assert!(refusal(query).contains(&format!("gateway.graphql.{key})")), "{query}: {}", refusal(query));
-        }
-        // A second operation that is not executed is validated, too.
-        assert!(refusal("query A { call } query B { a: call b: call c: call }").contains("aliases"));
-    }
-
-    #[test]
-    fn repeated_fragments_count_each_time() {
-        let mut query = "{ ...F0 } ".to_owned();
-        for n in 0..60 {
-            query += &format!("fragment F{n} on Query {{ ...F{m} ...F{m} }} ", m = n + 1);
-        }
-        query += "fragment F60 on Query { call }";
-        let refused = refusal(&query);
-        assert!(refused.contains("complexity") || refused.contains("levels"), "{refused}");
-        assert!(refusal("{ ...F } fragment F on Query { ...G } fragment G on Query { ...F }").contains("itself"));
-        assert!(refusal("{ ...F } fragment F on Query { ...G ...G }").contains("no fragment `G`"));
-        let chain: String = (0..200).map(|n| format!("fragment F{n} on Query {{ ...F{} }} ", n + 1)).collect();
-        assert!(refusal(&format!("{{ ...F0 }} {chain} fragment F200 on Query {{ call }}")).contains("levels"));
-    }
-
-    #[test]
-    fn introspection_in_circles_is_refused() {
-        let query = "{ __type(name: \"User\") { fields { type { fields { name } } } } }";
-        let limits = QueryLimits { depth: 100, complexity: 1_000, ..LIMITS };
-        let document = parse_query(query).unwrap();
-        assert!(check(&document, &Costs::default(), &limits, true).unwrap_err().message.contains("circles"));
-        let spread = "{ __schema { types { fields { ...T } } } } fragment T on __Field { type { fields { name } } }";
-        let document = parse_query(spread).unwrap();
-        assert!(check(&document, &Costs::default(), &limits, true).unwrap_err().message.contains("circles"));
-        let wide = format!("{{ __schema {{ types {{ {} }} }} }}", "name ".repeat(INTROSPECTION_FIELDS));
-        let refused = check(&parse_query(&wide).unwrap(), &Costs::default(), &limits, true).unwrap_err();
-        assert!(refused.message.contains("more than 400 fields"), "{refused:?}");
-        assert_eq!(checked("{ __schema { types { name } } }", false).unwrap_err().code, "INTROSPECTION_DISABLED");
-        assert_eq!(checked("{ user { __typename } }", false), Ok(()));
-    }
-
-    #[test]
-    fn shapes_that_cannot_be_executed_are_refused() {
-        for query in [
-            "mutation { change change }",
-            "mutation { change ...F } fragment F on Mutation { change }",
-            "subscription { a b }",
-            "subscription { ...F } fragment F on Subscription { a }",
-            "subscription { a @skip(if: true) }",
-            "{ user { t: __typename } }",
-        ] {
-            assert_eq!(checked(query, true).unwrap_err().code, "GRAPHQL_VALIDATION_FAILED", "{query}");
-        }
-        let long = "a".repeat(ALIAS_BYTES + 1);
-        assert!(refusal(&format!("{{ {long}: call }}")).contains("alias"));
-    }
-}
+mod tests;

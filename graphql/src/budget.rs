@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const FIELD: usize = 32;
 /// What an object of a list takes.
 pub(crate) const OBJECT: usize = 48;
+/// The maximum number of objects to which the fields of one response refer.
+pub(crate) const REFERENCES: usize = 10_000;
 
 /// The bytes that an operation may still use: once for what its calls return, and once for its response.
 #[derive(Debug)]
@@ -13,11 +15,12 @@ pub(crate) struct Budget {
     limit: usize,
     fetched: AtomicUsize,
     written: AtomicUsize,
+    references: AtomicUsize,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, fetched: AtomicUsize::new(0), written: AtomicUsize::new(0) }
+        Self { limit, fetched: AtomicUsize::new(0), written: AtomicUsize::new(0), references: AtomicUsize::new(0) }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -35,6 +38,11 @@ impl Budget {
         add(&self.written, FIELD + name.len() + bytes) <= self.limit
     }
 
+    /// Counts ids of objects that calls load. Returns whether they are within the limit.
+    pub(crate) fn refer(&self, ids: usize) -> bool {
+        add(&self.references, ids) <= REFERENCES
+    }
+
     /// Whether the response is larger than the limit.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.written.load(Relaxed) > self.limit
@@ -44,6 +52,7 @@ impl Budget {
     pub(crate) fn reset(&self) {
         self.fetched.store(0, Relaxed);
         self.written.store(0, Relaxed);
+        self.references.store(0, Relaxed);
     }
 }
 
@@ -62,7 +71,9 @@ mod tests {
         assert!(budget.fetch(100) && !budget.fetch(1));
         assert!(budget.write("name", 100 - FIELD - 4) && !budget.is_exceeded());
         assert!(!budget.write("", 0) && budget.is_exceeded());
+        assert!(budget.refer(REFERENCES) && !budget.refer(1));
         budget.reset();
+        assert!(budget.refer(REFERENCES));
         assert!(budget.fetch(100) && budget.write("name", 10) && !budget.is_exceeded());
     }
 }

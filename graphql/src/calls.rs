@@ -15,7 +15,7 @@ use crate::{
 /// `CANCELLED`, `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` and `INTERNAL`.
 pub(crate) const CANCELLED: i32 = 1;
 const INVALID_ARGUMENT: i32 = 3;
-const RESOURCE_EXHAUSTED: i32 = 8;
+pub(crate) const RESOURCE_EXHAUSTED: i32 = 8;
 const INTERNAL: i32 = 13;
 
 /// How messages become JSON.

@@ -8,18 +8,19 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{
-    FutureExt as _,
-    future::{Shared, try_join_all},
-};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::Shared, stream};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use tokio::{sync::oneshot, task::yield_now};
 
 use crate::{
+    budget::REFERENCES,
     caller::CallError,
-    calls::{CANCELLED, Calls, Failed, Messages},
+    calls::{CANCELLED, Calls, Failed, Messages, RESOURCE_EXHAUSTED},
 };
+
+/// The maximum number of calls of a round at the same time.
+const CALLS: usize = 4;
 
 /// A method that returns many objects by their ids.
 #[derive(Debug)]
@@ -101,7 +102,12 @@ impl BatchLoader {
     /// Closes the round, and makes its calls. Objects that do not exist are left out.
     async fn load_round(&self) -> Loaded {
         let ids: Vec<_> = self.open.lock().take().map(|round| round.ids).unwrap_or_default().into_iter().collect();
-        let parts = try_join_all(ids.chunks(self.batch.size).map(|part| self.call(part))).await?;
+        if !self.calls.budget.refer(ids.len()) {
+            let message = format!("the operation refers to more than {REFERENCES} objects");
+            return Err(Arc::new(Failed::Call(CallError::new(RESOURCE_EXHAUSTED, message))));
+        }
+        let calls: Vec<_> = ids.chunks(self.batch.size).map(|part| self.call(part)).collect();
+        let parts: Vec<_> = stream::iter(calls).buffer_unordered(CALLS).try_collect().await?;
         Ok(Arc::new(parts.into_iter().flatten().collect()))
     }
 

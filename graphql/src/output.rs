@@ -87,8 +87,11 @@ impl OutputField {
             (Count::List, Json::Array(items)) => {
                 let mut values = Vec::with_capacity(items.len());
                 for item in items {
-                    // A value that the contract does not know is left out.
-                    values.extend(borrowed(&self.shape, item)?);
+                    match borrowed(&self.shape, item)? {
+                        None if matches!(self.shape, Shape::Float) => values.push(FieldValue::NULL),
+                        // A value that the contract does not know is left out.
+                        value => values.extend(value),
+                    }
                 }
                 Ok(Some(FieldValue::list(values)))
             }
@@ -111,9 +114,21 @@ fn size(shape: &Shape, count: Count, json: &Json) -> usize {
     };
     match (count, json) {
         (Count::List, Json::Array(items)) => items.iter().map(one).sum(),
-        (Count::Map(_), Json::Object(entries)) => entries.len() * OBJECT,
+        // Each entry is a copy.
+        (Count::Map(_), Json::Object(entries)) => entries.iter().map(|(key, value)| key.len() + memory(value)).sum(),
         _ => one(json),
     }
+}
+
+/// What a copy takes in memory.
+fn memory(json: &Json) -> usize {
+    OBJECT
+        + match json {
+            Json::String(text) => text.len(),
+            Json::Array(items) => items.iter().map(memory).sum(),
+            Json::Object(members) => members.iter().map(|(name, value)| name.len() + memory(value)).sum(),
+            Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        }
 }
 
 /// A value within the JSON of a call.

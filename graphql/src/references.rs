@@ -22,7 +22,7 @@ const BATCH_GET: &str = "BatchGet";
 /// The ids of one call, if the contract does not bound them.
 const IDS: usize = 100;
 
-/// The batch methods, by the source and the full name of the message that they return.
+/// The batch methods, by the full name of the message that they return.
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
     pub(crate) all: Vec<Arc<Batch>>,

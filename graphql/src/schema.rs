@@ -211,7 +211,7 @@ impl Parts<'_> {
             if is_deprecated(&root.method.descriptor) {
                 field = field.deprecation(None);
             }
-            object = object.field(self.arguments(root).into_iter().fold(field, Field::argument));
+            object = object.field(self.arguments(root)?.into_iter().fold(field, Field::argument));
         }
         if of_kind.is_empty() {
             // GraphQL needs a query, but no method is one.
@@ -238,7 +238,7 @@ impl Parts<'_> {
             if let Some(text) = self.comment(root) {
                 field = field.description(text);
             }
-            object = object.field(self.arguments(root).into_iter().fold(field, SubscriptionField::argument));
+            object = object.field(self.arguments(root)?.into_iter().fold(field, SubscriptionField::argument));
         }
         Ok(object)
     }
@@ -254,12 +254,20 @@ impl Parts<'_> {
     }
 
     /// The fields of the request.
-    fn arguments(&self, root: &Root<'_>) -> Vec<InputValue> {
+    fn arguments(&self, root: &Root<'_>) -> Result<Vec<InputValue>, String> {
         let request = root.method.descriptor.input();
         if scalars::of_message(&request).is_some() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let named = |field| self.input(root.source, &field, arguments::name(&field, root.paging.as_ref()));
+        let mut taken = BTreeSet::new();
+        let named = |field| {
+            let name = arguments::name(&field, root.paging.as_ref());
+            if !taken.insert(name.clone()) {
+                let method = root.method.descriptor.full_name();
+                return Err(format!("{method} has two arguments with the name {name} in GraphQL"));
+            }
+            Ok(self.input(root.source, &field, name))
+        };
         request.fields().map(named).collect()
     }
 

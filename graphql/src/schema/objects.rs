@@ -74,9 +74,12 @@ impl Parts<'_> {
             _ if field.is_list() => Count::List,
             _ => Count::One,
         };
-        // An enum may have a value that the contract does not know, and a number may not be finite.
-        let may_be_null = field.supports_presence() || matches!(shape, Shape::Enum(_) | Shape::Float);
+        // A number may not be finite, and null is a JSON value.
+        let has_null = matches!(shape, Shape::Float) || of == "JSON";
+        // An enum may have a value that the contract does not know.
+        let may_be_null = field.supports_presence() || has_null || matches!(shape, Shape::Enum(_));
         let type_ref = match count {
+            Count::List if has_null => TypeRef::named_list_nn(of),
             Count::Map(_) | Count::List => TypeRef::named_nn_list_nn(of),
             Count::One if may_be_null => TypeRef::named(of),
             Count::One => TypeRef::named_nn(of),

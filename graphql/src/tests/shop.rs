@@ -5,7 +5,7 @@ use serde_json::json;
 use transcode::Registry;
 
 use super::{api, assert_golden, methods, options};
-use crate::{Request, Source, root_fields, test_contracts::compile};
+use crate::{Api, Request, Source, root_fields, test_contracts::compile};
 
 const CONTRACT: &str = r#"
 syntax = "proto3";
@@ -91,6 +91,10 @@ message Order {
   string sold_by = 26 [(trellis.resource.v1.references) = "shop.v1.Person"];
   string unknown_id = 27 [(trellis.resource.v1.references) = "shop.v1.Unknown"];
   string odd = 28 [json_name = "odd-name"];
+  repeated double weights = 29;
+  repeated google.protobuf.Value values = 30;
+  google.protobuf.NullValue none = 31;
+  map<string, double> shares = 32;
 }
 message Part { int32 number = 1; repeated Part parts = 2; }
 "#;
@@ -120,4 +124,16 @@ fn example_documents_are_valid() {
     let list = fields.iter().find(|field| field.method().name() == "ListOrders").unwrap();
     let query = list.document(&json!({"pageSize": 3, "pageToken": "a\"b"}));
     assert!(query.starts_with(r#"query { listOrders(first: 3, after: "a\"b") { nodes { "#), "{query}");
+}
+
+#[test]
+fn arguments_of_one_name_are_an_error() {
+    for field in ["string first = 4;", "string after = 4;"] {
+        let contract = CONTRACT.replace("State state = 3; }", &format!("State state = 3; {field} }}"));
+        let pool = compile(&contract);
+        let registry = Registry::new(&pool);
+        let source = Source { prefix: None, registry: &registry, methods: methods(&pool, "shop.") };
+        let error = Api::new(&[source], options()).err().unwrap();
+        assert!(error.contains("ListOrders has two arguments with the name"), "{error}");
+    }
 }

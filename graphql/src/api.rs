@@ -20,6 +20,7 @@ use crate::{
     caller::Caller,
     calls::{Calls, Conversion},
     costs::Costs,
+    layout::Layout,
     loader::Batch,
     nesting,
     reply::Reply,
@@ -29,6 +30,9 @@ use crate::{
 };
 
 /// The options of an [`Api`].
+///
+/// Without an option: the fields of one response refer to at most 10,000 objects, which at most four calls of each batch
+/// method load at the same time.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The limits of an operation.
@@ -77,8 +81,7 @@ pub enum Operation {
 pub struct Prepared {
     request: async_graphql::Request,
     operation: Operation,
-    /// The names of the root fields in the response.
-    order: Vec<String>,
+    layout: Layout,
 }
 
 impl Prepared {
@@ -117,31 +120,32 @@ impl Api {
             return Err(Reply::refused("GRAPHQL_PARSE_FAILED", &message));
         }
         let document = parse_query(&request.query);
-        let document = document.map_err(|error| Reply::refused("GRAPHQL_PARSE_FAILED", &error.to_string()))?;
+        let mut document = document.map_err(|error| Reply::refused("GRAPHQL_PARSE_FAILED", &error.to_string()))?;
         let Options { limits, introspection, .. } = &self.options;
         analysis::check(&document, &self.costs, limits, *introspection)?;
         let selected = selected(&document, request.operation_name.as_deref())?;
         let operation = kind(selected.ty);
-        let order = analysis::root_keys(&document, &selected.selection_set.node);
+        let mut layout = Layout::of(&document, &selected.selection_set.node);
+        layout.fill(&mut document);
         let mut prepared = async_graphql::Request::new(request.query);
         prepared.operation_name = request.operation_name;
         prepared.variables = Variables::from_json(request.variables.into());
         prepared.set_parsed_query(document);
-        Ok(Prepared { request: prepared, operation, order })
+        Ok(Prepared { request: prepared, operation, layout })
     }
 
     /// Executes a query or a mutation.
     pub async fn execute(&self, prepared: Prepared, caller: Arc<dyn Caller>) -> Reply {
         let session = self.session(caller);
         let response = self.schema.execute(prepared.request.data(Arc::clone(&session))).await;
-        Reply::of(response, &prepared.order, session.budget())
+        Reply::of(response, &prepared.layout, &session)
     }
 
     /// Executes a subscription, or another operation as a stream of one response.
     pub fn stream(&self, prepared: Prepared, caller: Arc<dyn Caller>) -> BoxStream<'static, Reply> {
-        let (session, order) = (self.session(caller), prepared.order);
+        let (session, layout) = (self.session(caller), prepared.layout);
         let responses = self.schema.execute_stream(prepared.request.data(Arc::clone(&session)));
-        responses.map(move |response| Reply::of(response, &order, session.budget())).boxed()
+        responses.map(move |response| Reply::of(response, &layout, &session)).boxed()
     }
 
     fn session(&self, caller: Arc<dyn Caller>) -> Arc<Session> {

@@ -14,7 +14,7 @@ pub trait Caller: Send + Sync + 'static {
 }
 
 /// The encoded messages of a stream.
-pub(crate) type MessageStream = BoxStream<'static, Result<Bytes, CallError>>;
+pub type MessageStream = BoxStream<'static, Result<Bytes, CallError>>;
 
 /// The status of a failed call.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod caller;
 mod calls;
 mod costs;
 mod document;
+mod layout;
 mod loader;
 mod names;
 mod nesting;
@@ -28,7 +29,7 @@ mod tests;
 
 pub use analysis::QueryLimits;
 pub use api::{Api, Operation, Options, Prepared, Request};
-pub use caller::{CallError, Caller};
+pub use caller::{CallError, Caller, MessageStream};
 pub use document::{RootField, root_fields};
 pub use reply::Reply;
 pub use source::{Method, Source};

@@ -196,8 +196,11 @@ pub(crate) fn ready(result: Result<Option<FieldValue<'_>>>) -> FieldFuture<'_> {
 /// Reports the error of a field, which is null then.
 pub(crate) fn fail(context: &ResolverContext<'_>, error: Error) {
     let session = context.data_unchecked::<Arc<Session>>();
-    session.budget().write(context.item.node.response_key().node.as_str(), error.message.len());
-    context.add_error(context.set_error_path(error.into_server_error(context.item.pos)));
+    let error = context.set_error_path(error.into_server_error(context.item.pos));
+    let size = serde_json::to_vec(&error).map_or(0, |json| json.len());
+    if session.budget().write(context.item.node.response_key().node.as_str(), size) {
+        session.fail(error);
+    }
 }
 
 fn unexpected() -> Error {

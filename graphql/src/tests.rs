@@ -2,6 +2,7 @@
 
 mod mesh;
 mod operations;
+mod responses;
 mod shop;
 
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use super::{api, execute, json, options, shop};
 use crate::{Api, CallError, Caller, Options, QueryLimits, Request};
 
 /// Responds to calls as `respond` does, and records them.
-struct Recorder {
+pub(super) struct Recorder {
     pool: DescriptorPool,
     registry: Registry,
     calls: Mutex<Vec<(String, Json)>>,
@@ -27,7 +27,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(respond: fn(&str, &Json) -> Result<Json, CallError>) -> Arc<Self> {
+    pub(super) fn new(respond: fn(&str, &Json) -> Result<Json, CallError>) -> Arc<Self> {
         let pool = shop::pool();
         Arc::new(Self { registry: Registry::new(&pool), pool, calls: Mutex::default(), respond })
     }
@@ -81,7 +81,7 @@ impl Caller for Recorder {
     }
 }
 
-fn shop(options: Options) -> Api {
+pub(super) fn shop(options: Options) -> Api {
     api(&shop::pool(), "shop.", options)
 }
 
@@ -96,7 +96,7 @@ fn order(id: usize) -> Json {
     })
 }
 
-fn sells(method: &str, request: &Json) -> Result<Json, CallError> {
+pub(super) fn sells(method: &str, request: &Json) -> Result<Json, CallError> {
     Ok(match method {
         "GetOrder" | "Watch" => order(0),
         "ListOrders" => {

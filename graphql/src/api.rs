@@ -10,7 +10,10 @@ use async_graphql::{
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
     },
 };
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use serde_json::{Map, Value as Json};
 use transcode::{Limits, ParseOptions};
 
@@ -141,11 +144,21 @@ impl Api {
         Reply::of(response, &prepared.layout, &session)
     }
 
-    /// Executes a subscription, or another operation as a stream of one response.
+    /// Executes a subscription, or another operation as a stream of one response. A response beyond the limit is the last
+    /// one: the executor keeps the errors of its fields until the stream ends.
     pub fn stream(&self, prepared: Prepared, caller: Arc<dyn Caller>) -> BoxStream<'static, Reply> {
         let (session, layout) = (self.session(caller), prepared.layout);
         let responses = self.schema.execute_stream(prepared.request.data(Arc::clone(&session)));
-        responses.map(move |response| Reply::of(response, &layout, &session)).boxed()
+        let replies = responses.map(move |response| {
+            let reply = Reply::of(response, &layout, &session);
+            (reply, session.budget().is_exceeded())
+        });
+        let next = |replies: Option<_>| async move {
+            let mut replies: BoxStream<'static, (Reply, bool)> = replies?;
+            let (reply, is_last) = replies.next().await?;
+            Some((reply, (!is_last).then_some(replies)))
+        };
+        stream::unfold(Some(replies.boxed()), next).boxed()
     }
 
     fn session(&self, caller: Arc<dyn Caller>) -> Arc<Session> {

@@ -55,7 +55,7 @@ impl Recorder {
         Ok(encoded.into())
     }
 
-    fn calls(&self) -> Vec<(String, Json)> {
+    pub(super) fn calls(&self) -> Vec<(String, Json)> {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 }

@@ -1,7 +1,12 @@
 //! What responses contain besides the values of fields: errors, empty objects, and the limit of their size.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -9,7 +14,7 @@ use super::{
     operations::{Recorder, sells, shop},
     options,
 };
-use crate::{CallError, Options, Request};
+use crate::{CallError, Caller, MessageStream, Options, Request};
 
 fn error_codes(response: &Json) -> Vec<&Json> {
     let errors = response["errors"].as_array().into_iter().flatten();
@@ -110,4 +115,68 @@ async fn copies_of_map_entries_count_toward_the_response() {
     };
     assert_eq!(error_codes(&execute(&api, &caller, &query(2), json!({})).await).len(), 0);
     assert_eq!(error_codes(&execute(&api, &caller, &query(8), json!({})).await), ["RESOURCE_EXHAUSTED"]);
+}
+
+#[tokio::test]
+async fn subscription_ends_with_a_response_beyond_the_limit() {
+    let small = Options { response_bytes: 1_500, ..options() };
+    let (api, caller) = (shop(small), Recorder::new(sells));
+    let fields: String = (0..30).map(|n| format!("a{n}: orderId ")).collect();
+    let query = format!("subscription {{ shopWatch {{ {fields} }} }}");
+    let prepared = api.prepare(Request { query, ..Request::default() }).unwrap();
+    let replies: Vec<_> = api.stream(prepared, caller).map(|reply| json(&reply)).collect().await;
+    assert_eq!(replies.len(), 1, "{replies:?}");
+    assert_eq!(replies[0]["errors"][0]["extensions"]["reason"], "RESPONSE_TOO_LARGE");
+}
+
+/// Counts the calls at the same time.
+struct Counter {
+    caller: Arc<dyn Caller>,
+    open: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Caller for Counter {
+    fn call(&self, path: &str, message: Vec<u8>) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (response, open, most) = (self.caller.call(path, message), self.open.clone(), self.most.clone());
+        async move {
+            most.fetch_max(open.fetch_add(1, SeqCst) + 1, SeqCst);
+            let response = response.await;
+            open.fetch_sub(1, SeqCst);
+            response
+        }
+        .boxed()
+    }
+
+    fn open(&self, path: &str, message: Vec<u8>) -> BoxFuture<'static, Result<MessageStream, CallError>> {
+        self.caller.open(path, message)
+    }
+}
+
+#[tokio::test]
+async fn references_are_loaded_by_four_calls_at_a_time() {
+    let respond = |method: &str, request: &Json| match method {
+        "GetOrder" => Ok(json!({ "helperIds": (0..60).map(|id| format!("h{id}")).collect::<Vec<_>>() })),
+        _ => sells(method, request),
+    };
+    let recorder = Recorder::new(respond);
+    let counter = Counter { caller: recorder.clone(), open: Arc::default(), most: Arc::default() };
+    let (api, counter) = (shop(options()), Arc::new(counter));
+    let query = "{ getOrder(orderId: \"1\") { helperPersons { name } } }";
+    let response = execute(&api, &counter, query, json!({})).await;
+    assert_eq!(response["data"]["getOrder"]["helperPersons"].as_array().map(Vec::len), Some(60), "{response}");
+    assert_eq!((recorder.calls().len(), counter.most.load(SeqCst)), (21, 4));
+}
+
+/// The calls of a response with more references than an operation may have are not made.
+#[tokio::test]
+async fn number_of_references_is_bounded() {
+    let respond = |method: &str, request: &Json| match method {
+        "GetOrder" => Ok(json!({ "helperIds": (0..10_001).map(|id| format!("h{id}")).collect::<Vec<_>>() })),
+        _ => sells(method, request),
+    };
+    let (api, caller) = (shop(options()), Recorder::new(respond));
+    let query = "{ getOrder(orderId: \"1\") { helperPersons { name } } }";
+    let response = execute(&api, &caller, query, json!({})).await;
+    assert_eq!((error_codes(&response), caller.calls().len()), (vec![&json!("RESOURCE_EXHAUSTED")], 1), "{response}");
 }

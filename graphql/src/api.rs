@@ -141,7 +141,7 @@ impl Api {
     pub async fn execute(&self, prepared: Prepared, caller: Arc<dyn Caller>) -> Reply {
         let session = self.session(caller);
         let response = self.schema.execute(prepared.request.data(Arc::clone(&session))).await;
-        Reply::of(response, &prepared.layout, &session)
+        Reply::of(response, session.take_errors(), &prepared.layout, session.budget())
     }
 
     /// Executes a subscription, or another operation as a stream of one response. A response beyond the limit is the last
@@ -150,7 +150,7 @@ impl Api {
         let (session, layout) = (self.session(caller), prepared.layout);
         let responses = self.schema.execute_stream(prepared.request.data(Arc::clone(&session)));
         let replies = responses.map(move |response| {
-            let reply = Reply::of(response, &layout, &session);
+            let reply = Reply::of(response, session.take_errors(), &layout, session.budget());
             (reply, session.budget().is_exceeded())
         });
         let next = |replies: Option<_>| async move {

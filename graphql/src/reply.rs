@@ -1,9 +1,9 @@
 //! The response of an operation as JSON.
 
-use async_graphql::{Response, Value};
+use async_graphql::{Response, ServerError, Value};
 use serde_json::json;
 
-use crate::{analysis::Refused, budget::Budget, layout::Layout, session::Session};
+use crate::{analysis::Refused, budget::Budget, layout::Layout};
 
 /// The maximum number of errors in the refusal of an operation. Validation finds one in each argument.
 const REFUSALS: usize = 20;
@@ -27,9 +27,8 @@ impl Reply {
         Self { json: json!({ "errors": [error] }).to_string().into_bytes(), is_refused: true }
     }
 
-    /// Writes a response, with the errors of its fields.
-    pub(crate) fn of(mut response: Response, layout: &Layout, session: &Session) -> Self {
-        let (errors, budget) = (session.take_errors(), session.budget());
+    /// Writes a response. `errors` are those of its fields.
+    pub(crate) fn of(mut response: Response, errors: Vec<ServerError>, layout: &Layout, budget: &Budget) -> Self {
         if budget.is_exceeded() {
             return Self::too_large(budget);
         }

@@ -59,6 +59,7 @@ const GRAPHQL: Crate<'static> = Crate {
         layer(&["session"], "the calls of an operation, and its loaders"),
         layer(&["loader"], "one call for many ids"),
         layer(&["arguments", "calls", "reply"], "requests and responses of calls"),
+        layer(&["layout"], "what the executor runs instead of the document"),
         layer(&["analysis", "names"], "limits of documents, and names of types and fields"),
         layer(&["budget", "caller", "costs", "nesting", "scalars", "source"], "values that the other parts share"),
     ],

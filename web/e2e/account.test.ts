@@ -187,7 +187,9 @@ scenario("axe finds no violation in the account dialog, in light and dark", asyn
 
 /** Returns the session's cookie, which no script on the page can read. */
 async function refreshToken(context: BrowserContext): Promise<string> {
-  const cookies = await context.cookies();
-  assert.equal(cookies.length, 1);
-  return cookies[0]?.value ?? "";
+  // Over plain HTTP there is one for each path of a method that reads it.
+  const values = new Set((await context.cookies()).map(({ value }) => value));
+  assert.equal(values.size, 1);
+  const [value = ""] = values;
+  return value;
 }

@@ -7,17 +7,18 @@ mod tests;
 use std::{
     future::pending,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use futures_util::{
     SinkExt as _, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, header::COOKIE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use kit::{error, shutdown::Shutdown};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -46,6 +47,11 @@ use responses::Responses;
 
 /// The memory of an idle socket; more is allocated for a large frame.
 const BUFFER_BYTES: usize = 8 * 1024;
+
+/// How many PINGs a client may send within [`PING_PERIOD`] between two text frames. The replies to a client that does not
+/// read them wait in memory.
+const MOST_PINGS: u32 = 100;
+const PING_PERIOD: Duration = Duration::from_secs(10);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 type Sink = SplitSink<Socket, Message>;
@@ -170,6 +176,8 @@ impl Call<'_> {
         let client = self.snapshot.proxies.client(self.peer.address, request.headers());
         let (sender, body) = Inbound::messages();
         let mut request = request.map(|()| body);
+        // A browser stores no cookie that a frame holds, so that a call must not replace that of the session.
+        request.headers_mut().remove(COOKIE);
         let first = match ClientFrame::parse(first).map_err(refused)? {
             ClientFrame::Metadata(metadata) => {
                 metadata.replace(request.headers_mut());
@@ -222,9 +230,21 @@ async fn next_text<S>(stream: &mut S) -> Result<Utf8Bytes, Ending>
 where
     S: futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
 {
+    let (mut begun, mut pings) = (Instant::now(), 0);
     loop {
         match next(stream).await? {
             Message::Text(text) => return Ok(text),
+            Message::Ping(_) => {
+                if begun.elapsed() > PING_PERIOD {
+                    (begun, pings) = (Instant::now(), 0);
+                }
+                pings += 1;
+                if pings > MOST_PINGS {
+                    let message = format!("send at most {MOST_PINGS} PINGs in {PING_PERIOD:?}");
+                    let status = error::status(Code::ResourceExhausted, "TOO_MANY_PINGS", message);
+                    return Err(Ending::Refused(Box::new(status), CloseCode::Policy));
+                }
+            }
             Message::Binary(_) => {
                 let status = Box::new(frame_refused("it is binary"));
                 return Err(Ending::Refused(status, CloseCode::Unsupported));

@@ -19,6 +19,10 @@ use crate::{
     },
 };
 
+/// The maximum number of values in `variables`, with those within lists and objects. Each root field that uses a variable
+/// converts it, before the limits of its method apply.
+const MOST_VALUES: usize = 10_000;
+
 /// What a request states.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -115,6 +119,9 @@ fn decoded(value: &str) -> Result<String, RequestRefusal> {
 fn of_members(mut members: Map<String, Value>) -> Result<Sent, RequestRefusal> {
     let variables = match members.remove("variables") {
         None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(variables)) if variables.values().map(values).sum::<usize>() > MOST_VALUES => {
+            return Err(invalid(format!("`variables` has more than {MOST_VALUES} values")));
+        }
         Some(Value::Object(variables)) => variables,
         Some(_) => return Err(invalid("`variables` is not an object")),
     };
@@ -130,6 +137,15 @@ fn of_members(mut members: Map<String, Value>) -> Result<Sent, RequestRefusal> {
     }
     let operation_name = text(&mut members, "operationName")?.filter(|name| !name.is_empty());
     Ok(Sent { query, id, operation_name, variables })
+}
+
+/// How many values a variable has.
+fn values(variable: &Value) -> usize {
+    1 + match variable {
+        Value::Array(items) => items.iter().map(values).sum(),
+        Value::Object(members) => members.values().map(values).sum(),
+        _ => 0,
+    }
 }
 
 fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, RequestRefusal> {
@@ -216,6 +232,7 @@ mod tests {
             "{}",
             "{\"query\": 1}",
             "{\"query\": \"{a}\", \"variables\": []}",
+            &format!("{{\"query\": \"{{a}}\", \"variables\": {{\"b\": [{}0]}}}}", "0,".repeat(MOST_VALUES)),
             "{\"query\"",
             "\u{feff}{}",
         ] {

@@ -52,7 +52,9 @@ impl Parts<'_> {
             object = object.field(self.field(source, name, &field, &field_name, costs));
         }
         if paging.is_some() {
-            taken.insert("pageInfo".to_owned());
+            if !taken.insert("pageInfo".to_owned()) {
+                return Err(format!("{} pages a list, and has a field with the name pageInfo", message.full_name()));
+            }
             costs.add(name, "pageInfo", PAGE_INFO, FIELD);
             let field = Field::new("pageInfo", TypeRef::named_nn(PAGE_INFO), |context| output::page_info(&context));
             object = object.field(field.description("Where the next page begins."));

@@ -9,8 +9,15 @@ fn of(config: &Config, arguments: &cli::Explain) -> Result<Explanation, String> 
     explain(&Declared::read(config).unwrap(), arguments)
 }
 
+/// A configuration with GraphQL, which is off by default.
+fn with_graphql() -> Config {
+    let mut config = Config::default();
+    config.gateway.graphql.enabled = true;
+    config
+}
+
 fn explained(method: &str) -> Explanation {
-    of(&Config::default(), &arguments(method, None, None)).unwrap()
+    of(&with_graphql(), &arguments(method, None, None)).unwrap()
 }
 
 /// The verdict on a page for a method that reads the session cookie.
@@ -63,7 +70,7 @@ fn completion_scripts_offer_the_methods() {
 
 #[test]
 fn every_callable_method_has_its_commands() {
-    let config = Config::default();
+    let config = with_graphql();
     let declared = Declared::read(&config).unwrap();
     for (path, policy) in declared.table.iter() {
         let explanation = explain(&declared, &arguments(path, None, None)).unwrap();

@@ -92,3 +92,21 @@ async fn ping_that_the_client_does_not_take_ends_the_socket() {
     let ending = timeout(KEEPALIVE * 4, responses.write(async { response })).await;
     assert!(matches!(ending, Ok(Ending::Left)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn flood_of_pings_is_refused() {
+    let pings = |count: u32| stream::iter((0..count).map(|_| Ok(Message::Ping(Bytes::new()))));
+    let text = || stream::iter([Ok(Message::text("x"))]);
+    assert!(next_text(&mut pings(MOST_PINGS).chain(text())).await.is_ok());
+    let Err(Ending::Refused(status, CloseCode::Policy)) = next_text(&mut pings(MOST_PINGS + 1).chain(text())).await
+    else {
+        panic!("not refused")
+    };
+    assert_eq!(error::reason(&status).unwrap(), "TOO_MANY_PINGS");
+    // Those of a long wait are not many at once.
+    let slow = pings(10 * MOST_PINGS).then(async |ping| {
+        sleep(Duration::from_secs(1)).await;
+        ping
+    });
+    assert!(next_text(&mut Box::pin(slow.chain(text()))).await.is_ok());
+}

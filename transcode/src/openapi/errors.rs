@@ -5,14 +5,14 @@ use serde_json::{Map, Value, json};
 use crate::PROBLEM_JSON;
 
 /// The statuses of errors that every operation can have: the gateway's own, and those of every upstream.
-pub(super) const ALWAYS: [u16; 10] = [400, 414, 415, 429, 431, 499, 500, 501, 503, 504];
+pub(super) const ALWAYS: [u16; 11] = [400, 413, 414, 415, 429, 431, 499, 500, 501, 503, 504];
 
 /// The description of `ETag`.
 pub(super) const ETAG: &str =
     "The version of the response: for `If-None-Match`, and for `If-Match` of a method that has it.";
 
 /// The names and descriptions of the responses, by HTTP status.
-const RESPONSES: [(u16, &str, &str); 16] = [
+const RESPONSES: [(u16, &str, &str); 17] = [
     (
         400,
         "InvalidRequest",
@@ -25,6 +25,7 @@ const RESPONSES: [(u16, &str, &str); 16] = [
     (404, "NotFound", "The resource does not exist, or the caller may not see it: NOT_FOUND."),
     (409, "Conflict", "The resource exists already or has changed: ALREADY_EXISTS or ABORTED."),
     (412, "PreconditionFailed", "The resource has another version than `If-Match` states: ABORTED."),
+    (413, "ContentTooLarge", "The body is larger than the gateway allows: RESOURCE_EXHAUSTED."),
     (414, "UriTooLong", "The path is longer than that of any method: INVALID_ARGUMENT."),
     (
         415,
@@ -35,8 +36,8 @@ const RESPONSES: [(u16, &str, &str); 16] = [
     (
         429,
         "ResourceExhausted",
-        "The caller has used up a limit: of calls (`Retry-After` states the time), of storage or \
-        of size. RESOURCE_EXHAUSTED.",
+        "The caller has used up a limit: of calls (`Retry-After` states the time) or of storage. \
+        RESOURCE_EXHAUSTED.",
     ),
     (431, "HeadersTooLarge", "The request has too many or too large headers."),
     (499, "Cancelled", "The call was cancelled: CANCELLED."),

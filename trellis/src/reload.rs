@@ -65,26 +65,29 @@ impl Source {
     }
 }
 
-/// Reloads the configuration whenever it changes. Never returns.
-pub(crate) async fn watch(source: Source, mut running: Config, gateway: Arc<Gateway>) {
-    let mut hangup = signal(SignalKind::hangup()).expect("a handler for SIGHUP can be installed");
+/// Reloads the configuration whenever it changes. Never returns. The version of the file counts from this call:
+/// the file may change before the task first runs.
+pub(crate) fn watch(source: Source, mut running: Config, gateway: Arc<Gateway>) -> impl Future<Output = ()> + Send {
     let file = config::file(source.file.as_deref());
     let mut seen = file.as_deref().and_then(version);
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {}
-            () = tokio::time::sleep(POLL_INTERVAL) => {
-                let now = file.as_deref().and_then(version);
-                // A missing file is being replaced.
-                if now.is_none() || now == seen {
-                    continue;
+    async move {
+        let mut hangup = signal(SignalKind::hangup()).expect("a handler for SIGHUP can be installed");
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {
+                    let now = file.as_deref().and_then(version);
+                    // A missing file is being replaced.
+                    if now.is_none() || now == seen {
+                        continue;
+                    }
                 }
             }
-        }
-        seen = file.as_deref().and_then(version);
-        match apply(&source, &running, &gateway) {
-            Ok(applied) => running = applied,
-            Err(error) => tracing::error!(error, "the configuration is invalid; the previous one stays in force"),
+            seen = file.as_deref().and_then(version);
+            match apply(&source, &running, &gateway) {
+                Ok(applied) => running = applied,
+                Err(error) => tracing::error!(error, "the configuration is invalid; the previous one stays in force"),
+            }
         }
     }
 }

@@ -11,3 +11,4 @@ pub(crate) mod docs;
 pub(crate) mod headers;
 pub(crate) mod reserved;
 pub(crate) mod stored;
+pub(crate) mod weights;

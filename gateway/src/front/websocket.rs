@@ -34,9 +34,9 @@ use crate::{
     io::{Inbound, MessageSender},
     protocol::{
         ClientProtocol,
-        framing::Why,
+        framing::{self, Why},
         status::request_refused,
-        websocket::{ClientFrame, WebSocket, frame_refused, message_frame},
+        websocket::{ClientFrame, WebSocket, frame_refused},
     },
     routes::{Found, Method},
     rpc::RpcCall,
@@ -320,7 +320,7 @@ impl Requests<'_> {
             ClientFrame::Message(_) if self.has_ended => return Err(frame_refused("the request has ended")),
             ClientFrame::Message(json) => {
                 self.activity.is_blocked.store(true, Ordering::Relaxed);
-                self.sender.send(message_frame(json)).await;
+                self.sender.send(framing::frame(json.as_bytes())).await;
                 self.activity.is_blocked.store(false, Ordering::Relaxed);
                 if self.takes_one {
                     self.end().await;

@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, StatusCode, header::ACCEPT};
 
+use crate::http::weights::members;
+
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -16,17 +18,15 @@ pub(super) enum Form {
 impl Form {
     /// The form that the client prefers; `None`: it accepts none. Without a preference it is `application/json`.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let lines = || headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
         if !headers.contains_key(ACCEPT) {
             return Some(Self::Json);
         }
         let mut best: Option<(u16, Self)> = None;
-        for range in lines().flat_map(|line| line.split(',')) {
-            let (form, quality) = (Self::of_range(range), quality(range));
-            if let Some(form) = form.filter(|_| quality > 0)
-                && best.is_none_or(|(before, _)| quality > before)
+        for (range, weight) in members(headers, &ACCEPT) {
+            if let Some(form) = Self::of_range(range).filter(|_| weight > 0)
+                && best.is_none_or(|(before, _)| weight > before)
             {
-                best = Some((quality, form));
+                best = Some((weight, form));
             }
         }
         best.map(|(_, form)| form)
@@ -57,17 +57,6 @@ impl Form {
             _ => StatusCode::OK,
         }
     }
-}
-
-/// The quality of a range, in thousandths (RFC 9110, section 12.4.2).
-fn quality(range: &str) -> u16 {
-    let parameter = range.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("q").then(|| value.trim())
-    });
-    let value: f32 = parameter.map_or(Ok(1.0), str::parse).unwrap_or_default();
-    // At most 1000.
-    (value.clamp(0.0, 1.0) * 1000.0) as u16
 }
 
 #[cfg(test)]

@@ -28,11 +28,7 @@ use super::GraphqlCall;
 use crate::{
     http::client_address::Client,
     io::Inbound,
-    protocol::{
-        ClientProtocol,
-        in_process::{MessageReader, frame},
-        status::no_status,
-    },
+    protocol::{ClientProtocol, framing::frame, in_process::MessageReader, status::no_status},
     rpc::{Outgoing, RpcCall, RpcContext},
     server::{Stalls, Watchdog},
     state::Snapshot,

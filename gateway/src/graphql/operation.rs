@@ -218,7 +218,14 @@ mod tests {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(&[b'a'; 1_000]).unwrap();
         let body = encoder.finish().unwrap();
-        let read = async |limit| read(Inbound::whole(body.clone().into()), ContentEncoding::Gzip, limit).await;
+        let read = async |limit| {
+            read(
+                Inbound::whole(body.clone().into()),
+                ContentEncoding::Coded(crate::http::content_coding::ContentCoding::Gzip),
+                limit,
+            )
+            .await
+        };
         assert_eq!(read(1_000).await.unwrap(), [b'a'; 1_000]);
         assert_eq!(read(999).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
     }

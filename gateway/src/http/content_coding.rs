@@ -1,6 +1,8 @@
-//! The content coding of a response: which of those that are offered the client prefers (RFC 9110, section 12.5.3).
+//! Content codings, and which of those that are offered for a response the client prefers (RFC 9110, section 12.5.3).
 
 use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
+
+use super::weights::members;
 
 /// A content coding (RFC 9110, section 8.4.1; RFC 7932; RFC 8878).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,11 @@ impl ContentCoding {
         (weight > 0 && weight >= identity).then_some(best)
     }
 
+    /// The coding with a name (names are compared without case).
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|coding| coding.is_named(name))
+    }
+
     fn is_named(self, name: &str) -> bool {
         name.eq_ignore_ascii_case(self.name()) || self == Self::Gzip && name.eq_ignore_ascii_case("x-gzip")
     }
@@ -50,8 +57,7 @@ struct Accepted<'a>(Vec<(&'a str, u16)>);
 
 impl<'a> Accepted<'a> {
     fn read(headers: &'a HeaderMap) -> Self {
-        let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
-        Self(lines.flat_map(|line| line.split(',')).filter_map(member).collect())
+        Self(members(headers, &ACCEPT_ENCODING).collect())
     }
 
     /// The weight of a coding; 0: the client does not accept it.
@@ -67,30 +73,6 @@ impl<'a> Accepted<'a> {
     fn find(&self, is_one: impl Fn(&str) -> bool) -> Option<u16> {
         self.0.iter().find(|(name, _)| is_one(name)).map(|(_, weight)| *weight)
     }
-}
-
-/// A member of the list; `None`: it is malformed, and counts as absent.
-fn member(text: &str) -> Option<(&str, u16)> {
-    let mut parts = text.split(';').map(str::trim);
-    let name = parts.next().filter(|name| !name.is_empty())?;
-    match parts.next() {
-        None => Some((name, 1000)),
-        Some(parameter) => {
-            let (key, value) = parameter.split_once('=')?;
-            let is_weight = key.trim().eq_ignore_ascii_case("q") && parts.next().is_none();
-            is_weight.then(|| thousandths(value.trim())).flatten().map(|weight| (name, weight))
-        }
-    }
-}
-
-/// A weight such as `1`, `0.5` or `0.125` (RFC 9110, section 12.4.2).
-fn thousandths(text: &str) -> Option<u16> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if !matches!(whole, "0" | "1") || fraction.len() > 3 || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let weight = format!("{whole}{fraction:0<3}").parse().ok()?;
-    (weight <= 1000).then_some(weight)
 }
 
 #[cfg(test)]

@@ -6,17 +6,28 @@ use ring::digest::{SHA256, digest};
 
 /// How much of a hash is a tag: equal tags of different bodies are as unlikely as equal UUIDs.
 const TAG_BYTES: usize = 16;
+/// The length of [`hash`].
+pub(crate) const HASH_CHARACTERS: usize = TAG_BYTES.div_ceil(3) * 4 - 2;
+
+/// The hash of a body for its tag, in base64.
+pub(crate) fn hash(body: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(&digest(&SHA256, body).as_ref()[..TAG_BYTES])
+}
 
 /// The strong tag of a body: each content coding of it has a tag of its own.
 pub(crate) fn tag(body: &[u8]) -> HeaderValue {
-    let hash = URL_SAFE_NO_PAD.encode(&digest(&SHA256, body).as_ref()[..TAG_BYTES]);
     // Base64 fits into a header.
-    HeaderValue::try_from(format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+    HeaderValue::try_from(format!("\"{}\"", hash(body))).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// Whether the client has stored the body with this tag (RFC 9110, section 13.1.2).
 pub(crate) fn is_stored(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let lines = headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes);
+    contains(headers.get_all(IF_NONE_MATCH).iter(), tag)
+}
+
+/// Whether these lines of `if-none-match` contain a tag.
+pub(crate) fn contains<'a>(lines: impl Iterator<Item = &'a HeaderValue>, tag: &HeaderValue) -> bool {
+    let lines = lines.map(HeaderValue::as_bytes);
     let mut tags = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     tags.any(|stored| stored == b"*" || stored.strip_prefix(b"W/").unwrap_or(stored) == tag.as_bytes())
 }

@@ -1,18 +1,13 @@
 //! Responses to GET that clients may store (RFC 9110, section 13; RFC 9111).
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY},
 };
-use ring::digest::{SHA256, digest};
 
-/// How much of a hash is the tag of a response: equal tags of different responses are as unlikely as equal UUIDs.
-const TAG_BYTES: usize = 16;
+use crate::http::stored::{HASH_CHARACTERS, contains, hash};
 
-/// The length of the hash in base64.
-const HASH_CHARACTERS: usize = TAG_BYTES.div_ceil(3) * 4 - 2;
 /// Stands between the etag of the message and the hash.
 const SEPARATOR: char = '.';
 
@@ -35,7 +30,7 @@ impl StoredTags {
         let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
         let etag = etag.and_then(|etag| etag.strip_prefix('"')?.strip_suffix('"')).filter(|etag| !etag.contains('"'));
         let tag = tag(etag.unwrap_or_default(), response.body());
-        let is_stored = self.contain(&tag);
+        let is_stored = contains(self.0.iter(), &tag);
         let headers = response.headers_mut();
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
         // The response to another user is another one.
@@ -48,16 +43,10 @@ impl StoredTags {
         }
         response
     }
-
-    fn contain(&self, tag: &HeaderValue) -> bool {
-        let lines = self.0.iter().map(HeaderValue::as_bytes);
-        let mut tags = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-        tags.any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes())
-    }
 }
 
 fn tag(etag: &str, body: &[u8]) -> HeaderValue {
-    let hash = URL_SAFE_NO_PAD.encode(&digest(&SHA256, body).as_ref()[..TAG_BYTES]);
+    let hash = hash(body);
     // An etag that is no header value is left out; base64 is one.
     HeaderValue::try_from(format!("\"{etag}{SEPARATOR}{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }

@@ -6,8 +6,11 @@ use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, Sta
 use http::HeaderValue;
 use tonic::{Code, Status};
 
-use super::status::{malformed, request_refused};
-use crate::protocol::framing::Why;
+use super::{
+    framing::Why,
+    status::{malformed, request_refused},
+};
+use crate::http::content_coding::ContentCoding;
 
 /// The encodings that requests may have, as `accept-encoding` lists them.
 pub(crate) const ACCEPTED: &str = "gzip, br, zstd";
@@ -21,25 +24,20 @@ const PIECE: usize = 4096;
 pub(crate) enum ContentEncoding {
     #[default]
     Identity,
-    Gzip,
-    Brotli,
-    Zstd,
+    Coded(ContentCoding),
 }
 
 impl ContentEncoding {
     /// Reads a header; `None`: the request has none.
     pub(crate) fn parse(header: Option<&HeaderValue>) -> Result<Self, Status> {
-        // Names of codings are compared without case (RFC 9110, section 8.4.1).
-        match &*header.map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase()).unwrap_or_default() {
-            b"" | b"identity" => Ok(Self::Identity),
-            b"gzip" | b"x-gzip" => Ok(Self::Gzip),
-            b"br" => Ok(Self::Brotli),
-            b"zstd" => Ok(Self::Zstd),
-            _ => {
-                let message = format!("the encoding of the body is not supported; supported are {ACCEPTED}");
-                Err(kit::error::status(Code::Unimplemented, "ENCODING_UNSUPPORTED", message))
-            }
+        let name = header.map_or(Ok(""), HeaderValue::to_str).unwrap_or("?").trim();
+        if name.is_empty() || name.eq_ignore_ascii_case("identity") {
+            return Ok(Self::Identity);
         }
+        ContentCoding::named(name).map(Self::Coded).ok_or_else(|| {
+            let message = format!("the encoding of the body is not supported; supported are {ACCEPTED}");
+            kit::error::status(Code::Unimplemented, "ENCODING_UNSUPPORTED", message)
+        })
     }
 
     /// Decompresses a whole body, and appends it to `out`. An empty body stays empty. Refuses more than `limit` bytes of
@@ -51,12 +49,12 @@ impl ContentEncoding {
         let before = out.len();
         let rest = match self {
             Self::Identity => read(&mut &*body, limit, out).map(|()| &[][..]),
-            Self::Gzip => {
+            Self::Coded(ContentCoding::Gzip) => {
                 let mut decoder = flate2::bufread::GzDecoder::new(body);
                 read(&mut decoder, limit, out).map(|()| decoder.into_inner())
             }
-            Self::Brotli => brotli(body, limit, out),
-            Self::Zstd => zstd(body).and_then(|mut decoder| {
+            Self::Coded(ContentCoding::Brotli) => brotli(body, limit, out),
+            Self::Coded(ContentCoding::Zstd) => zstd(body).and_then(|mut decoder| {
                 read(&mut decoder, limit, out)?;
                 Ok(decoder.finish())
             }),
@@ -150,10 +148,10 @@ mod tests {
     #[test]
     fn brotli_of_the_reference_implementation_is_read() {
         let mut out = Vec::new();
-        ContentEncoding::Brotli.decompress(&unhex("0b028068656c6c6f03"), 5, &mut out).unwrap();
+        ContentEncoding::Coded(ContentCoding::Brotli).decompress(&unhex("0b028068656c6c6f03"), 5, &mut out).unwrap();
         assert_eq!(out, b"hello");
         out.clear();
-        ContentEncoding::Brotli.decompress(&unhex(BROTLI_BOMB), 50_000_000, &mut out).unwrap();
+        ContentEncoding::Coded(ContentCoding::Brotli).decompress(&unhex(BROTLI_BOMB), 50_000_000, &mut out).unwrap();
         assert_eq!(out, vec![0; 50_000_000]);
     }
 
@@ -161,7 +159,8 @@ mod tests {
     #[test]
     fn large_window_of_brotli_is_refused() {
         let large = [0x11, 0x1e, 0x03];
-        let refused = ContentEncoding::Brotli.decompress(&large, 1_000, &mut Vec::new()).unwrap_err();
+        let refused =
+            ContentEncoding::Coded(ContentCoding::Brotli).decompress(&large, 1_000, &mut Vec::new()).unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
     }
 
@@ -172,9 +171,9 @@ mod tests {
         let brotli = stored_brotli(&plain);
         for (encoding, body) in [
             (ContentEncoding::Identity, plain.clone()),
-            (ContentEncoding::Gzip, gzip(&plain)),
-            (ContentEncoding::Brotli, brotli),
-            (ContentEncoding::Zstd, packed),
+            (ContentEncoding::Coded(ContentCoding::Gzip), gzip(&plain)),
+            (ContentEncoding::Coded(ContentCoding::Brotli), brotli),
+            (ContentEncoding::Coded(ContentCoding::Zstd), packed),
         ] {
             let mut out = vec![1];
             encoding.decompress(&body, 1_000, &mut out).unwrap();
@@ -189,9 +188,9 @@ mod tests {
     fn a_decompression_bomb_is_refused() {
         let plain = vec![0; 50_000_000];
         for (encoding, bomb) in [
-            (ContentEncoding::Gzip, gzip(&plain)),
-            (ContentEncoding::Brotli, unhex(BROTLI_BOMB)),
-            (ContentEncoding::Zstd, zstd::stream::encode_all(&plain[..], 3).unwrap()),
+            (ContentEncoding::Coded(ContentCoding::Gzip), gzip(&plain)),
+            (ContentEncoding::Coded(ContentCoding::Brotli), unhex(BROTLI_BOMB)),
+            (ContentEncoding::Coded(ContentCoding::Zstd), zstd::stream::encode_all(&plain[..], 3).unwrap()),
         ] {
             let mut out = Vec::new();
             let refused = encoding.decompress(&bomb, 1_000, &mut out).unwrap_err();
@@ -203,14 +202,14 @@ mod tests {
     #[test]
     fn truncated_and_other_bodies_are_refused() {
         for (encoding, body) in [
-            (ContentEncoding::Gzip, &gzip(b"message")[..20]),
-            (ContentEncoding::Gzip, b"message"),
-            (ContentEncoding::Gzip, &gzip(b"").repeat(2)),
-            (ContentEncoding::Brotli, &stored_brotli(b"message")[..8]),
-            (ContentEncoding::Brotli, b"message"),
-            (ContentEncoding::Brotli, &stored_brotli(b"message").repeat(2)),
-            (ContentEncoding::Zstd, b"message"),
-            (ContentEncoding::Zstd, &zstd::stream::encode_all(&b""[..], 3).unwrap().repeat(2)),
+            (ContentEncoding::Coded(ContentCoding::Gzip), &gzip(b"message")[..20]),
+            (ContentEncoding::Coded(ContentCoding::Gzip), b"message"),
+            (ContentEncoding::Coded(ContentCoding::Gzip), &gzip(b"").repeat(2)),
+            (ContentEncoding::Coded(ContentCoding::Brotli), &stored_brotli(b"message")[..8]),
+            (ContentEncoding::Coded(ContentCoding::Brotli), b"message"),
+            (ContentEncoding::Coded(ContentCoding::Brotli), &stored_brotli(b"message").repeat(2)),
+            (ContentEncoding::Coded(ContentCoding::Zstd), b"message"),
+            (ContentEncoding::Coded(ContentCoding::Zstd), &zstd::stream::encode_all(&b""[..], 3).unwrap().repeat(2)),
         ] {
             let refused = encoding.decompress(body, 1_000, &mut Vec::new()).unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument, "{encoding:?}");

@@ -3,15 +3,7 @@
 use bytes::Bytes;
 use tonic::Status;
 
-use super::framing::{FrameReader, HEAD, check_flags, head};
-
-/// The frame of a request.
-pub(crate) fn frame(message: &[u8]) -> Bytes {
-    let mut frame = Vec::with_capacity(HEAD + message.len());
-    frame.extend_from_slice(&head(message.len()));
-    frame.extend_from_slice(message);
-    frame.into()
-}
+use super::framing::{FrameReader, check_flags};
 
 /// Takes the messages of a response out of its frames.
 #[derive(Debug, Default)]

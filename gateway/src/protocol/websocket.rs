@@ -168,14 +168,6 @@ fn end_frame(text: String) -> Bytes {
     frame.freeze()
 }
 
-/// The frame of a message of a request, for [`Protocol::decoder`].
-pub(crate) fn message_frame(json: &str) -> Bytes {
-    let mut frame = BytesMut::with_capacity(HEAD + json.len());
-    frame.put_slice(&head(json.len()));
-    frame.put_slice(json.as_bytes());
-    frame.freeze()
-}
-
 /// The text frame with the metadata of a response; `None`: there is none.
 pub(crate) fn metadata_text(headers: &HeaderMap) -> Option<String> {
     let metadata = metadata::object_without(headers, &HIDDEN)?;

@@ -28,7 +28,7 @@ async fn ends() -> (WebSocketStream<DuplexStream>, DuplexStream) {
 fn open_response(messages: Vec<(Duration, usize)>) -> Response<impl Body<Data = Bytes, Error = Infallible> + Unpin> {
     let pieces = stream::iter(messages).then(async |(wait, bytes)| {
         sleep(wait).await;
-        Ok(Frame::data(message_frame(&format!("\"{}\"", "a".repeat(bytes - OVERHEAD)))))
+        Ok(Frame::data(framing::frame(format!("\"{}\"", "a".repeat(bytes - OVERHEAD)).as_bytes())))
     });
     Response::new(StreamBody::new(Box::pin(pieces.chain(stream::pending()))))
 }

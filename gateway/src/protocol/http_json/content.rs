@@ -5,6 +5,8 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 
+use crate::http::weights::members;
+
 /// Whether the request states that it has no body, with a method that pages of other origins cannot send without a
 /// preflight.
 pub(super) fn is_without_body<B>(request: &Request<B>) -> bool {
@@ -39,13 +41,8 @@ pub(super) fn allows(headers: &HeaderMap, media_type: &str) -> bool {
 
 /// The media ranges of `accept`, each with whether its weight is above zero.
 fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (&str, bool)> {
-    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let ranges = lines.flat_map(|line| line.split(',')).filter(|range| !range.trim().is_empty());
-    ranges.map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        (name, !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")))
-    })
+    members(headers, &ACCEPT)
+        .map(|(range, weight)| (range.split(';').next().unwrap_or_default().trim_end(), weight > 0))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use tonic::Code;
 
 use super::*;
+use crate::protocol::framing::frame;
 
 /// The header names and values of a frame's metadata; `None`: the frame is refused.
 fn metadata(text: &str) -> Option<Vec<(String, String)>> {
@@ -69,8 +70,7 @@ fn metadata_replaces_headers_of_the_handshake() {
 
 #[test]
 fn text_frames_are_whole_however_the_body_is_cut() {
-    let body =
-        [&message_frame("{\"a\":1}")[..], &message_frame("{}"), &end_frame("{\"status\":{}}".to_owned())].concat();
+    let body = [&frame(b"{\"a\":1}")[..], &frame(b"{}"), &end_frame("{\"status\":{}}".to_owned())].concat();
     for size in 1..=body.len() {
         let (mut frames, mut texts) = (TextFrames::default(), Vec::new());
         for piece in body.chunks(size) {

@@ -150,7 +150,10 @@ async fn call_without_a_decision_is_refused_by_default() {
     for decision in ["decide-late", "decide-nothing"] {
         assert_eq!(call(&mesh, READ, decision).await.grpc_status(), "14", "{decision}");
     }
-    let gone = format!("http://127.0.0.1:{}", super::harness::free_port());
+    // Bound, so that no other test gets the port, and not listening.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let gone = format!("http://{}", held.local_addr().unwrap());
     let closed = gateway(&gone, &upstream, "").await;
     assert_eq!(call(&closed, READ, "").await.grpc_status(), "14");
     assert!(seen.lock().unwrap().is_empty());

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -18,7 +19,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 
 use super::{
     external_upstream::{trailers, well},
@@ -26,6 +27,8 @@ use super::{
     web,
 };
 
+const WAIT: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_millis(50);
 /// The size of the pieces of a download.
 pub(crate) const PIECE: usize = 64 * 1024;
 /// Without an end of a download.
@@ -91,6 +94,48 @@ pub(crate) struct Seen {
     pub(crate) pieces: AtomicUsize,
     /// The messages of requests that it has received.
     pub(crate) messages: AtomicUsize,
+    /// The downloads that have begun and have not ended.
+    pub(crate) downloads: AtomicUsize,
+}
+
+impl Seen {
+    /// Waits until the downloads in progress are `count`.
+    pub(crate) async fn has_downloads(&self, count: usize) {
+        let started = Instant::now();
+        while self.downloads.load(Ordering::SeqCst) != count {
+            assert!(started.elapsed() < WAIT, "the downloads do not become {count}");
+            sleep(INTERVAL).await;
+        }
+    }
+
+    /// Waits until the upstream sends no more pieces, and returns how many it has sent.
+    pub(crate) async fn sent_at_rest(&self) -> usize {
+        let (started, mut before, mut same) = (Instant::now(), usize::MAX, 0);
+        while same < 10 {
+            assert!(started.elapsed() < WAIT, "the upstream still sends");
+            sleep(INTERVAL).await;
+            let now = self.pieces.load(Ordering::SeqCst);
+            same = if now == before { same + 1 } else { 0 };
+            before = now;
+        }
+        before
+    }
+}
+
+/// A download in progress.
+struct Download(Arc<Seen>);
+
+impl Download {
+    fn begin(seen: Arc<Seen>) -> Self {
+        seen.downloads.fetch_add(1, Ordering::SeqCst);
+        Self(seen)
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.0.downloads.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -139,8 +184,9 @@ async fn handle(request: Request<Incoming>, seen: Arc<Seen>) -> Response<Body> {
         "Download" => {
             let order: Note = messages.next().await.unwrap();
             let count = usize::try_from(order.count).unwrap();
+            let download = Download::begin(seen);
             let pieces = stream::iter(0..count).map(move |at| {
-                seen.pieces.fetch_add(1, Ordering::SeqCst);
+                download.0.pieces.fetch_add(1, Ordering::SeqCst);
                 let content_type = if at == 0 { order.text.clone() } else { String::new() };
                 data(&HttpBody { content_type, data: vec![7; PIECE].into() })
             });

@@ -46,9 +46,11 @@ impl Edge {
         Self { gateway, external }
     }
 
-    /// Changes the rules of the running gateway.
+    /// Changes the rules of the running gateway, at once: it must read no part of the file.
     fn change(&self, rules: &str) {
-        fs::write(self.gateway.folder().join("trellis.toml"), format!("{}{rules}", self.external)).unwrap();
+        let [new, file] = ["trellis.toml.new", "trellis.toml"].map(|name| self.gateway.folder().join(name));
+        fs::write(&new, format!("{}{rules}", self.external)).unwrap();
+        fs::rename(new, file).unwrap();
     }
 
     fn port(&self) -> u16 {

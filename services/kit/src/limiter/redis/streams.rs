@@ -78,7 +78,11 @@ impl<L: RunScript> SharedStreams<L> {
         let (mine, hold) = self.streams.open(ask.key, ask.most, name).ok_or(TooMany::Open)?;
         let name: Arc<str> = script::name(&format!("streams {}", ask.scope), &ask.key).into();
         match (self.link.run(&COUNT, &self.record(&name, mine, ask.most)).await, ask.failure_mode) {
-            (Ok(Value::Int(1)), _) => Ok(hold),
+            (Ok(Value::Int(1)), _) => {
+                // Of two streams that open at once, Redis may store the lower number last.
+                self.streams.acknowledge(ask.key, mine);
+                Ok(hold)
+            }
             (Ok(_), _) => Err(TooMany::Open),
             (Err(_), FailureMode::Refuse) => Err(TooMany::Unavailable),
             (Err(_), FailureMode::Local) if f64::from(mine) <= (f64::from(ask.most) * self.share).max(1.0) => Ok(hold),

@@ -82,6 +82,30 @@ async fn renewal_in_progress_does_not_undo_the_close() {
     keeping.abort();
 }
 
+/// Regression: Redis kept the lower number until the next renewal.
+#[tokio::test(start_paused = true)]
+async fn streams_that_open_at_once_are_all_counted() {
+    let redis = Arc::new(FakeRedis::default());
+    let shared = SharedStreams::new(Arc::clone(&redis), "me".to_owned(), 0.5);
+    let keeping = tokio::spawn(Arc::clone(&shared).keep());
+    // The first renewal has nothing to send.
+    tokio::task::yield_now().await;
+    redis.is_slow.store(true, Ordering::SeqCst);
+    let later = async {
+        redis.asked(1).await;
+        let second = open(&shared).await;
+        redis.resumed.notify_one();
+        second
+    };
+    let held = tokio::join!(open(&shared), later);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(redis.last(), Some(2), "{:?}", redis.stored.lock());
+    drop(held);
+    keeping.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn close_does_not_wait_without_a_connection() {
     let redis = Arc::new(FakeRedis::default());

@@ -5,6 +5,7 @@ mod content;
 mod errors;
 mod fields;
 mod http_body;
+mod lookup;
 mod refusal;
 mod stream;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use prost_reflect::MethodDescriptor;
 use tonic::{Code, Status};
 use transcode::{
     Limits, PrintOptions, Registry,
-    http_rule::{Binding, Detached, Found, Lookup, QueryOptions, RequestOptions, RouteTable},
+    http_rule::{Binding, Detached, Found, QueryOptions, RequestOptions, RouteTable},
 };
 
 use crate::{
@@ -48,6 +49,7 @@ use errors::refused;
 pub(crate) use fields::HeaderFields;
 use fields::{IDEMPOTENCY_KEY, LAST_EVENT_ID};
 pub(super) use http_body::{HttpBodyDecoder, HttpBodyEncoder, set_headers};
+pub(crate) use lookup::HttpRequest;
 pub(crate) use refusal::HttpRefusal;
 pub(super) use stream::{StreamEncoder, StreamForm};
 
@@ -67,6 +69,8 @@ pub(crate) struct HttpForms {
     limits: Limits,
     /// After how long a client of server-sent events reconnects; zero: it decides.
     retry: Duration,
+    /// The methods of HTTP that any path has, for `OPTIONS *`.
+    http_methods: HeaderValue,
 }
 
 /// A call in its HTTP form.
@@ -103,15 +107,6 @@ struct UnreadTarget {
     detached: Detached,
 }
 
-/// What a request is to the HTTP forms.
-pub(crate) enum HttpRequest {
-    Call(Box<HttpJson>),
-    /// The path has a form, but the request is no call.
-    Refused(HttpRefusal),
-    /// No method has this path.
-    Nothing,
-}
-
 impl HttpForms {
     /// `tables` are asked in their order.
     pub(crate) fn new(tables: Vec<Arc<RouteTable>>, registry: Registry, config: &Json) -> Arc<Self> {
@@ -122,49 +117,14 @@ impl HttpForms {
         let methods = bindings.map(|of| (path(of.method()), HeaderFields::of(of))).collect();
         let numbered = tables.iter().enumerate();
         let places = numbered.flat_map(|(at, table)| (0..table.bindings().len()).map(move |of| (at, of))).collect();
-        let retry = config.retry.0;
-        Arc::new(Self { tables, places, methods, registry, request, print, limits, retry })
+        let (retry, http_methods) = (config.retry.0, lookup::http_methods(&tables));
+        Arc::new(Self { tables, places, methods, registry, request, print, limits, retry, http_methods })
     }
 
     /// The binding at a position.
     fn binding(&self, position: usize) -> &Binding {
         let (table, at) = self.places[position];
         &self.tables[table].bindings()[at]
-    }
-
-    /// The result of the first table that has the path, and the position of the binding.
-    fn lookup<'a>(&'a self, method: &str, path: &'a str) -> Lookup<(usize, Found<'a>)> {
-        let mut before = 0;
-        for table in &self.tables {
-            match table.find(method, path) {
-                Lookup::NotFound => before += table.bindings().len(),
-                Lookup::Found(found) => return Lookup::Found((before + found.index, found)),
-                Lookup::MethodNotAllowed(allow) => return Lookup::MethodNotAllowed(allow),
-                Lookup::Options(allow) => return Lookup::Options(allow),
-                Lookup::TooLong => return Lookup::TooLong,
-            }
-        }
-        Lookup::NotFound
-    }
-
-    /// Finds the form of a request.
-    pub(crate) fn find<B>(self: &Arc<Self>, request: &Request<B>) -> HttpRequest {
-        // The response to HEAD is that to GET without its body.
-        let method = if *request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        match self.lookup(method.as_str(), request.uri().path()) {
-            Lookup::Found((at, found)) => HttpRequest::Call(Box::new(HttpJson::new(self, at, found, request))),
-            Lookup::MethodNotAllowed(allow) => {
-                let message = format!("this path does not take {method}; it takes {allow}");
-                HttpRequest::Refused(HttpRefusal::method_not_allowed(self, request, message, &allow))
-            }
-            Lookup::Options(allow) => HttpRequest::Refused(HttpRefusal::options(self, request, &allow)),
-            Lookup::TooLong => {
-                let status =
-                    status(Code::InvalidArgument, "PATH_TOO_LONG", "the path is longer than that of any method");
-                HttpRequest::Refused(HttpRefusal::new(self, request, status, StatusCode::URI_TOO_LONG))
-            }
-            Lookup::NotFound => HttpRequest::Nothing,
-        }
     }
 }
 
@@ -317,10 +277,6 @@ impl Protocol for HttpJson {
 
     fn read<B>(&mut self, request: &Request<B>) -> Result<(), Status> {
         let (method, headers) = (request.method(), request.headers());
-        if *method == Method::HEAD && self.is_stream() {
-            let refused = status(Code::Unimplemented, "METHOD_IS_STREAM", "the response is a stream; use GET");
-            return self.refuse_as(StatusCode::METHOD_NOT_ALLOWED, refused);
-        }
         if self.stored.is_some() && self.binding().response_http_body().is_some() {
             self.accept = Some(headers.get_all(ACCEPT).iter().map(|value| (ACCEPT, value.clone())).collect());
         }

@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use kit::error;
 use tonic::{Code, Status};
-use transcode::http_rule::Allow;
 
 use super::{HttpForms, accepts, errors};
 use crate::{
@@ -109,9 +108,9 @@ impl HttpRefusal {
         forms: &Arc<HttpForms>,
         request: &Request<B>,
         message: String,
-        allow: &Allow,
+        allow: HeaderValue,
     ) -> Self {
-        Self { allow: listed(allow), ..Self::not_allowed(forms, request, message) }
+        Self { allow: Some(allow), ..Self::not_allowed(forms, request, message) }
     }
 
     fn not_allowed<B>(forms: &Arc<HttpForms>, request: &Request<B>, message: String) -> Self {
@@ -119,10 +118,10 @@ impl HttpRefusal {
         Self::new(forms, request, status, StatusCode::METHOD_NOT_ALLOWED)
     }
 
-    /// The methods of HTTP that a path has.
-    pub(super) fn options<B>(forms: &Arc<HttpForms>, request: &Request<B>, allow: &Allow) -> Self {
+    /// The methods of HTTP that a path, or the server, has.
+    pub(super) fn options<B>(forms: &Arc<HttpForms>, request: &Request<B>, allow: HeaderValue) -> Self {
         let refusal = Self::new(forms, request, Status::new(Code::Ok, ""), StatusCode::NO_CONTENT);
-        Self { allow: listed(allow), ..refusal }
+        Self { allow: Some(allow), ..refusal }
     }
 
     /// The code with which the request is counted.
@@ -154,9 +153,4 @@ impl HttpRefusal {
         let HttpForms { registry, limits, .. } = &*self.forms;
         errors::response(status, headers, self.form == ErrorForm::Problem, registry, limits).map(Full::new)
     }
-}
-
-fn listed(allow: &Allow) -> Option<HeaderValue> {
-    // The names are those of HTTP methods, so they fit into a header.
-    HeaderValue::try_from(allow.to_string()).ok()
 }

@@ -123,6 +123,33 @@ fn paths_without_a_call_are_refused_with_a_reason() {
     assert_eq!(refused("GET", &long, "*/*").status(), StatusCode::URI_TOO_LONG);
 }
 
+/// RFC 9110, section 15.5.6: a 405 response has `allow`.
+#[test]
+fn stream_has_no_head_and_lists_its_methods() {
+    let forms = forms();
+    let path = "/v1/conversations:subscribe";
+    for (method, status) in [("HEAD", StatusCode::METHOD_NOT_ALLOWED), ("OPTIONS", StatusCode::NO_CONTENT)] {
+        let HttpRequest::Refused(refusal) = forms.find(&request(method, path, &[])) else { panic!("{method}: a call") };
+        let response = refusal.response();
+        assert_eq!(
+            (response.status(), response.headers()[ALLOW].to_str().unwrap()),
+            (status, "GET, OPTIONS, POST"),
+            "{method}"
+        );
+    }
+}
+
+/// RFC 9110, section 9.3.7.
+#[test]
+fn options_of_the_server_lists_all_methods() {
+    let forms = forms();
+    let HttpRequest::Refused(refusal) = forms.find(&request("OPTIONS", "*", &[])) else { panic!("a call") };
+    let response = refusal.response();
+    let methods = "DELETE, GET, HEAD, OPTIONS, PATCH, POST";
+    assert_eq!((response.status(), response.headers()[ALLOW].to_str().unwrap()), (StatusCode::NO_CONTENT, methods));
+    assert!(matches!(forms.find(&request("GET", "*", &[])), HttpRequest::Nothing));
+}
+
 #[test]
 fn error_is_a_status_or_a_problem_document() {
     let status = kit::error::invalid_field("user_id", "ID_INVALID", "must be a UUID");

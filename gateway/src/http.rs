@@ -8,6 +8,7 @@ pub(crate) mod content_coding;
 pub(crate) mod controls;
 pub(crate) mod cors;
 pub(crate) mod docs;
+pub(crate) mod entity_tag;
 pub(crate) mod headers;
 pub(crate) mod reserved;
 pub(crate) mod stored;

@@ -4,6 +4,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
 use ring::digest::{SHA256, digest};
 
+use super::entity_tag;
+
 /// How much of a hash is a tag: equal tags of different bodies are as unlikely as equal UUIDs.
 const TAG_BYTES: usize = 16;
 /// The length of [`hash`].
@@ -25,11 +27,15 @@ pub(crate) fn is_stored(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     contains(headers.get_all(IF_NONE_MATCH).iter(), tag)
 }
 
-/// Whether these lines of `if-none-match` contain a tag.
+/// Whether these lines of `if-none-match` contain a tag, by the weak comparison. A line that is no list of tags contains
+/// none.
 pub(crate) fn contains<'a>(lines: impl Iterator<Item = &'a HeaderValue>, tag: &HeaderValue) -> bool {
-    let lines = lines.map(HeaderValue::as_bytes);
-    let mut tags = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    tags.any(|stored| stored == b"*" || stored.strip_prefix(b"W/").unwrap_or(stored) == tag.as_bytes())
+    let own = entity_tag::list(tag.as_bytes()).and_then(|own| own.first().map(|tag| tag.opaque));
+    let stores = |line: &[u8]| {
+        line.trim_ascii() == b"*"
+            || entity_tag::list(line).is_some_and(|tags| tags.iter().any(|stored| Some(stored.opaque) == own))
+    };
+    lines.map(HeaderValue::as_bytes).any(stores)
 }
 
 #[cfg(test)]
@@ -48,5 +54,9 @@ mod tests {
             assert!(stored(&value), "{value}");
         }
         assert!(!stored("\"body\"") && !stored(""));
+        assert!(!stored(&format!("\"a,{},b\"", text.trim_matches('"'))), "a part of another tag");
+        let with_comma = HeaderValue::from_static("\"a,b.c\"");
+        let lines = [HeaderValue::from_static("\"x\", W/\"a,b.c\"")];
+        assert!(contains(lines.iter(), &with_comma), "a comma within quotes");
     }
 }

@@ -6,7 +6,10 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY},
 };
 
-use crate::http::stored::{HASH_CHARACTERS, contains, hash};
+use crate::http::{
+    entity_tag::may_be_in_tag,
+    stored::{HASH_CHARACTERS, contains, hash},
+};
 
 /// Stands between the etag of the message and the hash.
 const SEPARATOR: char = '.';
@@ -28,7 +31,8 @@ impl StoredTags {
     /// be that of a part of the message.
     pub(super) fn respond(&self, mut response: Response<Bytes>) -> Response<Bytes> {
         let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
-        let etag = etag.and_then(|etag| etag.strip_prefix('"')?.strip_suffix('"')).filter(|etag| !etag.contains('"'));
+        let etag = etag.and_then(|etag| etag.strip_prefix('"')?.strip_suffix('"'));
+        let etag = etag.filter(|etag| etag.bytes().all(may_be_in_tag));
         let tag = tag(etag.unwrap_or_default(), response.body());
         let is_stored = contains(self.0.iter(), &tag);
         let headers = response.headers_mut();

@@ -2,11 +2,15 @@
 //! `Last-Event-ID` and `id` of an event.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::IF_MATCH};
+use kit::error::status;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
-use tonic::Status;
+use tonic::{Code, Status};
 use transcode::{FieldPath, Limits, Plan, PrintOptions, http_rule::Binding, openapi::Terms};
 
-use crate::protocol::{caching::etag_of, status::invalid_header};
+use crate::{
+    http::entity_tag::{self, EntityTag},
+    protocol::{caching::etag_of, status::invalid_header},
+};
 
 /// draft-ietf-httpapi-idempotency-key-header.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -75,9 +79,9 @@ impl HeaderFields {
                 }
                 continue;
             };
-            let text = unquoted(value).filter(|_| values.next().is_none());
+            let text = if name == IF_MATCH { matched(value)? } else { unquoted(value) };
+            let text = text.filter(|_| values.next().is_none());
             let text = text.ok_or_else(|| invalid_header(&name, "must be one quoted text"))?;
-            let text = if name == IF_MATCH { etag_of(text) } else { text };
             field.append_text(text, out).map_err(|error| invalid_header(&name, &error.message))?;
         }
         self.append_resume(headers, out)
@@ -101,7 +105,9 @@ impl HeaderFields {
     pub(super) fn tag(&self, message: &[u8]) -> Option<HeaderValue> {
         let mut tag = Vec::new();
         self.etag.as_ref()?.to_json(message, &PrintOptions::default(), &Limits::default(), &mut tag).ok()?;
-        let is_tag = tag.len() > 2 && !tag[1..tag.len() - 1].iter().any(|byte| matches!(byte, b'"' | b'\\'));
+        // A backslash in JSON is an escape.
+        let may_be_in = |byte: u8| byte != b'\\' && entity_tag::may_be_in_tag(byte);
+        let is_tag = tag.len() > 2 && tag[1..tag.len() - 1].iter().copied().all(may_be_in);
         HeaderValue::from_bytes(&tag).ok().filter(|_| is_tag)
     }
 
@@ -121,6 +127,20 @@ impl HeaderFields {
                 return;
             }
         }
+    }
+}
+
+/// The etag of the message in `If-Match`; `None`: it is not one tag.
+fn matched(value: &HeaderValue) -> Result<Option<&str>, Status> {
+    let Some(tags) = entity_tag::list(value.as_bytes()) else { return Ok(unquoted(value).map(etag_of)) };
+    match tags[..] {
+        // The strong comparison accepts no weak tag (RFC 9110, section 13.1.1).
+        [EntityTag { is_weak: true, .. }] => {
+            let message = "if-match has a weak tag, which matches no state; send the etag of a response";
+            Err(status(Code::Aborted, "ETAG_MISMATCH", message))
+        }
+        [EntityTag { opaque, .. }] if !opaque.is_empty() => Ok(std::str::from_utf8(opaque).ok().map(etag_of)),
+        _ => Ok(None),
     }
 }
 

@@ -84,6 +84,10 @@ fn header_states_the_etag_of_a_request() {
     assert_eq!(etag(&update("\"r7\"")), "r7");
     assert_eq!(etag(&update("*")), "");
     assert_eq!(etag(&update("\"r7.AAAAAAAAAAAAAAAAAAAAAA\"")), "r7", "the tag of a response to GET");
+    assert_eq!(etag(&update("\"r7,W/x\"")), "r7,W/x", "a comma within quotes is a part of the tag");
+    // The strong comparison: a weak tag matches no state.
+    let (weak, failure) = read("PATCH", "/v1/users/u1", &[JSON, ("if-match", "W/\"r7\"")]);
+    assert_eq!(weak.refuse(&failure.unwrap()).status(), StatusCode::PRECONDITION_FAILED);
     let refused = |method, path, tag| read(method, path, &[JSON, ("if-match", tag)]).1.is_some();
     assert!(refused("POST", "/v1/conversations", "\"r7\""), "the condition would not be checked");
     for unusable in ["\"r7\", \"r8\"", "\"\"", ""] {

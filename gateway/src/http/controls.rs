@@ -3,6 +3,8 @@
 //!
 //! The names are reserved: no client receives them, in any protocol.
 
+use std::net::Ipv6Addr;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, Response, StatusCode,
@@ -140,11 +142,14 @@ fn status(text: &str) -> Option<StatusCode> {
     ((200..300).contains(&code) || REDIRECTS.contains(&code)).then(|| StatusCode::from_u16(code).ok())?
 }
 
-/// Whether the text is a URL with `http`, `https` or an app's own scheme (with a dot: RFC 8252, section 7.1), or a path.
-/// Browsers remove tabs, and read a backslash as a slash: a path could become the URL of another host.
+/// Whether the text is an absolute URI with `http`, `https` or an app's own scheme (with a dot: RFC 8252, section 7.1),
+/// or a path.
+///
+/// Browsers repair what RFC 3986 does not allow: they remove tabs and line breaks, read a backslash as a slash, and take
+/// the host of `https:///a` from the path. Such a text could lead to another host than it seems to, so it is refused.
 fn is_location(text: &str) -> bool {
-    let is_url_byte = |byte: u8| byte.is_ascii_graphic() && !b"\"\\<>^`{|}".contains(&byte);
-    if !text.bytes().all(is_url_byte) {
+    let is_uri_byte = |byte: u8| byte.is_ascii_graphic() && !b"\"\\<>^`{|}".contains(&byte);
+    if !text.bytes().all(is_uri_byte) || !has_valid_escapes(text) {
         return false;
     }
     if text.starts_with('/') {
@@ -155,8 +160,33 @@ fn is_location(text: &str) -> bool {
     if !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) || !scheme.bytes().all(is_scheme_byte) {
         return false;
     }
-    let is_web = ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web));
-    if is_web { rest.strip_prefix("//").is_some_and(|host| !host.is_empty()) } else { scheme.contains('.') }
+    let authority = rest.strip_prefix("//").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    if ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web)) {
+        return authority.is_some_and(names_host);
+    }
+    scheme.contains('.') && authority.is_none_or(|authority| authority.is_empty() || names_host(authority))
+}
+
+/// Whether each `%` begins two hexadecimal digits.
+fn has_valid_escapes(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| rest.len() > 1 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Whether an authority is a host, perhaps with a port. A user before `@` would hide the host from people.
+fn names_host(authority: &str) -> bool {
+    let (host, port) = match authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    if port.is_some_and(|port| !is_port(port)) {
+        return false;
+    }
+    if let Some(address) = host.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    host.bytes().all(is_name_byte) && host.bytes().any(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn invalid(name: &HeaderName, why: &str) -> Status {
@@ -224,7 +254,19 @@ mod tests {
 
     #[test]
     fn location_is_a_url_or_a_path_of_the_same_host() {
-        for good in ["/", "/a?b=c#d", "https://a.example/", "HTTP://a.example", "com.example.app:/callback?code=1"] {
+        for good in [
+            "/",
+            "/a?b=c#d",
+            "https://a.example/",
+            "HTTP://a.example",
+            "com.example.app:/callback?code=1",
+            "https://a.example:8443?b=c",
+            "https://192.0.2.1/a@b",
+            "http://[::1]:8080/",
+            "com.example.app://callback/a",
+            "/a%20b",
+            "/a/b@c:d",
+        ] {
             assert!(is_location(good), "{good}");
         }
         for bad in [
@@ -244,6 +286,24 @@ mod tests {
             "-a.b:/c",
             "://a",
             "/é",
+            "https:///a.example",
+            "https:////a.example",
+            "https://?a",
+            "https://#a",
+            "https://:443/",
+            "https://a.example@b.example/",
+            "https://a:b@c.example/",
+            "https://@a.example/",
+            "https://a.example:x/",
+            "https://a.example:99999/",
+            "https://a%2eexample/",
+            "https://[::1/",
+            "https://[a]/",
+            "https://./",
+            "com.example.app://a@b/",
+            "/a%2",
+            "/%zz",
+            "/a\nb",
         ] {
             assert!(!is_location(bad), "{bad}");
         }

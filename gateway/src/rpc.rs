@@ -91,7 +91,7 @@ impl RpcCall<'_> {
             _ => &self.snapshot.routes.unknown.meter,
         };
         let (mut call, span, trace) = begin(meter, self.client, request.headers());
-        let is_external = found.is_external();
+        let ends = Ends { client: self.client_protocol.kind(), is_external: found.is_external() };
         let compression = self.compression(&found, request.headers());
         match self.forward(found, request, trace, &mut call).instrument(span).await {
             Ok(head) if self.client_protocol.begins_with_status() => {
@@ -101,7 +101,7 @@ impl RpcCall<'_> {
                 self.begin(self.translate(head, call, watched)).await
             }
             Ok(head) => self.translate(head, call, watched),
-            Err(status) => self.refuse(&bare(status, is_external), &mut call),
+            Err(status) => self.refuse(&bare(status, ends), &mut call),
         }
     }
 
@@ -234,11 +234,11 @@ impl RpcCall<'_> {
         if parts.status != StatusCode::OK || !is_grpc {
             // A gRPC status takes precedence over the HTTP status.
             let stated = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
-            let status = stated.unwrap_or_else(|| bare(not_grpc(parts.status), is_external));
+            let status = stated.unwrap_or_else(|| bare(not_grpc(parts.status), ends));
             return self.refuse(&with_headers(status, rate_limit), &mut call);
         }
         if code_of(&parts.headers).is_some_and(|code| is_over_time(code, deadline)) {
-            let status = bare(error::deadline_exceeded(), is_external);
+            let status = bare(error::deadline_exceeded(), ends);
             return self.refuse(&with_headers(status, rate_limit), &mut call);
         }
         if source.is_end() && self.client_protocol.states_failure_in_http() {

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use super::{Form, with_type};
 use crate::{
-    protocol::status::{http_status, is_too_large},
+    protocol::status::{add_http_headers, http_status, is_too_large},
     rpc::Outgoing,
 };
 
@@ -31,11 +31,13 @@ impl RequestRefusal {
     /// The refusal of a status; its reason is the code.
     pub(super) fn of(status: &Status) -> Self {
         let reason = error::reason(status).map_or(Cow::Borrowed("UNKNOWN"), Cow::Owned);
+        let mut headers = status.metadata().clone().into_headers();
+        add_http_headers(status, &mut headers);
         Self {
             status: if is_too_large(status) { StatusCode::PAYLOAD_TOO_LARGE } else { http_status(status) },
             code: reason,
             message: status.message().to_owned(),
-            headers: Box::new(status.metadata().clone().into_headers()),
+            headers: Box::new(headers),
         }
     }
 

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_LENGTH};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_LENGTH, RETRY_AFTER, WWW_AUTHENTICATE},
+};
 use kit::{error, grpc::code_of};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::framing::Why;
+use crate::http::reserved::{ClientKind, Ends};
 
 /// How long before the deadline an upstream may end a call because of it: its timer began with the same timeout, and
 /// has a resolution of one millisecond.
@@ -25,10 +29,12 @@ pub(crate) fn cut(code: Code) -> Status {
 }
 
 /// Removes Trellis's details from a status that the gateway returns for an external upstream, for codes that any gRPC
-/// server returns: callers expect only the code and a message.
-pub(crate) fn bare(status: Status, is_external: bool) -> Status {
+/// server returns: callers in gRPC expect only the code and a message. In other protocols the gateway is no transparent
+/// peer, and every error has a reason.
+pub(crate) fn bare(status: Status, ends: Ends) -> Status {
+    let is_transparent = ends.is_external && ends.client != ClientKind::Translated;
     match status.code() {
-        Code::DeadlineExceeded | Code::Unimplemented if is_external => Status::new(status.code(), status.message()),
+        Code::DeadlineExceeded | Code::Unimplemented if is_transparent => Status::new(status.code(), status.message()),
         _ => status,
     }
 }
@@ -137,6 +143,18 @@ pub(super) fn unsupported_type(message: &str) -> Status {
     error::status(Code::InvalidArgument, "CONTENT_TYPE_UNSUPPORTED", message)
 }
 
+/// Adds the headers that HTTP has for the status, unless its metadata states them: how to authenticate (RFC 9110,
+/// section 15.5.2), and when a retry may succeed (section 10.2.3).
+pub(crate) fn add_http_headers(status: &Status, headers: &mut HeaderMap) {
+    if status.code() == Code::Unauthenticated {
+        headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
+    }
+    let may_retry = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+    if let Some(seconds) = error::retry_after_seconds(status).filter(|_| may_retry) {
+        headers.entry(RETRY_AFTER).or_insert(seconds.into());
+    }
+}
+
 /// The status of HTTP, for protocols whose responses begin with it.
 pub(crate) fn http_status(status: &Status) -> StatusCode {
     StatusCode::from_u16(transcode::http_status(status.code() as i32)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -145,6 +163,41 @@ pub(crate) fn http_status(status: &Status) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_delay_is_a_header_of_http() {
+        let header = |status: &Status, metadata: HeaderMap| {
+            let mut headers = metadata;
+            add_http_headers(status, &mut headers);
+            headers.get(RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned())
+        };
+        let later = error::later("MAINTENANCE", "later", Duration::from_millis(6_001));
+        assert_eq!(header(&later, HeaderMap::new()).as_deref(), Some("7"));
+        let stated = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("60"))]);
+        assert_eq!(header(&later, stated).as_deref(), Some("60"));
+        assert_eq!(header(&error::unavailable("it"), HeaderMap::new()).as_deref(), Some("1"));
+        let limited = error::exhausted("RATE_LIMITED", "wait", Duration::from_secs(3));
+        assert_eq!(
+            header(&Status::with_details(limited.code(), "", limited.details().to_vec().into()), HeaderMap::new())
+                .as_deref(),
+            Some("3")
+        );
+        assert_eq!(header(&error::quota("FULL", "a", "full"), HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn own_status_for_an_external_upstream_is_bare_in_grpc() {
+        let unknown = || error::status(Code::Unimplemented, "UNKNOWN_METHOD", "no");
+        for (client, is_external, has_reason) in [
+            (ClientKind::Grpc, true, false),
+            (ClientKind::GrpcWeb, true, false),
+            (ClientKind::Translated, true, true),
+            (ClientKind::Grpc, false, true),
+        ] {
+            let status = bare(unknown(), Ends { client, is_external });
+            assert_eq!(error::reason(&status).is_some(), has_reason, "{client:?} {is_external}");
+        }
+    }
 
     /// The upstream's timer may end a moment before ours.
     #[tokio::test(start_paused = true)]

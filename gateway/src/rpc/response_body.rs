@@ -329,7 +329,7 @@ impl ResponseBody {
     }
 
     fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, TruncatedMessage> {
-        let status = bare(status.clone(), self.terms.ends.is_external);
+        let status = bare(status.clone(), self.terms.ends);
         let mut trailers = HeaderMap::new();
         // An Err would mean that the message does not fit into a header; these messages do.
         status.add_header(&mut trailers).ok();

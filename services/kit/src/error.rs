@@ -40,10 +40,19 @@ pub fn exhausted(reason: &str, message: &str, retry_after: Duration) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(retry_after));
     details.set_error_info(reason, DOMAIN, HashMap::new());
     let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    // Whole seconds, rounded up, so that a retry after them is admitted.
-    let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
-    status.metadata_mut().insert("retry-after", MetadataValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+    status.metadata_mut().insert("retry-after", MetadataValue::from(whole_seconds(retry_after)));
     status
+}
+
+/// The value of `retry-after` for a status with RetryInfo.
+pub fn retry_after_seconds(status: &Status) -> Option<u64> {
+    status.get_error_details().retry_info().and_then(|info| info.retry_delay).map(whole_seconds)
+}
+
+/// Whole seconds, rounded up, so that a retry after them is admitted.
+fn whole_seconds(retry_after: Duration) -> u64 {
+    let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+    u64::try_from(seconds).unwrap_or(u64::MAX)
 }
 
 /// RESOURCE_EXHAUSTED because a storage quota is used up. It carries QuotaFailure and no RetryInfo: a retry fails until data is

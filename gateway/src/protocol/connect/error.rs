@@ -2,17 +2,14 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Response,
-    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
-};
+use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::pb;
 use transcode::code_name;
 
-use super::super::status::http_status;
+use super::super::status::{add_http_headers, http_status};
 
 /// The response to a unary call that failed. `headers` are its metadata.
 pub(super) fn response(status: &Status, headers: HeaderMap) -> Response<Bytes> {
@@ -20,10 +17,7 @@ pub(super) fn response(status: &Status, headers: HeaderMap) -> Response<Bytes> {
     *response.status_mut() = http_status(status);
     *response.headers_mut() = headers;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if status.code() == Code::Unauthenticated {
-        // RFC 9110, section 15.5.2.
-        response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
-    }
+    add_http_headers(status, response.headers_mut());
     response
 }
 

@@ -1,15 +1,12 @@
 //! Errors of JSON over HTTP: the status of HTTP, and a `google.rpc.Status` or a problem document (RFC 9457).
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Response,
-    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
-};
+use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use kit::error::{invalid_field, status};
 use tonic::{Code, Status};
 use transcode::{Limits, PROBLEM_JSON, Registry, http_rule::RequestError};
 
-use crate::protocol::status::http_status;
+use crate::protocol::status::{add_http_headers, http_status};
 
 /// The content type of problem documents.
 pub(super) const PROBLEM: &str = PROBLEM_JSON;
@@ -31,10 +28,7 @@ pub(super) fn response(
         "application/json"
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if status.code() == Code::Unauthenticated {
-        // RFC 9110, section 15.5.2.
-        headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
-    }
+    add_http_headers(status, &mut headers);
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = http_status(status);
     *response.headers_mut() = headers;

@@ -14,7 +14,7 @@ use crate::{
     protocol::{
         MethodCodec,
         connect::get,
-        status::{http_status, unsupported_type},
+        status::{add_http_headers, http_status, unsupported_type},
         websocket::HandshakeRefusal,
     },
 };
@@ -148,6 +148,7 @@ impl HttpRefusal {
         if self.form == ErrorForm::Text {
             let mut response = console::plain(http_status(status), format!("{}\n", status.message()));
             response.headers_mut().extend(headers);
+            add_http_headers(status, response.headers_mut());
             return response;
         }
         let HttpForms { registry, limits, .. } = &*self.forms;

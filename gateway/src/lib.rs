@@ -21,6 +21,7 @@ mod method_catalog;
 mod page_origin;
 mod protocol;
 mod rate_limit;
+mod reason;
 mod route_rules;
 mod routes;
 mod rpc;

@@ -343,22 +343,22 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
         Found::Method(method) => Ok(method),
         Found::Closed => {
             let message = "the gateway's configuration does not open this method (gateway.external)";
-            Err(error::status(Code::PermissionDenied, "METHOD_CLOSED", message))
+            Err(error::status(Code::PermissionDenied, crate::reason::METHOD_CLOSED, message))
         }
         Found::Unread => {
             let message = "the gateway could not read the descriptors of the service yet; try again, or have the \
                            operator read the gateway's log, which states why";
-            Err(error::later("UNAVAILABLE", message, DESCRIPTORS_RETRY))
+            Err(error::later(crate::reason::UNAVAILABLE, message, DESCRIPTORS_RETRY))
         }
         Found::Undeclared | Found::Nothing => {
-            Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))
+            Err(error::status(Code::Unimplemented, crate::reason::UNKNOWN_METHOD, "there is no such method"))
         }
     }
 }
 
 fn cross_origin(what: &str) -> Status {
     let message = format!("a page of this origin may not {what}; add the origin to gateway.cors_origins");
-    error::status(Code::PermissionDenied, "CROSS_ORIGIN", message)
+    error::status(Code::PermissionDenied, crate::reason::CROSS_ORIGIN, message)
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ fn refusal(status: &RpcStatus, denied: DeniedHttpResponse) -> Status {
     let code = denied.status.map_or(0, |status| status.code);
     let code = code_of_http(code).unwrap_or_else(|| code_of_rpc(status.code));
     let stated = if denied.body.is_empty() { &status.message } else { &denied.body };
-    let mut refusal = error::status(code, "AUTHORIZATION_DENIED", message(stated));
+    let mut refusal = error::status(code, crate::reason::AUTHORIZATION_DENIED, message(stated));
     let mut headers = HeaderMap::new();
     for option in &denied.headers {
         if let Some((name, value)) = field(option).filter(|(name, _)| OF_REFUSAL.contains(name)) {

@@ -205,7 +205,7 @@ impl Call<'_> {
             return Ok(());
         }
         let message = "the metadata has too many fields, or they are too large";
-        let status = error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message);
+        let status = error::status(Code::ResourceExhausted, crate::reason::HEADERS_TOO_LARGE, message);
         Err(Ending::Refused(Box::new(status), CloseCode::Policy))
     }
 
@@ -241,7 +241,7 @@ where
                 pings += 1;
                 if pings > MOST_PINGS {
                     let message = format!("send at most {MOST_PINGS} PINGs in {PING_PERIOD:?}");
-                    let status = error::status(Code::ResourceExhausted, "TOO_MANY_PINGS", message);
+                    let status = error::status(Code::ResourceExhausted, crate::reason::TOO_MANY_PINGS, message);
                     return Err(Ending::Refused(Box::new(status), CloseCode::Policy));
                 }
             }

@@ -190,7 +190,7 @@ fn names_host(authority: &str) -> bool {
 }
 
 fn invalid(name: &HeaderName, why: &str) -> Status {
-    error::status(Code::Internal, "HTTP_CONTROL_INVALID", format!("the service's metadata {name}: {why}"))
+    error::status(Code::Internal, crate::reason::HTTP_CONTROL_INVALID, format!("the service's metadata {name}: {why}"))
 }
 
 #[cfg(test)]

@@ -82,14 +82,19 @@ impl MethodCodec {
 }
 
 /// The request is not JSON, or not of the method's message.
-fn refused(error: &TranscodeError) -> Status {
-    let message = format!("{} (byte {})", error.message, error.offset);
-    invalid_field(&error.path, "JSON_INVALID", &message)
+pub(super) fn refused(error: &TranscodeError) -> Status {
+    match error.path.strip_prefix("$.") {
+        Some(field) => {
+            let message = format!("{} (byte {})", error.message, error.offset);
+            invalid_field(field, crate::reason::JSON_INVALID, &message)
+        }
+        None => status(Code::InvalidArgument, crate::reason::JSON_INVALID, error.to_string()),
+    }
 }
 
 /// The response has no JSON form within the limits.
 pub(super) fn unprintable(error: &TranscodeError) -> Status {
     let code = if error.kind == ErrorKind::Limit { Code::ResourceExhausted } else { Code::Internal };
     let message = format!("the response cannot be written as JSON: {error}");
-    status(code, "JSON_UNAVAILABLE", message)
+    status(code, crate::reason::JSON_UNAVAILABLE, message)
 }

@@ -36,7 +36,7 @@ impl ContentEncoding {
         }
         ContentCoding::named(name).map(Self::Coded).ok_or_else(|| {
             let message = format!("the encoding of the body is not supported; supported are {ACCEPTED}");
-            kit::error::status(Code::Unimplemented, "ENCODING_UNSUPPORTED", message)
+            kit::error::status(Code::Unimplemented, crate::reason::ENCODING_UNSUPPORTED, message)
         })
     }
 

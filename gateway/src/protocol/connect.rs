@@ -72,7 +72,7 @@ impl Encoding {
     fn check(self, codec: Option<&Arc<MethodCodec>>) -> Result<(), Status> {
         if self == Self::Json && codec.is_none() {
             let message = "the gateway has no descriptors of this method (gateway.external); send protobuf";
-            return Err(status(Code::Unimplemented, "JSON_UNAVAILABLE", message));
+            return Err(status(Code::Unimplemented, crate::reason::JSON_UNAVAILABLE, message));
         }
         Ok(())
     }
@@ -124,7 +124,7 @@ impl Protocol for Connect {
         if method.is_some_and(|method| method.is_client_streaming() || method.is_server_streaming()) {
             let message = "the method is a stream; call it with content-type application/connect+json (or \
                            application/connect+proto), in its HTTP form, or over a WebSocket";
-            return Err(status(Code::Unimplemented, "METHOD_IS_STREAM", message));
+            return Err(status(Code::Unimplemented, crate::reason::METHOD_IS_STREAM, message));
         }
         if self.get.is_some() { get::check(method) } else { Ok(()) }
     }
@@ -217,7 +217,9 @@ fn check_version(headers: &HeaderMap) -> Result<(), Status> {
     match headers.get(VERSION) {
         None => Ok(()),
         Some(version) if version == "1" => Ok(()),
-        Some(_) => Err(status(Code::InvalidArgument, "VERSION_UNSUPPORTED", "connect-protocol-version must be 1")),
+        Some(_) => {
+            Err(status(Code::InvalidArgument, crate::reason::VERSION_UNSUPPORTED, "connect-protocol-version must be 1"))
+        }
     }
 }
 
@@ -229,7 +231,7 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     match millis.map(Duration::from_millis) {
         None => {
             let message = "connect-timeout-ms is not a number of milliseconds of at most 10 digits";
-            Err(status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message))
+            Err(status(Code::InvalidArgument, crate::reason::TIMEOUT_MALFORMED, message))
         }
         // The deadline has passed before the call begins.
         Some(Duration::ZERO) => Err(deadline_exceeded()),

@@ -206,7 +206,7 @@ impl HttpJson {
     fn error(&self, status: &Status, headers: HeaderMap) -> Response<Bytes> {
         let HttpForms { limits, .. } = &*self.forms;
         let mut response = errors::response(status, headers, self.is_problem, &self.binding().registry(), limits);
-        let is_stale = || kit::error::reason(status).is_none_or(|reason| reason == "ETAG_MISMATCH");
+        let is_stale = || kit::error::reason(status).is_none_or(|reason| reason == crate::reason::ETAG_MISMATCH);
         if self.is_conditional && status.code() == Code::Aborted && is_stale() {
             // RFC 9110, section 15.5.13.
             *response.status_mut() = StatusCode::PRECONDITION_FAILED;
@@ -267,11 +267,13 @@ impl Protocol for HttpJson {
             Some(_) => {
                 let message =
                     "the method reads a stream, which has no HTTP form; call it with gRPC, Connect or a WebSocket";
-                Err(status(Code::Unimplemented, "METHOD_IS_STREAM", message))
+                Err(status(Code::Unimplemented, crate::reason::METHOD_IS_STREAM, message))
             }
-            None => {
-                Err(status(Code::Unimplemented, "JSON_UNAVAILABLE", "the gateway has no descriptors of this method"))
-            }
+            None => Err(status(
+                Code::Unimplemented,
+                crate::reason::JSON_UNAVAILABLE,
+                "the gateway has no descriptors of this method",
+            )),
         }
     }
 

@@ -11,7 +11,10 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::framing::Why;
-use crate::http::reserved::{ClientKind, Ends};
+use crate::{
+    http::reserved::{ClientKind, Ends},
+    reason,
+};
 
 /// How long before the deadline an upstream may end a call because of it: its timer began with the same timeout, and
 /// has a resolution of one millisecond.
@@ -25,7 +28,7 @@ pub(crate) fn is_over_time(code: Code, deadline: Option<Instant>) -> bool {
 
 /// The service, or a proxy before it, broke the call off.
 pub(crate) fn cut(code: Code) -> Status {
-    error::status(code, "RESPONSE_CUT", "the response was cut off; the part before this is incomplete")
+    error::status(code, reason::RESPONSE_CUT, "the response was cut off; the part before this is incomplete")
 }
 
 /// Removes Trellis's details from a status that the gateway returns for an external upstream, for codes that any gRPC
@@ -41,7 +44,7 @@ pub(crate) fn bare(status: Status, ends: Ends) -> Status {
 
 pub(crate) fn head_too_large() -> Status {
     let message = "the headers of the response are larger than the gateway allows (limits.header_bytes)";
-    error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
+    error::status(Code::ResourceExhausted, reason::HEADERS_TOO_LARGE, message)
 }
 
 pub(crate) fn is_grpc(content_type: &HeaderValue) -> bool {
@@ -59,7 +62,7 @@ pub(crate) fn not_grpc(status: StatusCode) -> Status {
         429 | 502..=504 => Code::Unavailable,
         _ => Code::Unknown,
     };
-    error::status(code, "NOT_GRPC", "the service's response is not gRPC")
+    error::status(code, reason::NOT_GRPC, "the service's response is not gRPC")
 }
 
 /// The status in trailers, if it is a number.
@@ -72,7 +75,7 @@ pub(crate) fn refused(why: Why) -> Status {
     match why {
         Why::TooLarge => {
             let message = "a message of the response is larger than the gateway allows (limits.message_bytes)";
-            error::status(Code::ResourceExhausted, "RESPONSE_TOO_LARGE", message)
+            error::status(Code::ResourceExhausted, reason::RESPONSE_TOO_LARGE, message)
         }
         Why::Flags => response_malformed("a message of the response has flags that gRPC does not define"),
     }
@@ -80,17 +83,17 @@ pub(crate) fn refused(why: Why) -> Status {
 
 /// The upstream sent a response that its method or gRPC does not allow.
 pub(crate) fn response_malformed(message: &str) -> Status {
-    error::status(Code::Internal, "MESSAGE_MALFORMED", message)
+    error::status(Code::Internal, reason::MESSAGE_MALFORMED, message)
 }
 
 pub(crate) fn trailers_too_large() -> Status {
     let message = "the trailers of the response are larger than the gateway allows (limits.header_bytes)";
-    error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
+    error::status(Code::ResourceExhausted, reason::HEADERS_TOO_LARGE, message)
 }
 
 /// A response without a status is a failure, never a success.
 pub(crate) fn no_status() -> Status {
-    error::status(Code::Unknown, "STATUS_MISSING", "the response ended without a status")
+    error::status(Code::Unknown, reason::STATUS_MISSING, "the response ended without a status")
 }
 
 /// A message of the request is refused.
@@ -98,7 +101,7 @@ pub(crate) fn request_refused(why: Why) -> Status {
     match why {
         Why::TooLarge => {
             let message = "a message is larger than the gateway allows (limits.message_bytes)";
-            error::status(Code::ResourceExhausted, REQUEST_TOO_LARGE, message)
+            error::status(Code::ResourceExhausted, reason::MESSAGE_TOO_LARGE, message)
         }
         Why::Flags => malformed("a message has flags that gRPC does not define"),
     }
@@ -122,25 +125,23 @@ pub(crate) fn body_cut_off() -> Status {
 
 /// The body of the request is not what its content type states.
 pub(crate) fn malformed(message: &str) -> Status {
-    error::status(Code::InvalidArgument, "BODY_MALFORMED", message)
+    error::status(Code::InvalidArgument, reason::BODY_MALFORMED, message)
 }
 
 /// A header of the request has a value that it must not have.
 pub(super) fn invalid_header(name: &HeaderName, problem: &str) -> Status {
-    error::status(Code::InvalidArgument, "HEADER_INVALID", format!("the header {name}: {problem}"))
+    error::status(Code::InvalidArgument, reason::HEADER_INVALID, format!("the header {name}: {problem}"))
 }
-
-/// The reason of a request with a message over the limit.
-const REQUEST_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 
 /// Whether a request is refused because of its size. HTTP has a status for that (RFC 9110, section 15.5.14).
 pub(crate) fn is_too_large(status: &Status) -> bool {
-    status.code() == Code::ResourceExhausted && error::reason(status).is_some_and(|reason| reason == REQUEST_TOO_LARGE)
+    status.code() == Code::ResourceExhausted
+        && error::reason(status).is_some_and(|reason| reason == reason::MESSAGE_TOO_LARGE)
 }
 
 /// The content type of the request, or the encoding that it states, is none of the method's.
 pub(super) fn unsupported_type(message: &str) -> Status {
-    error::status(Code::InvalidArgument, "CONTENT_TYPE_UNSUPPORTED", message)
+    error::status(Code::InvalidArgument, reason::CONTENT_TYPE_UNSUPPORTED, message)
 }
 
 /// Adds the headers that HTTP has for the status, unless its metadata states them: how to authenticate (RFC 9110,

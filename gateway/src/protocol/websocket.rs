@@ -71,7 +71,7 @@ impl Protocol for WebSocket {
             return Ok(());
         }
         let message = "the gateway has no descriptors of this method (gateway.external)";
-        Err(status(Code::Unimplemented, "JSON_UNAVAILABLE", message))
+        Err(status(Code::Unimplemented, crate::reason::JSON_UNAVAILABLE, message))
     }
 
     fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {

@@ -103,7 +103,7 @@ impl InFlightLimit {
     /// Jitter spreads the retries of calls that were refused together.
     fn refusal(&self, jitter: f64) -> Status {
         let message = "too many calls of this method are in progress; try again later";
-        later("CALLS_IN_FLIGHT_LIMITED", message, self.retry_after.mul_f64(0.5 + jitter))
+        later(crate::reason::CALLS_IN_FLIGHT_LIMITED, message, self.retry_after.mul_f64(0.5 + jitter))
     }
 
     /// A row of `trellis policy`.

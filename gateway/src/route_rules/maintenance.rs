@@ -62,7 +62,7 @@ impl Maintenance {
         if is_within || roles.iter().any(|role| self.roles.contains(role)) {
             return Ok(());
         }
-        Err(later("MAINTENANCE", &self.message, self.retry_after))
+        Err(later(crate::reason::MAINTENANCE, &self.message, self.retry_after))
     }
 
     /// A row of `trellis policy`.

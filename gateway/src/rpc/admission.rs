@@ -82,14 +82,18 @@ pub(crate) struct Holds {
 }
 
 fn too_often(retry_after: Duration) -> Status {
-    error::exhausted("RATE_LIMITED", "too many calls of this method; wait for the time in retry-after", retry_after)
+    error::exhausted(
+        crate::reason::RATE_LIMITED,
+        "too many calls of this method; wait for the time in retry-after",
+        retry_after,
+    )
 }
 
 fn no_stream(why: TooMany, most: u32) -> Status {
     match why {
         TooMany::Open => {
             let message = format!("{most} streams of this method are open, which is the limit; close one");
-            error::status(Code::ResourceExhausted, "STREAMS_LIMITED", message)
+            error::status(Code::ResourceExhausted, crate::reason::STREAMS_LIMITED, message)
         }
         TooMany::Unavailable => error::unavailable("the count of streams"),
     }

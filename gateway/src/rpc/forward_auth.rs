@@ -77,11 +77,11 @@ impl ForwardAuthRequest<'_> {
         access::authorise(&method.access, &proof).map_err(|status| challenge(status, proof.failure.is_some()))?;
         let principal = proof.caller.principal;
         let Some(Principal::User(session)) = &principal else {
-            return Err(error::status(Code::PermissionDenied, "USER_REQUIRED", "only users have access"));
+            return Err(error::status(Code::PermissionDenied, crate::reason::USER_REQUIRED, "only users have access"));
         };
         if !forward_auth.allows(session) {
             let message = "the account does not have a role that this access requires";
-            return Err(error::status(Code::PermissionDenied, "ROLE_REQUIRED", message));
+            return Err(error::status(Code::PermissionDenied, crate::reason::ROLE_REQUIRED, message));
         }
         let admission = Admission { context, client: *client };
         let admitted = admission.admit(method, principal.as_ref(), headers).await?;

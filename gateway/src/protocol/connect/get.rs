@@ -101,9 +101,9 @@ pub(super) fn check(method: Option<&MethodDescriptor>) -> Result<(), Status> {
         return Ok(());
     }
     let message = "the method may have side effects (idempotency_level); call it with POST";
-    Err(status(Code::Unimplemented, "GET_UNSUPPORTED", message))
+    Err(status(Code::Unimplemented, crate::reason::GET_UNSUPPORTED, message))
 }
 
 fn invalid(message: &str) -> Status {
-    status(Code::InvalidArgument, "QUERY_MALFORMED", message)
+    status(Code::InvalidArgument, crate::reason::REQUEST_INVALID, message)
 }

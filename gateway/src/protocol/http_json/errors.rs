@@ -6,7 +6,10 @@ use kit::error::{invalid_field, status};
 use tonic::{Code, Status};
 use transcode::{Limits, PROBLEM_JSON, Registry, http_rule::RequestError};
 
-use crate::protocol::status::{add_http_headers, http_status};
+use crate::protocol::{
+    codec,
+    status::{add_http_headers, http_status, malformed},
+};
 
 /// The content type of problem documents.
 pub(super) const PROBLEM: &str = PROBLEM_JSON;
@@ -46,8 +49,13 @@ fn form(status: &Status) -> transcode::Status<'_> {
 
 /// A part of the request does not fit the HTTP form.
 pub(super) fn refused(error: &RequestError) -> Status {
+    match error {
+        RequestError::Body(error) => return codec::refused(error),
+        RequestError::NoBody => return malformed(&error.to_string()),
+        RequestError::Path { .. } | RequestError::Query(_) => {}
+    }
     match error.field() {
-        Some(field) => invalid_field(field, "REQUEST_INVALID", &error.to_string()),
-        None => status(Code::InvalidArgument, "REQUEST_INVALID", error.to_string()),
+        Some(field) => invalid_field(field, crate::reason::REQUEST_INVALID, &error.to_string()),
+        None => status(Code::InvalidArgument, crate::reason::REQUEST_INVALID, error.to_string()),
     }
 }

@@ -137,7 +137,7 @@ fn matched(value: &HeaderValue) -> Result<Option<&str>, Status> {
         // The strong comparison accepts no weak tag (RFC 9110, section 13.1.1).
         [EntityTag { is_weak: true, .. }] => {
             let message = "if-match has a weak tag, which matches no state; send the etag of a response";
-            Err(status(Code::Aborted, "ETAG_MISMATCH", message))
+            Err(status(Code::Aborted, crate::reason::ETAG_MISMATCH, message))
         }
         [EntityTag { opaque, .. }] if !opaque.is_empty() => Ok(std::str::from_utf8(opaque).ok().map(etag_of)),
         _ => Ok(None),

@@ -48,7 +48,7 @@ impl HttpJson {
         self.content_type = content_type.unwrap_or_default().to_owned();
         if self.binding().method().is_client_streaming() && self.compression != ContentEncoding::Identity {
             let message = "the body is streamed as it is; send it without content-encoding";
-            let status = status(Code::Unimplemented, "ENCODING_UNSUPPORTED", message);
+            let status = status(Code::Unimplemented, crate::reason::ENCODING_UNSUPPORTED, message);
             return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, status);
         }
         Ok(())
@@ -72,7 +72,8 @@ impl HttpJson {
             return None;
         }
         let message = format!("the response is {content_type}, which the header accept does not allow");
-        let mut response = self.error(&status(Code::InvalidArgument, "NOT_ACCEPTABLE", message), HeaderMap::new());
+        let mut response =
+            self.error(&status(Code::InvalidArgument, crate::reason::NOT_ACCEPTABLE, message), HeaderMap::new());
         *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
         Some(response)
     }

@@ -51,8 +51,11 @@ impl HttpForms {
                 HttpRequest::Refused(HttpRefusal::options(self, request, self.allowed(path, &allow)))
             }
             Lookup::TooLong => {
-                let status =
-                    status(Code::InvalidArgument, "PATH_TOO_LONG", "the path is longer than that of any method");
+                let status = status(
+                    Code::InvalidArgument,
+                    crate::reason::PATH_TOO_LONG,
+                    "the path is longer than that of any method",
+                );
                 HttpRequest::Refused(HttpRefusal::new(self, request, status, StatusCode::URI_TOO_LONG))
             }
             Lookup::NotFound => HttpRequest::Nothing,

@@ -66,7 +66,7 @@ impl HttpRefusal {
 
     /// No method, page or file has the path.
     pub(crate) fn unknown_path<B>(forms: &Arc<HttpForms>, request: &Request<B>) -> Self {
-        let status = error::status(Code::NotFound, "UNKNOWN_PATH", "no page or method at this path");
+        let status = error::status(Code::NotFound, crate::reason::UNKNOWN_PATH, "no page or method at this path");
         Self::new(forms, request, status, StatusCode::NOT_FOUND)
     }
 
@@ -114,7 +114,7 @@ impl HttpRefusal {
     }
 
     fn not_allowed<B>(forms: &Arc<HttpForms>, request: &Request<B>, message: String) -> Self {
-        let status = error::status(Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
+        let status = error::status(Code::Unimplemented, crate::reason::METHOD_NOT_ALLOWED, message);
         Self::new(forms, request, status, StatusCode::METHOD_NOT_ALLOWED)
     }
 

@@ -117,5 +117,5 @@ impl Metadata {
 pub(crate) fn frame_refused(problem: &str) -> Status {
     let message =
         format!("a text frame is not {{\"metadata\": …}}, {{\"message\": …}} or {{\"end\": true}}: {problem}");
-    kit::error::status(Code::InvalidArgument, "FRAME_INVALID", message)
+    kit::error::status(Code::InvalidArgument, crate::reason::FRAME_INVALID, message)
 }

@@ -48,7 +48,7 @@ impl HandshakeRefusal {
 pub(crate) fn handshake(headers: &HeaderMap, may_call: bool) -> Result<Response<Bytes>, HandshakeRefusal> {
     if !may_call {
         let message = "a page of this origin may not call; add the origin to gateway.cors_origins";
-        let status = status(Code::PermissionDenied, "CROSS_ORIGIN", message);
+        let status = status(Code::PermissionDenied, crate::reason::CROSS_ORIGIN, message);
         return Err(HandshakeRefusal { status, code: StatusCode::FORBIDDEN });
     }
     if headers.get(SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
@@ -100,5 +100,5 @@ fn bad_request(message: impl Into<String>) -> HandshakeRefusal {
 }
 
 fn invalid(message: impl Into<String>) -> Status {
-    status(Code::InvalidArgument, "HANDSHAKE_INVALID", message)
+    status(Code::InvalidArgument, crate::reason::HANDSHAKE_INVALID, message)
 }

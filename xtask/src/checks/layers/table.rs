@@ -30,7 +30,10 @@ const GATEWAY: Crate<'static> = Crate {
         layer(&["rate_limit"], "it needs the client's address and the configuration only"),
         layer(&["protocol"], "one file for each client protocol; it needs no connection"),
         layer(&["http", "tls"], "headers, CORS, client addresses, the console, certificates"),
-        layer(&["config", "io"], "the keys of the configuration; bodies and connections as bytes"),
+        layer(
+            &["config", "io", "reason"],
+            "the keys of the configuration; bodies and connections as bytes; reasons of errors",
+        ),
     ],
 };
 

@@ -5,7 +5,6 @@ mod responses;
 mod tests;
 
 use std::{
-    future::pending,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -62,7 +61,7 @@ enum Ending {
     Status(String),
     /// The gateway refuses a frame of the client.
     Refused(Box<Status>, CloseCode),
-    /// The process stops.
+    /// The process stops before the call begins. A call ends as in other protocols.
     Stopping,
     /// The response was cut off.
     Cut,
@@ -107,7 +106,7 @@ pub(super) async fn serve(
     let (mut sink, stream) = socket.split();
     let ending = match first {
         Ok(first) => {
-            let call = Call { gateway, peer, snapshot: &snapshot, method, client_protocol: &client_protocol, shutdown };
+            let call = Call { gateway, peer, snapshot: &snapshot, method, client_protocol: &client_protocol };
             call.serve(watched, request, &first, &mut sink, stream).await.unwrap_or_else(|ending| ending)
         }
         Err(ending) => ending,
@@ -161,7 +160,6 @@ struct Call<'a> {
     snapshot: &'a Snapshot,
     method: &'a Method,
     client_protocol: &'a WebSocket,
-    shutdown: &'a Shutdown,
 }
 
 impl Call<'_> {
@@ -194,7 +192,6 @@ impl Call<'_> {
         tokio::select! {
             ending = Responses::new(sink, &activity, keepalive).write(call.respond(watched, request)) => Ok(ending),
             ending = requests.read(first, stream) => Ok(ending),
-            () = self.over() => Ok(Ending::Stopping),
         }
     }
 
@@ -212,16 +209,6 @@ impl Call<'_> {
     /// Whether the request is one message.
     fn takes_one(&self) -> bool {
         self.method.codec.as_ref().is_some_and(|codec| !codec.descriptor().is_client_streaming())
-    }
-
-    /// Ends when a stream without a natural end must end, because the process stops. Those that clients may open again
-    /// end with their response.
-    async fn over(&self) {
-        let is_stream = self.method.codec.as_ref().is_some_and(|codec| codec.descriptor().is_server_streaming());
-        if !is_stream || self.method.resumable {
-            return pending().await;
-        }
-        self.shutdown.stay().over().await;
     }
 }
 

@@ -9,7 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::files::{self, ENDLESS, PIECE};
+use super::{
+    files::{self, ENDLESS, PIECE},
+    harness::{Mesh, Store},
+};
 
 const WAIT: Duration = Duration::from_secs(20);
 const TEXT: u8 = 1;
@@ -22,11 +25,16 @@ struct Socket(TcpStream);
 impl Socket {
     /// Opens a socket for a method.
     async fn open(port: u16, method: &str) -> Self {
+        Self::open_path(port, &format!("/acme.v1.Shop/{method}"), "").await
+    }
+
+    /// Opens a socket at a path. Each line of `headers` ends with a line break.
+    async fn open_path(port: u16, path: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let request = format!(
-            "GET /acme.v1.Shop/{method} HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             sec-websocket-protocol: trellis.json.v1\r\n\r\n"
+             sec-websocket-protocol: trellis.json.v1\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
@@ -119,17 +127,42 @@ async fn socket_without_a_first_frame_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_end_with_the_process() {
+async fn sockets_drain_as_other_protocols_do() {
     let (mut mesh, _) = files::mesh(&[]).await;
     let mut waiting = Socket::open(mesh.ports.gateway, "Chat").await;
     let mut talking = Socket::open(mesh.ports.gateway, "Chat").await;
     talking.say(json!({ "message": { "text": "a" } })).await;
     assert_eq!(talking.text().await, json!({ "result": { "text": "a" } }));
     mesh.signal("TERM");
-    for socket in [&mut waiting, &mut talking] {
-        assert_eq!(socket.text().await["status"]["code"], 14);
-        assert_eq!(socket.closed().await, Some(1001));
-    }
+    assert_eq!(waiting.text().await["status"]["code"], 14);
+    assert_eq!(waiting.closed().await, Some(1001));
+    // A stream that ends by itself has the grace period, as over server-sent events.
+    talking.say(json!({ "message": { "text": "b" } })).await;
+    assert_eq!(talking.text().await, json!({ "result": { "text": "b" } }));
+    talking.say(json!({ "end": true })).await;
+    assert_eq!(talking.text().await["status"]["code"], 0);
+    assert_eq!(talking.closed().await, Some(1001));
+    assert!(mesh.ended(WAIT).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resumable_stream_over_a_socket_ends_at_the_drain() {
+    let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let ada = mesh.sign_up("ada").await;
+    let bearer = format!("authorization: Bearer {}\r\n", ada.tokens.access_token);
+    let path = "/trellis.messaging.v1.MessagingService/Subscribe";
+    let mut stream = Socket::open_path(mesh.ports.gateway, path, &bearer).await;
+    stream.say(json!({ "message": {} })).await;
+    assert!(stream.text().await["result"].is_object());
+    mesh.signal("TERM");
+    let status = loop {
+        let frame = stream.text().await;
+        if frame["result"].is_null() {
+            break frame["status"].clone();
+        }
+    };
+    assert_eq!((&status["code"], &status["details"][0]["reason"]), (&json!(14), &json!("SERVER_STOPPING")), "{status}");
+    assert_eq!(stream.closed().await, Some(1001));
     assert!(mesh.ended(WAIT).await.success());
 }
 

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     authorization::Authorizer,
     config::{Config, INTROSPECTION},
-    external::{self, Contracts, ExternalUpstream},
+    external::{self, Contracts, DescriptorSource, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
     rate_limit::KnownMethods,
     route_rules::{InFlightCounts, RouteRules},
@@ -51,6 +51,8 @@ pub(crate) struct Snapshot {
     pub(crate) hsts: Option<HeaderValue>,
     /// Rules for methods that no descriptors declare.
     pub(super) undeclared: Vec<String>,
+    /// The prefixes of external upstreams whose methods are all closed.
+    pub(crate) closed: Vec<Arc<str>>,
 }
 
 /// What every snapshot of a gateway is built with.
@@ -97,6 +99,7 @@ impl Snapshot {
             },
             graphql,
             persisted: known.persisted.clone(),
+            closed: closed(&external, contracts, &routes),
             routes,
             authorizer: Authorizer::new(&config.authorization, known.authorization.as_ref(), upstreams)?,
             origins: Origins::new(&config.cors_origins)?,
@@ -116,15 +119,27 @@ impl Snapshot {
         if let Some(graphql) = &self.graphql {
             graphql.warn(before.and_then(|before| before.graphql.as_ref()));
         }
-        let before = before.map_or(&[][..], |before| &before.routes.warnings);
-        for FormWarning { upstream, problem } in new_warnings(&self.routes.warnings, before) {
+        let warnings = before.map_or(&[][..], |before| &before.routes.warnings);
+        for FormWarning { upstream, problem } in new_warnings(&self.routes.warnings, warnings) {
             tracing::warn!(%upstream, problem, "a fault in the HTTP forms of an upstream");
+        }
+        for prefix in new_warnings(&self.closed, before.map_or(&[], |before| &before.closed)) {
+            tracing::warn!("no method of {prefix} is callable: set gateway.external.{prefix:?}.access");
         }
     }
 }
 
-fn new_warnings<'a>(now: &'a [FormWarning], before: &[FormWarning]) -> Vec<&'a FormWarning> {
+fn new_warnings<'a, W: PartialEq>(now: &'a [W], before: &[W]) -> Vec<&'a W> {
     now.iter().filter(|one| !before.contains(one)).collect()
+}
+
+/// The prefixes under which no method is callable. Descriptors that have not been read yet may still open one.
+fn closed(external: &[ExternalUpstream], contracts: &Contracts, routes: &Routes) -> Vec<Arc<str>> {
+    let is_closed = |of: &&ExternalUpstream| match contracts.get(&of.prefix) {
+        Some(contract) => !contract.methods.iter().any(|method| routes.opens(&method.path, &of.prefix)),
+        None => of.source == DescriptorSource::None && of.open.is_none(),
+    };
+    external.iter().filter(is_closed).map(|of| Arc::clone(&of.prefix)).collect()
 }
 
 /// The schema of the methods that clients may call. The external upstreams that take part follow the mesh, sorted by

@@ -342,7 +342,8 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
     match found {
         Found::Method(method) => Ok(method),
         Found::Closed => {
-            let message = "the gateway's configuration does not open this method (gateway.external)";
+            let message =
+                "the gateway's configuration does not open this method; its operator sets access (gateway.external)";
             Err(error::status(Code::PermissionDenied, crate::reason::METHOD_CLOSED, message))
         }
         Found::Unread => {

@@ -77,10 +77,14 @@ impl ForwardAuthRequest<'_> {
         access::authorise(&method.access, &proof).map_err(|status| challenge(status, proof.failure.is_some()))?;
         let principal = proof.caller.principal;
         let Some(Principal::User(session)) = &principal else {
-            return Err(error::status(Code::PermissionDenied, crate::reason::USER_REQUIRED, "only users have access"));
+            return Err(error::status(
+                Code::PermissionDenied,
+                crate::reason::USER_REQUIRED,
+                "only users have access, and the access token is that of a service; sign in as a user",
+            ));
         };
         if !forward_auth.allows(session) {
-            let message = "the account does not have a role that this access requires";
+            let message = "the account does not have a role that this access requires; ask the operator for one";
             return Err(error::status(Code::PermissionDenied, crate::reason::ROLE_REQUIRED, message));
         }
         let admission = Admission { context, client: *client };

@@ -35,6 +35,8 @@ pub enum Failure {
     Expired,
     /// Its session was ended: sign in again.
     Revoked,
+    /// The header has another scheme than `Bearer`, or no token.
+    Unreadable,
     /// It is not one of our tokens.
     Invalid,
     /// No key is available yet to verify it.
@@ -58,11 +60,10 @@ pub async fn authenticate(headers: &HeaderMap, keys: &KeySet, identity: Option<&
 }
 
 async fn access_token(header: &HeaderValue, keys: &KeySet) -> Proof {
-    let verdict = match keys::bearer(header) {
-        Some(token) => keys.verify(token).await,
-        None => Verdict::Invalid,
+    let Some(token) = keys::bearer(header) else {
+        return Proof { failure: Some(Failure::Unreadable), ..Proof::default() };
     };
-    let failure = match verdict {
+    let failure = match keys.verify(token).await {
         Verdict::Genuine(session) => {
             let (principal, bearer) = (Some(Principal::User(session)), Some(header.clone()));
             return Proof { caller: Caller { principal, bearer, ..Caller::default() }, ..Proof::default() };
@@ -110,8 +111,13 @@ pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
         // The peer decides, for every principal: the method relies on the checks of the service that calls it.
         Access::Internal { callers } => match &proof.caller.peer {
             Some(peer) if callers.iter().any(|name| name == peer.name()) => Ok(()),
-            Some(_) => Err(denied("SERVICE_NOT_ALLOWED", "this service may not call the method")),
-            None => Err(denied("INTERNAL_METHOD", "only services of the mesh may call the method")),
+            Some(_) => Err(denied(
+                "SERVICE_NOT_ALLOWED",
+                "this service may not call the method; its contract lists the callers",
+            )),
+            None => {
+                Err(denied("INTERNAL_METHOD", "only services of the mesh may call the method, with a service token"))
+            }
         },
     }
 }
@@ -119,7 +125,14 @@ pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
 fn not_signed_in(failure: Option<Failure>) -> Status {
     let refused = |reason, message| error::status(Code::Unauthenticated, reason, message);
     match failure {
-        None => refused("SIGN_IN_REQUIRED", "send an access token: authorization: Bearer …"),
+        None => refused(
+            "SIGN_IN_REQUIRED",
+            "only signed-in users may call the method; sign in, and send the access token as authorization: Bearer TOKEN",
+        ),
+        Some(Failure::Unreadable) => refused(
+            "TOKEN_INVALID",
+            "the header authorization has no access token; send it as authorization: Bearer TOKEN",
+        ),
         Some(Failure::Expired) => refused("TOKEN_EXPIRED", "the access token has expired; refresh it"),
         Some(Failure::Revoked) => refused("SESSION_REVOKED", "the session was ended; sign in again"),
         Some(Failure::Invalid) => refused("TOKEN_INVALID", "the access token is not valid; sign in again"),

@@ -88,7 +88,11 @@ impl Context {
 }
 
 fn sign_in_required() -> Status {
-    error::status(Code::Unauthenticated, "SIGN_IN_REQUIRED", "sign in and try again")
+    error::status(
+        Code::Unauthenticated,
+        "SIGN_IN_REQUIRED",
+        "only signed-in users may call the method; sign in and try again",
+    )
 }
 
 /// What a handler needs to know about its call besides the message.

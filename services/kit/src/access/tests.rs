@@ -71,6 +71,7 @@ fn refusal_states_why_the_token_was_not_accepted() {
     for (failure, code) in [
         (Failure::Expired, Code::Unauthenticated),
         (Failure::Revoked, Code::Unauthenticated),
+        (Failure::Unreadable, Code::Unauthenticated),
         (Failure::Invalid, Code::Unauthenticated),
         (Failure::Undecided, Code::Unavailable),
     ] {
@@ -79,6 +80,19 @@ fn refusal_states_why_the_token_was_not_accepted() {
     for peer in [None, Some("users")] {
         let internal = Access::Internal { callers: vec!["auth".to_owned()] };
         assert_eq!(authorise(&internal, &proof(user(), peer)).unwrap_err().code(), Code::PermissionDenied);
+    }
+}
+
+#[tokio::test]
+async fn header_without_a_token_is_explained() {
+    let (_, keys) = access_token(&ClockAndRng::system(), Duration::from_secs(60));
+    for value in ["Basic YTpi", "Bearer", "x"] {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+        let proof = authenticate(&headers, &keys, None).await;
+        assert_eq!(proof.failure, Some(Failure::Unreadable), "{value}");
+        let refused = authorise(&Access::SignedIn, &proof).unwrap_err();
+        assert_eq!(error::reason(&refused).as_deref(), Some("TOKEN_INVALID"));
+        assert!(refused.message().contains("authorization: Bearer TOKEN"), "{}", refused.message());
     }
 }
 

@@ -215,7 +215,7 @@ impl Subscription {
             return Some(error::stopping());
         }
         if self.mailbox.is_revoked() {
-            let message = "the session is revoked; sign in again";
+            let message = "the session was ended; sign in again";
             return Some(error::status(Code::Unauthenticated, "SESSION_REVOKED", message));
         }
         if self.clock_rng.now() >= self.expires {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use kit::{health::Readiness, limiter::RateLimiter, rng::Rng, server::ServiceContext, shutdown::Shutdown};
 
+use tokio::task::spawn_blocking;
+
 use crate::{
     config::Config,
     graphql::AutomaticQueries,
@@ -52,8 +54,9 @@ impl Gateway {
     }
 
     /// Applies another configuration to calls that begin from now on. An error names the invalid key, and changes
-    /// nothing.
-    pub fn reload(&self, config: &Config) -> Result<(), String> {
-        self.state.reload(config)
+    /// nothing. Files are read and routes are built on a thread of their own, so that calls in progress do not wait.
+    pub async fn reload(&self, config: &Config) -> Result<(), String> {
+        let (state, config) = (Arc::clone(&self.state), config.clone());
+        spawn_blocking(move || state.reload(&config)).await.map_err(|error| error.to_string())?
     }
 }

@@ -84,7 +84,7 @@ pub(crate) fn watch(source: Source, mut running: Config, gateway: Arc<Gateway>) 
                 }
             }
             seen = file.as_deref().and_then(version);
-            match apply(&source, &running, &gateway) {
+            match apply(&source, &running, &gateway).await {
                 Ok(applied) => running = applied,
                 Err(error) => tracing::error!(error, "the configuration is invalid; the previous one stays in force"),
             }
@@ -92,10 +92,10 @@ pub(crate) fn watch(source: Source, mut running: Config, gateway: Arc<Gateway>) 
     }
 }
 
-fn apply(source: &Source, running: &Config, gateway: &Gateway) -> Result<Config, String> {
+async fn apply(source: &Source, running: &Config, gateway: &Gateway) -> Result<Config, String> {
     let wanted = source.load()?;
     let changed = kit::config::differences(running, &wanted).map_err(|e| e.to_string())?;
-    gateway.reload(&wanted.gateway).map_err(|error| format!("configuration: {error}"))?;
+    gateway.reload(&wanted.gateway).await.map_err(|error| format!("configuration: {error}"))?;
     if changed.iter().any(|key| key == "log.level") {
         kit::telemetry::set_level(&wanted.log.level, "configuration")?;
     }

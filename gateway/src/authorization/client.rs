@@ -66,9 +66,25 @@ pub(super) async fn ask(
 fn message(body: Bytes) -> Result<CheckResponse, String> {
     let message = framing::only_message(body).ok_or("the response is not one message")?;
     let response = CheckResponse::decode(message).map_err(|error| error.to_string())?;
-    // An empty message would allow the call.
+    // Envoy takes it as a permission. But it is also what a stub, or a service that has forgotten its decision, returns.
     if response == CheckResponse::default() {
-        return Err("the response states no decision".to_owned());
+        return Err("the response states no decision: its status must have a code, 0 to allow the call".to_owned());
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authorization::messages::{OkHttpResponse, RpcStatus};
+
+    #[test]
+    fn response_without_a_decision_is_a_failure() {
+        let read = |response: CheckResponse| message(framing::frame(&response.encode_to_vec()));
+        let ok = CheckResponse { status: Some(RpcStatus::default()), ..CheckResponse::default() };
+        assert_eq!(read(ok.clone()), Ok(ok), "an empty status has the code 0");
+        let ok = CheckResponse { ok_response: Some(OkHttpResponse::default()), ..CheckResponse::default() };
+        assert_eq!(read(ok.clone()), Ok(ok));
+        assert!(read(CheckResponse::default()).unwrap_err().contains("no decision"));
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,7 +13,8 @@ use tokio::{
 
 use super::{
     files::{self, ENDLESS, PIECE},
-    harness::{Mesh, Store},
+    harness::{Mesh, Ports, Store},
+    web::{self, Http},
 };
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -19,6 +22,7 @@ const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
+const SUBSCRIBE: &str = "/trellis.messaging.v1.MessagingService/Subscribe";
 
 struct Socket(TcpStream);
 
@@ -150,8 +154,7 @@ async fn resumable_stream_over_a_socket_ends_at_the_drain() {
     let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ada = mesh.sign_up("ada").await;
     let bearer = format!("authorization: Bearer {}\r\n", ada.tokens.access_token);
-    let path = "/trellis.messaging.v1.MessagingService/Subscribe";
-    let mut stream = Socket::open_path(mesh.ports.gateway, path, &bearer).await;
+    let mut stream = Socket::open_path(mesh.ports.gateway, SUBSCRIBE, &bearer).await;
     stream.say(json!({ "message": {} })).await;
     assert!(stream.text().await["result"].is_object());
     mesh.signal("TERM");
@@ -189,4 +192,71 @@ async fn client_that_leaves_cancels_the_call() {
     seen.has_downloads(1).await;
     drop(socket);
     seen.has_downloads(0).await;
+}
+
+/// The code of a subscription over a socket, and the reason of its status.
+async fn code_over_a_socket(port: u16, headers: &str) -> (u64, String) {
+    let mut socket = Socket::open_path(port, SUBSCRIBE, headers).await;
+    socket.say(json!({ "message": {} })).await;
+    let frame = socket.text().await;
+    let reason = frame["status"]["details"][0]["reason"].as_str().unwrap_or_default();
+    (frame["status"]["code"].as_u64().unwrap_or(0), reason.to_owned())
+}
+
+/// The HTTP status of a subscription as server-sent events, and the reason in its body.
+async fn status_of_events(port: u16, headers: &[(&str, &str)]) -> (u16, String) {
+    let headers = [&[("accept", "text/event-stream")], headers].concat();
+    let request = web::request("GET", port, "/v1/conversations:subscribe", &headers, Bytes::new());
+    let response = web::begin(port, Http::One, request).await.unwrap();
+    let status = response.status().as_u16();
+    if status == 200 {
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        return (status, String::new());
+    }
+    assert_eq!(response.headers().contains_key("retry-after"), status == 429, "{status}");
+    let body: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    (status, body["details"][0]["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Access, deadlines and rate limits apply to both as to the protocols of
+/// `protocols::policies_apply_to_every_protocol`.
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_apply_to_events_and_sockets() {
+    // Of each: one call that succeeds, and one that is late.
+    let limit = "[gateway.rate_limits.overrides.few]\nmethods = [\"trellis.messaging.v1.MessagingService/Subscribe\"]\n\
+                 limits = [{ requests = 4, period = \"1h\" }]\n";
+    let mut mesh = Mesh::new(&[], Ports::free());
+    let file = mesh.folder().join("trellis.toml");
+    std::fs::write(&file, limit).unwrap();
+    mesh.set("CONFIG", file.to_str().unwrap());
+    mesh.launch();
+    mesh.ready(mesh.ports.gateway).await;
+    let ada = mesh.sign_up("ada").await;
+    let (port, bearer) = (mesh.ports.gateway, format!("Bearer {}", ada.tokens.access_token));
+    let (token, line) = (("authorization", bearer.as_str()), format!("authorization: {bearer}\r\n"));
+    let pair = |(code, reason): (u16, &str)| (code, reason.to_owned());
+
+    assert_eq!(status_of_events(port, &[]).await, pair((401, "SIGN_IN_REQUIRED")));
+    assert_eq!(code_over_a_socket(port, "").await, (16, "SIGN_IN_REQUIRED".to_owned()));
+    assert_eq!(status_of_events(port, &[token]).await, pair((200, "")));
+    assert_eq!(code_over_a_socket(port, &line).await, (0, String::new()));
+    let late = status_of_events(port, &[token, ("grpc-timeout", "1n")]).await;
+    assert_eq!(late, pair((504, "DEADLINE_EXCEEDED")));
+    let late = code_over_a_socket(port, &format!("{line}grpc-timeout: 1n\r\n")).await;
+    assert_eq!(late, (4, "DEADLINE_EXCEEDED".to_owned()));
+    // The limit counts the calls of both together, and not those that were refused before.
+    assert_eq!(status_of_events(port, &[token]).await, pair((429, "RATE_LIMITED")));
+    assert_eq!(code_over_a_socket(port, &line).await, (8, "RATE_LIMITED".to_owned()));
+
+    let internal = "/trellis.users.v1.UsersService/CreateUser";
+    let handshake = [
+        token,
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "trellis.json.v1"),
+    ];
+    let refused = web::send(port, Http::One, web::request("GET", port, internal, &handshake, Bytes::new())).await;
+    assert_eq!(refused.unwrap().status, 404, "no socket of an internal method");
 }

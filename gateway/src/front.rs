@@ -198,7 +198,7 @@ impl Gateway {
                     _ => HttpRefusal::not_a_call(forms, request, codec),
                 });
             }
-            "/" if !self.state.has_mesh() => {
+            "/" if self.state.is_external_only() => {
                 let text = "This gateway has no page: it forwards calls to external upstreams only.\n";
                 console::plain(StatusCode::NOT_FOUND, text)
             }

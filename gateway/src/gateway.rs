@@ -2,13 +2,27 @@
 
 use std::sync::Arc;
 
-use kit::{health::Readiness, limiter::RateLimiter, rng::Rng, server::ServiceContext, shutdown::Shutdown};
-
+use kit::{
+    ClockAndRng,
+    balance::BalanceConfig,
+    health::{HealthChecks, Readiness},
+    identity::{Identity, Key},
+    jwk::Jwk,
+    keys::{KeySet, KeySource, Unavailable},
+    limiter::{LocalLimiter, RateLimiter},
+    limits::Limits,
+    policy::Table,
+    rng::Rng,
+    server::ServiceContext,
+    shutdown::Shutdown,
+    time::SteadyClock,
+};
 use tokio::task::spawn_blocking;
 
 use crate::{
     config::Config,
     graphql::AutomaticQueries,
+    own_services::OwnServices,
     routes::Route,
     rpc::RpcContext,
     server::{self, Listener},
@@ -34,13 +48,70 @@ impl Gateway {
         readiness: Readiness,
     ) -> Result<Self, String> {
         let state = State::new(config, &context, mesh, &readiness)?;
-        Ok(Self {
+        Ok(Self::of(config, state, context, limiter, readiness))
+    }
+
+    /// A gateway in front of `services`, which are served in this process: it calls them without a connection. It
+    /// serves them in all protocols, with health, reflection, rate limits and the rest of `config`; external upstreams
+    /// of `config` stand beside them.
+    ///
+    /// A service receives the metadata of the request, also `authorization`, and the client's address in
+    /// `x-forwarded-for`. Cookies are removed. Rate limits count in this process. It must be called within a tokio
+    /// runtime. Errors name what is wrong.
+    ///
+    /// `examples/embedded` is a whole program.
+    ///
+    /// ```no_run
+    /// # async fn serve(descriptors: &'static [u8]) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    ///
+    /// use gateway::{Config, Gateway, Listener, OwnServices, Shutdown, ShutdownConfig};
+    ///
+    /// let services = OwnServices::new(descriptors).public(); // .with(GreeterServer::new(Greeter))
+    /// let shutdown = Shutdown::new();
+    /// let gateway = Arc::new(Gateway::embedded(&Config::default(), services, &shutdown)?);
+    /// let socket = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+    /// let serving = tokio::spawn(gateway.serve(vec![Listener { socket, tls: false }], shutdown.clone()));
+    /// tokio::signal::ctrl_c().await?;
+    /// let stopping = tokio::spawn(async move { shutdown.run(&ShutdownConfig::default()).await });
+    /// serving.await??; // Calls in progress have finished.
+    /// stopping.abort();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn embedded(config: &Config, services: OwnServices, shutdown: &Shutdown) -> Result<Self, String> {
+        let policies = Arc::new(Table::from_descriptors(services.descriptors).map_err(|error| error.to_string())?);
+        services.check(&policies)?;
+        let clock_rng = ClockAndRng::system();
+        let identity = Identity::new("gateway", &Key::generate(), [], clock_rng.clone());
+        let context = ServiceContext {
+            limits: Limits::default(),
+            identity: Arc::new(identity.map_err(|error| error.to_string())?),
+            keys: Arc::new(KeySet::new(NoKeys, clock_rng)),
+            balance: BalanceConfig::default(),
+            policies,
+            descriptors: services.descriptors,
+        };
+        let readiness = Readiness::watch(HealthChecks::new(), shutdown.clone());
+        let limiter = Arc::new(LocalLimiter::new(Arc::new(SteadyClock::start())));
+        let state = State::with_own(config, &context, services, &readiness)?;
+        Ok(Self::of(config, state, context, limiter, readiness))
+    }
+
+    fn of(
+        config: &Config,
+        state: State,
+        context: ServiceContext,
+        limiter: Arc<dyn RateLimiter>,
+        readiness: Readiness,
+    ) -> Self {
+        Self {
             // Sign-in on the page needs the mesh.
             console: config.console && state.has_mesh(),
             state: Arc::new(state),
             automatic: AutomaticQueries::new(config.graphql.automatic_persisted_bytes),
             rpc: Arc::new(RpcContext { service: context, limiter, readiness, rng: Rng::new() }),
-        })
+        }
     }
 
     /// Serves on `listeners` until the shutdown's drain is over.
@@ -58,5 +129,62 @@ impl Gateway {
     pub async fn reload(&self, config: &Config) -> Result<(), String> {
         let (state, config) = (Arc::clone(&self.state), config.clone());
         spawn_blocking(move || state.reload(&config)).await.map_err(|error| error.to_string())?
+    }
+}
+
+/// There are no users, and so no keys of their tokens.
+struct NoKeys;
+
+#[tonic::async_trait]
+impl KeySource for NoKeys {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        Err(Unavailable("this process has no auth service".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::config::{ExternalConfig, Open};
+
+    /// A gateway to two upstreams without descriptors; `acme` has no access.
+    fn gateway() -> (Gateway, Config) {
+        let upstream = |access| ExternalConfig { to: "http://127.0.0.1:1".into(), access, ..ExternalConfig::default() };
+        let external = [("acme", Open::default()), ("open", Open::Public)];
+        let external = external.map(|(prefix, access)| (prefix.to_owned(), upstream(access)));
+        let config = Config { external: external.into(), ..Config::default() };
+        let services = OwnServices::new(proto::DESCRIPTORS);
+        (Gateway::embedded(&config, services, &Shutdown::new()).unwrap(), config)
+    }
+
+    #[tokio::test]
+    async fn upstream_without_a_callable_method_is_known() {
+        let (gateway, mut config) = gateway();
+        assert_eq!(gateway.state.snapshot().closed, [Arc::from("acme")]);
+        config.external.get_mut("acme").unwrap().access = Open::Public;
+        gateway.reload(&config).await.unwrap();
+        assert!(gateway.state.snapshot().closed.is_empty());
+    }
+
+    /// It reads files, and builds the routes of all descriptors.
+    #[tokio::test]
+    async fn reload_does_not_block_the_runtime() {
+        let (gateway, config) = gateway();
+        assert!(gateway.reload(&config).now_or_never().is_none(), "the work is done on another thread");
+    }
+
+    #[tokio::test]
+    async fn services_that_cannot_be_called_are_an_error() {
+        let refused = |services: OwnServices, config: &Config| {
+            Gateway::embedded(config, services, &Shutdown::new()).err().unwrap()
+        };
+        let config = Config::default();
+        let named = |name| OwnServices { names: [name].into(), ..OwnServices::new(proto::DESCRIPTORS) };
+        let unknown = refused(named("acme.v1.Shop"), &config);
+        assert!(unknown.contains("do not declare the service acme.v1.Shop"), "{unknown}");
+        let of_users = refused(named("trellis.users.v1.UsersService"), &config);
+        assert!(of_users.contains("need an auth service"), "{of_users}");
     }
 }

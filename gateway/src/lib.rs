@@ -4,7 +4,11 @@
 //!
 //! Services do not trust it with identities: it forwards the user's own token, and every service verifies it again.
 //!
+//! A program can serve its own tonic services with it, in one process: [`Gateway::embedded`].
+//!
 //! Its modules stand in layers: `xtask/src/checks/layers/table.rs` lists them, and `cargo xtask ci` checks them.
+
+#![warn(missing_docs)]
 
 mod authorization;
 pub mod config;
@@ -18,6 +22,7 @@ mod http;
 mod io;
 mod limits_report;
 mod method_catalog;
+mod own_services;
 mod page_origin;
 mod protocol;
 mod rate_limit;
@@ -34,8 +39,10 @@ mod upstream;
 
 pub use config::Config;
 pub use gateway::Gateway;
+pub use kit::shutdown::{Shutdown, ShutdownConfig};
 pub use limits_report::{ExternalMethod, ShownLimits};
 pub use method_catalog::{CatalogMethod, HttpForm, method_catalog};
+pub use own_services::OwnServices;
 pub use page_origin::PageOrigin;
 pub use routes::Route;
 pub use server::Listener;

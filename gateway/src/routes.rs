@@ -20,6 +20,7 @@ use transcode::Registry;
 use crate::{
     config::Config,
     external::{Contracts, ExternalUpstream},
+    own_services::OwnServices,
     protocol::{HttpForms, MethodCodec},
     rate_limit::MethodLimits,
     route_rules::{MethodRules, RouteRules},
@@ -136,6 +137,8 @@ pub(crate) struct RouteSources<'a> {
     /// The messages of the mesh's contracts.
     pub(crate) registry: &'a Registry,
     pub(crate) mesh: &'a [Route],
+    /// The services of this process.
+    pub(crate) own: Option<&'a OwnServices>,
     pub(crate) upstreams: &'a Upstreams,
     pub(crate) external: &'a [ExternalUpstream],
     pub(crate) contracts: &'a Contracts,
@@ -182,6 +185,11 @@ impl Routes {
     /// Whether a method that the upstream under `prefix` has declared is open.
     pub(crate) fn opens(&self, path: &str, prefix: &str) -> bool {
         self.methods.opens(path, prefix)
+    }
+
+    /// Whether clients may call the declared method of a path.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        matches!(self.find(path), Found::Method(_))
     }
 
     /// Whether a path without a route is that of a procedure: `/package.Service/Method`, or a service of an upstream.

@@ -19,8 +19,8 @@ use tonic::service::Routes as Here;
 use transcode::Registry;
 
 use crate::{
-    config::Config, external::Contract, protocol, route_rules::InFlightCounts, routes::Route, server::Stalls,
-    tls::Certificate, upstream::Upstreams,
+    config::Config, external::Contract, own_services::OwnServices, protocol, route_rules::InFlightCounts,
+    routes::Route, server::Stalls, tls::Certificate, upstream::Upstreams,
 };
 use last_good::{Before, LastGood};
 pub(crate) use persisted::PersistedQueries;
@@ -31,6 +31,7 @@ pub(crate) use snapshot::Snapshot;
 pub(crate) struct State {
     context: ServiceContext,
     mesh: Vec<Route>,
+    own: Option<OwnServices>,
     /// The messages of the mesh's contracts.
     registry: Registry,
     health: Here,
@@ -54,7 +55,28 @@ impl State {
         mesh: Vec<Route>,
         readiness: &Readiness,
     ) -> Result<Self, String> {
-        let served: Vec<_> = mesh.iter().map(|route| (route.service.as_str(), Some(route.peer.as_str()))).collect();
+        Self::build_first(config, context, (mesh, None), readiness)
+    }
+
+    /// The state of a gateway to services of this process.
+    pub(crate) fn with_own(
+        config: &Config,
+        context: &ServiceContext,
+        own: OwnServices,
+        readiness: &Readiness,
+    ) -> Result<Self, String> {
+        Self::build_first(config, context, (Vec::new(), Some(own)), readiness)
+    }
+
+    fn build_first(
+        config: &Config,
+        context: &ServiceContext,
+        (mesh, own): (Vec<Route>, Option<OwnServices>),
+        readiness: &Readiness,
+    ) -> Result<Self, String> {
+        let of_mesh = mesh.iter().map(|route| (route.service.as_str(), Some(route.peer.as_str())));
+        let of_own = own.iter().flat_map(|own| own.names.iter().map(|name| (*name, None)));
+        let served: Vec<_> = of_mesh.chain(of_own).collect();
         let health = server::health(&served, readiness);
         let upstreams = Upstreams::new(config.upstream_connections, context);
         let (known, _) = LastGood::read(config, None)?;
@@ -63,6 +85,7 @@ impl State {
         let fixed = Fixed {
             context,
             mesh: &mesh,
+            own: own.as_ref(),
             registry: &registry,
             health: &health,
             upstreams: &upstreams,
@@ -78,6 +101,7 @@ impl State {
         Ok(Self {
             context: context.clone(),
             mesh,
+            own,
             registry,
             health,
             upstreams,
@@ -132,6 +156,11 @@ impl State {
     /// Whether there is a mesh behind the gateway, and not only external upstreams.
     pub(crate) fn has_mesh(&self) -> bool {
         !self.mesh.is_empty()
+    }
+
+    /// Whether all calls go to external upstreams.
+    pub(crate) fn is_external_only(&self) -> bool {
+        self.mesh.is_empty() && self.own.is_none()
     }
 
     /// Applies an upstream's descriptors.
@@ -189,8 +218,9 @@ impl State {
     }
 
     fn build(&self, config: &Config, known: &LastGood) -> Result<Snapshot, String> {
-        let Self { context, mesh, registry, health, upstreams, in_flight, .. } = self;
-        Snapshot::new(config, &Fixed { context, mesh, registry, health, upstreams, in_flight }, known)
+        let Self { context, mesh, own, registry, health, upstreams, in_flight, .. } = self;
+        let own = own.as_ref();
+        Snapshot::new(config, &Fixed { context, mesh, own, registry, health, upstreams, in_flight }, known)
     }
 
     fn take(&self, next: Snapshot, known: &mut LastGood, wanted: LastGood) {

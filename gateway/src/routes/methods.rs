@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use kit::policy::{Access, By, Policy, Priority};
+use kit::policy::{Access, By, Policy, Priority, is_idempotent};
 use kit::record::Meter;
 use prost_reflect::MethodDescriptor;
 use transcode::Registry;
@@ -11,6 +11,7 @@ use super::{FormTable, FormWarning, Found, Method, Route, RouteSources, SECONDS,
 use crate::{
     config::Config,
     external::{Contract, DescriptorSource, ExternalUpstream},
+    own_services::OwnServices,
     protocol::MethodCodec,
     rate_limit::MethodLimits,
     route_rules::RouteRules,
@@ -41,6 +42,9 @@ impl Methods {
         let mut methods = Self::default();
         for route in sources.mesh {
             methods.add_mesh(route, config, sources)?;
+        }
+        if let Some(own) = sources.own {
+            methods.add_own(own, config, sources)?;
         }
         for external in sources.external {
             methods.insert_rest(&external.prefix, rest(external, config, sources));
@@ -96,6 +100,36 @@ impl Methods {
                 let method = Method { codec, ..declared(path, policy, target, config, sources) };
                 self.declared.insert(path.to_owned(), method);
             }
+        }
+        Ok(())
+    }
+
+    /// Adds the methods of the services of this process. An error names the key of an upstream with the same name.
+    fn add_own(&mut self, own: &OwnServices, config: &Config, sources: &RouteSources<'_>) -> Result<(), String> {
+        for name in &own.names {
+            if config.external.contains_key(*name) {
+                return Err(format!("gateway.external.{name:?}: this process serves {name} itself"));
+            }
+            self.insert_rest(name, if own.are_public { Rest::Nothing } else { Rest::Closed });
+        }
+        let target = || Target::Here(own.routes.clone());
+        for (path, descriptor) in sources.policies.descriptors().filter(|(path, _)| own.serve(path)) {
+            let method = match sources.policies.get(&path) {
+                Some(Policy { access: Access::Internal { .. }, .. }) => continue,
+                Some(policy) => {
+                    let method = declared(&path, policy, target(), config, sources);
+                    Method { weight: None, reads_session_cookie: false, ..method }
+                }
+                None if own.are_public => {
+                    let is_stream = descriptor.is_client_streaming() || descriptor.is_server_streaming();
+                    let deadline = (!is_stream).then_some(sources.limits.deadline.0);
+                    let method = undeclared(&path, target(), Access::Public, config, sources.rules);
+                    Method { deadline, is_idempotent: is_idempotent(&descriptor), ..method }
+                }
+                None => continue,
+            };
+            let codec = codec(descriptor, sources.registry, config);
+            self.declared.insert(path, Method { codec, ..method });
         }
         Ok(())
     }

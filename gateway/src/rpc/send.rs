@@ -56,7 +56,12 @@ impl RpcCall<'_> {
                 cluster
             }
             Target::Here(here) => {
+                headers::set_client_address(request.headers_mut(), self.client.header());
+                changes.set(request.headers_mut());
                 let Ok(response) = here.clone().oneshot(request.map(incoming)).await;
+                if let Some(status) = request_error.get() {
+                    return Err(status);
+                }
                 let (parts, body) = response.into_parts();
                 return Ok(Head {
                     parts,
@@ -64,9 +69,9 @@ impl RpcCall<'_> {
                     encoder,
                     deadline,
                     request_error,
-                    drain_guard: None,
+                    drain_guard: method.resumable.then(|| self.context.readiness.shutdown().stay()),
                     is_external: false,
-                    has_http_controls: false,
+                    has_http_controls: method.rules.http_controls,
                     admitted,
                 });
             }

@@ -48,12 +48,12 @@ struct Document {
 }
 
 impl OpenApi {
-    /// The documents of the HTTP forms that requests reach.
-    pub(crate) fn new(routes: &Routes, message_bytes: usize, config: &Json) -> Self {
+    /// The documents of the HTTP forms that requests reach. `title` is that of the first one.
+    pub(crate) fn new(routes: &Routes, title: &str, message_bytes: usize, config: &Json) -> Self {
         let mut all = Self::default();
         for FormTable { prefix, table, routed } in &routes.tables {
             let (path, title) = match prefix {
-                None => ("/openapi.json".to_owned(), "Trellis"),
+                None => ("/openapi.json".to_owned(), title),
                 Some(prefix) => (format!("/openapi/{prefix}.json"), &**prefix),
             };
             let options = Options {

@@ -25,6 +25,7 @@ use crate::{
     config::{Config, INTROSPECTION},
     external::{self, Contracts, DescriptorSource, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
+    own_services::OwnServices,
     rate_limit::KnownMethods,
     route_rules::{InFlightCounts, RouteRules},
     routes::{FormWarning, Found, Route, RouteSources, Routes},
@@ -59,6 +60,7 @@ pub(crate) struct Snapshot {
 pub(super) struct Fixed<'a> {
     pub(super) context: &'a ServiceContext,
     pub(super) mesh: &'a [Route],
+    pub(super) own: Option<&'a OwnServices>,
     pub(super) registry: &'a Registry,
     pub(super) health: &'a Here,
     pub(super) upstreams: &'a Upstreams,
@@ -68,7 +70,7 @@ pub(super) struct Fixed<'a> {
 impl Snapshot {
     /// Builds the state of a configuration, its files and its upstreams' descriptors. The error names the invalid key.
     pub(super) fn new(config: &Config, fixed: &Fixed<'_>, known: &LastGood) -> Result<Self, String> {
-        let Fixed { context, mesh, registry, health, upstreams, in_flight } = *fixed;
+        let Fixed { context, mesh, own, registry, health, upstreams, in_flight } = *fixed;
         let limits = &context.limits;
         let external = config.external.iter().map(|(prefix, of)| {
             ExternalUpstream::new(prefix, of, known.trusts.get(prefix.as_str()), upstreams, &context.identity)
@@ -79,10 +81,10 @@ impl Snapshot {
         let rules = &RouteRules::new(config, KnownMethods { policies, external: &config.external }, in_flight)?;
         let undeclared = rules.undeclared(&external::declared_methods(contracts));
         let sources =
-            RouteSources { limits, policies, registry, mesh, upstreams, external: &external, contracts, rules };
+            RouteSources { limits, policies, registry, mesh, own, upstreams, external: &external, contracts, rules };
         let mut routes = Routes::new(config, &sources)?;
         let graphql = config.graphql.enabled.then(|| graphql(config, &routes, &sources));
-        let shown = shown(context, mesh, contracts, &routes).map_err(|e| e.to_string())?;
+        let shown = shown(context, (mesh, own), contracts, &routes).map_err(|e| e.to_string())?;
         let mut here = health.clone().into_axum_router();
         let mut services = &INTROSPECTION[..1];
         if limits.reflection {
@@ -93,7 +95,7 @@ impl Snapshot {
         routes.add_here(&Here::from(here), services, config, &sources);
         Ok(Self {
             openapi: if config.json.openapi {
-                OpenApi::new(&routes, limits.message_bytes, &config.json)
+                OpenApi::new(&routes, if own.is_some() { "API" } else { "Trellis" }, limits.message_bytes, &config.json)
             } else {
                 OpenApi::default()
             },
@@ -147,7 +149,7 @@ fn closed(external: &[ExternalUpstream], contracts: &Contracts, routes: &Routes)
 fn graphql(config: &Config, routes: &Routes, sources: &RouteSources<'_>) -> GraphqlSchema {
     let policies = sources.policies;
     let open = |path: &str| matches!(routes.find(path), Found::Method(_));
-    let mesh = policies.descriptors().filter(|(path, _)| policies.get(path).is_some() && open(path));
+    let mesh = policies.descriptors().filter(|(path, _)| open(path));
     let mesh = mesh.map(|(path, descriptor)| Method { descriptor, cost: cost(policies.get(&path)) });
     let mut services = vec![Services { prefix: None, registry: sources.registry.clone(), methods: mesh.collect() }];
     for (prefix, _) in config.external.iter().filter(|(_, of)| of.graphql) {
@@ -172,12 +174,15 @@ fn hsts(time: Span) -> Option<HeaderValue> {
 /// The descriptors that reflection shows: those of all methods that clients may call.
 fn shown(
     context: &ServiceContext,
-    mesh: &[Route],
+    (mesh, own): (&[Route], Option<&OwnServices>),
     contracts: &Contracts,
     routes: &Routes,
 ) -> io::Result<FileDescriptorSet> {
     let services: Vec<_> = mesh.iter().map(|route| route.service.as_str()).collect();
-    let ours = descriptors::public(context.descriptors, &context.policies, &services)?;
+    let ours = match own {
+        None => descriptors::public(context.descriptors, &context.policies, &services)?,
+        Some(own) => descriptors::shown(context.descriptors, |path| own.serve(path) && routes.has(path))?,
+    };
     let mut prefixes: Vec<_> = contracts.iter().collect();
     // Sorted, so that files keep their names.
     prefixes.sort_by_key(|(prefix, _)| Arc::clone(prefix));

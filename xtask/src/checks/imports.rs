@@ -5,13 +5,14 @@ use super::parts::services;
 use crate::session::Session;
 
 /// Each crate and the workspace crates that it may import.
-const RULES: [(&str, &[&str]); 8] = [
+const RULES: [(&str, &[&str]); 9] = [
     ("proto", &[]),
     ("trellis-transcode", &[]),
     ("trellis-graphql", &["trellis-transcode"]),
     ("kit", &["proto"]),
     ("kit-data", &["kit"]),
     ("gateway", &["kit", "trellis-graphql", "trellis-transcode"]),
+    ("embedded", &["gateway"]),
     ("xtask", &[]),
     ("bench", &["kit", "proto", "trellis-transcode"]),
 ];

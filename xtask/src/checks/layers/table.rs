@@ -31,8 +31,8 @@ const GATEWAY: Crate<'static> = Crate {
         layer(&["protocol"], "one file for each client protocol; it needs no connection"),
         layer(&["http", "tls"], "headers, CORS, client addresses, the console, certificates"),
         layer(
-            &["config", "io", "reason"],
-            "the keys of the configuration; bodies and connections as bytes; reasons of errors",
+            &["config", "io", "own_services", "reason"],
+            "the keys of the configuration; bodies and connections as bytes; tonic services; reasons of errors",
         ),
     ],
 };

@@ -9,7 +9,10 @@ use tokio::{
     net::TcpStream,
     task::JoinHandle,
 };
-use tonic::{Code, transport::Channel};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 
 use super::{greeter::greeter_service_client::GreeterServiceClient, *};
 
@@ -27,7 +30,8 @@ async fn start() -> (SocketAddr, Shutdown, Served) {
 }
 
 async fn client(address: SocketAddr) -> GreeterServiceClient<Channel> {
-    GreeterServiceClient::connect(format!("http://{address}")).await.unwrap()
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    GreeterServiceClient::new(endpoint.connect().await.unwrap())
 }
 
 /// The whole response to a request over HTTP/1.1.

@@ -199,8 +199,13 @@ async fn code_over_a_socket(port: u16, headers: &str) -> (u64, String) {
     let mut socket = Socket::open_path(port, SUBSCRIBE, headers).await;
     socket.say(json!({ "message": {} })).await;
     let frame = socket.text().await;
-    let reason = frame["status"]["details"][0]["reason"].as_str().unwrap_or_default();
-    (frame["status"]["code"].as_u64().unwrap_or(0), reason.to_owned())
+    (frame["status"]["code"].as_u64().unwrap_or(0), reason(&frame["status"]))
+}
+
+/// The reason in the details of a status, or nothing.
+fn reason(status: &Value) -> String {
+    let details = status["details"].as_array().into_iter().flatten();
+    details.filter_map(|detail| detail["reason"].as_str()).collect()
 }
 
 /// The HTTP status of a subscription as server-sent events, and the reason in its body.
@@ -215,7 +220,7 @@ async fn status_of_events(port: u16, headers: &[(&str, &str)]) -> (u16, String) 
     }
     assert_eq!(response.headers().contains_key("retry-after"), status == 429, "{status}");
     let body: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
-    (status, body["details"][0]["reason"].as_str().unwrap_or_default().to_owned())
+    (status, reason(&body))
 }
 
 /// Access, deadlines and rate limits apply to both as to the protocols of

@@ -15,6 +15,7 @@ use greeter::{
     greeter_service_server::{GreeterService, GreeterServiceServer},
 };
 
+#[expect(unreachable_pub, clippy::allow_attributes, reason = "the code is generated")]
 mod greeter {
     tonic::include_proto!("example.greeter.v1");
 }

@@ -12,7 +12,12 @@ use http::{
     HeaderMap, HeaderName,
     header::{AUTHORIZATION, COOKIE, RETRY_AFTER},
 };
-use kit::{balance, error, overload::CallerKey, principal::Principal, trace::TraceContext};
+use kit::{
+    balance, error,
+    overload::CallerKey,
+    principal::{ClientCertificate, Principal},
+    trace::TraceContext,
+};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
@@ -22,7 +27,7 @@ use crate::{
         client_address::Client,
         headers::{self, remove_like},
     },
-    tls::Trust,
+    tls::{Trust, encoded_pem},
     upstream::{Cluster, Tolerance, Upstreams},
 };
 pub(crate) use decision::HeaderChanges;
@@ -61,6 +66,7 @@ pub(crate) struct CheckedCall<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) client: Client,
     pub(crate) principal: Option<&'a Principal>,
+    pub(crate) certificate: Option<&'a ClientCertificate>,
     pub(crate) trace: &'a TraceContext,
     pub(crate) caller: CallerKey,
     pub(crate) deadline: Option<Instant>,
@@ -172,14 +178,22 @@ impl Authorizer {
             size: -1,
             protocol: "HTTP/2".to_owned(),
         };
-        let address = SocketAddress { address: call.client.address().to_string() };
-        let source = CheckedPeer { address: Some(Address { socket_address: Some(address) }) };
         let attributes = AttributeContext {
-            source: Some(source),
+            source: Some(source(call.client, call.certificate)),
             request: Some(RequestAttributes { http: Some(http) }),
             context_extensions: context(call.principal),
         };
         CheckRequest { attributes: Some(attributes) }
+    }
+}
+
+/// The client, with the certificate of its connection.
+fn source(client: Client, certificate: Option<&ClientCertificate>) -> CheckedPeer {
+    let address = SocketAddress { address: client.address().to_string() };
+    CheckedPeer {
+        address: Some(Address { socket_address: Some(address) }),
+        principal: certificate.map(|of| of.name().to_owned()).unwrap_or_default(),
+        certificate: certificate.map(|of| encoded_pem(&of.der)).unwrap_or_default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod graphql;
 mod network;
 mod rate_limits;
 mod route_rules;
+mod tls;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,6 +28,7 @@ pub use graphql::Graphql;
 pub(crate) use network::Networks;
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
 pub use route_rules::{InFlightConfig, MaintenanceConfig};
+pub use tls::{ClientCertificates, Tls};
 
 /// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections`, `console`
 /// and `graphql.automatic_persisted_bytes`.
@@ -152,31 +154,6 @@ impl Json {
     }
 }
 
-/// The section `[gateway.tls]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    /// The addresses that accept callers over TLS; each `host:port`. Empty: none.
-    pub listen: Vec<String>,
-    /// A PEM file with the certificate and its chain. Read again when it has changed.
-    pub certificate: String,
-    /// A PEM file with the certificate's private key.
-    pub key: String,
-    /// How long a browser that has connected over TLS uses only TLS (`strict-transport-security`). `0s`: no header.
-    pub hsts: Span,
-}
-
-impl Default for Tls {
-    fn default() -> Self {
-        Self {
-            listen: Vec::new(),
-            certificate: String::new(),
-            key: String::new(),
-            hsts: Span(Duration::from_secs(365 * 24 * 60 * 60)),
-        }
-    }
-}
-
 /// A service outside the mesh: `[gateway.external."acme.shop"]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -192,6 +169,9 @@ pub struct ExternalConfig {
     /// The gateway sends a signed token of 60 seconds with this `aud` for signed-in callers. Empty: the upstream
     /// receives nothing about the caller.
     pub token_audience: String,
+    /// The gateway states the verified certificate of the client in `x-forwarded-client-cert`. Needs
+    /// `gateway.tls.client_certificates`.
+    pub forward_client_certificate: bool,
     /// Its methods are part of the GraphQL schema. Needs `descriptors`.
     pub graphql: bool,
     /// Over TLS: the authorities that may issue its certificate, a PEM file. Empty: the system's.

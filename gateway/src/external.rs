@@ -40,6 +40,8 @@ pub(crate) struct ExternalUpstream {
     pub(crate) source: DescriptorSource,
     /// Issues the tokens that identify the caller to it; `None`: it receives none.
     pub(crate) tokens: Option<Arc<CallerTokens>>,
+    /// Whether it receives the verified certificate of the client.
+    pub(crate) forwards_certificate: bool,
 }
 
 /// The source of descriptors.
@@ -91,6 +93,7 @@ impl ExternalUpstream {
             trust: trust.cloned(),
             open: config.access.access(),
             source: DescriptorSource::of(config),
+            forwards_certificate: config.forward_client_certificate,
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
         })
     }

@@ -31,6 +31,7 @@ use crate::{
     rpc::{ForwardAuthRequest, Outgoing, RefusedRequest, RpcCall},
     server::{ConnectionSettings, Handler, Peer, Watched},
     state::Snapshot,
+    tls::CertificateState,
 };
 
 impl Handler for Gateway {
@@ -39,17 +40,18 @@ impl Handler for Gateway {
     async fn respond(&self, peer: Peer, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
         let snapshot = self.state.snapshot();
         let origin = request.headers().get(ORIGIN).cloned();
-        if let Err(refusal) = check::check(&self.rpc.service.limits, &snapshot, peer, &request) {
+        if let Err(refusal) = check::check(&self.rpc.service.limits, &snapshot, &peer, &request) {
             let mut response = refusal.response().map(Outgoing::Full);
             snapshot.origins.mark(origin, response.headers_mut());
-            protect(&snapshot, peer, response.headers_mut());
+            protect(&snapshot, &peer, response.headers_mut());
             return response;
         }
         // Before any other kind of request: here only an allowed request may have a successful response.
         let path = request.uri().path();
         if let Some(forward_auth) = snapshot.routes.forward_auth.as_ref().filter(|it| it.is_at(path)) {
             let client = snapshot.proxies.client(peer.address, request.headers());
-            let asked = ForwardAuthRequest { context: &self.rpc, snapshot: &snapshot, client, forward_auth };
+            let certificate = certificate_state(&snapshot, &peer);
+            let asked = ForwardAuthRequest { context: &self.rpc, snapshot: &snapshot, client, certificate, forward_auth };
             let response = asked.respond(request.headers()).await;
             return if request.method() == Method::HEAD { without_body(response) } else { response };
         }
@@ -68,15 +70,16 @@ impl Handler for Gateway {
         let mut response = match self.detect(&snapshot, &request) {
             Detected::Call(client_protocol) => {
                 is_browsers = client_protocol.is_for_browsers();
-                let client = client();
-                let call = RpcCall { context: &self.rpc, snapshot: &snapshot, client, client_protocol };
+                let (client, certificate) = (client(), certificate_state(&snapshot, &peer));
+                let call = RpcCall { context: &self.rpc, snapshot: &snapshot, client, certificate, client_protocol };
                 let mut response = call.respond(watched, request).await;
                 snapshot.origins.mark(origin, response.headers_mut());
                 response
             }
             Detected::Graphql => {
                 let (context, stalls, client) = (&self.rpc, self.state.stalls(), client());
-                let call = GraphqlCall { context, snapshot: &snapshot, automatic: &self.automatic, stalls, client };
+                let (automatic, certificate) = (&self.automatic, certificate_state(&snapshot, &peer));
+                let call = GraphqlCall { context, snapshot: &snapshot, automatic, stalls, client, certificate };
                 let mut response = call.respond(watched, request).await;
                 snapshot.origins.mark(origin, response.headers_mut());
                 response
@@ -95,7 +98,7 @@ impl Handler for Gateway {
             response = without_body(response);
         }
         if is_browsers {
-            protect(&snapshot, peer, response.headers_mut());
+            protect(&snapshot, &peer, response.headers_mut());
         }
         response
     }
@@ -237,6 +240,11 @@ enum Detected {
     Page(Response<Full<Bytes>>),
 }
 
+/// What the client's certificate proves for a call that begins now.
+fn certificate_state(snapshot: &Snapshot, peer: &Peer) -> CertificateState {
+    CertificateState::of(peer.certificate.as_ref(), peer.is_secure, snapshot.client_trust.as_ref())
+}
+
 /// The head of a response to HEAD (RFC 9110, section 9.3.2).
 fn without_body(mut response: Response<Outgoing>) -> Response<Outgoing> {
     let has_content = ![StatusCode::NOT_MODIFIED, StatusCode::NO_CONTENT].contains(&response.status());
@@ -257,7 +265,7 @@ fn key_set(keys: &impl serde::Serialize) -> Response<Full<Bytes>> {
 
 /// Restricts how a browser handles a response that a page can request: it shows it only as its content type, stores
 /// it only if the response allows that, and returns over TLS only (RFC 6797). Pages cannot request native gRPC.
-fn protect(snapshot: &Snapshot, peer: Peer, headers: &mut HeaderMap) {
+fn protect(snapshot: &Snapshot, peer: &Peer, headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Some(hsts) = snapshot.hsts.as_ref().filter(|_| peer.is_secure) {

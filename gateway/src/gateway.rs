@@ -116,8 +116,7 @@ impl Gateway {
 
     /// Serves on `listeners` until the shutdown's drain is over.
     pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, shutdown: Shutdown) -> std::io::Result<()> {
-        let tls = self.state.tls_acceptor().map_err(std::io::Error::other)?;
-        let (limits, stalls) = (self.rpc.service.limits.clone(), self.state.stalls());
+        let (tls, limits, stalls) = (self.state.tls(), self.rpc.service.limits.clone(), self.state.stalls());
         let refreshing = tokio::spawn(Arc::clone(&self.state).refresh(shutdown.clone()));
         let served = server::serve(self, tls, limits, stalls, listeners, shutdown).await;
         refreshing.abort();

@@ -37,6 +37,7 @@ use crate::{
     rpc::{Outgoing, OwnRequest, RpcContext},
     server::{Stalls, Watched},
     state::Snapshot,
+    tls::CertificateState,
 };
 use accept::Form;
 use calls::ClientCalls;
@@ -55,6 +56,7 @@ pub(crate) struct GraphqlCall<'a> {
     pub(crate) automatic: &'a AutomaticQueries,
     pub(crate) stalls: Arc<Stalls>,
     pub(crate) client: Client,
+    pub(crate) certificate: CertificateState,
 }
 
 /// The response to a request whose operation is known.
@@ -76,7 +78,8 @@ impl From<Reply> for Executed {
 impl GraphqlCall<'_> {
     /// Serves the request. It counts as a call besides those that it makes, also if it makes none.
     pub(crate) async fn respond(self, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
-        let own = OwnRequest::begin(&self.snapshot.routes.graphql, self.client, request.headers());
+        let (method, certificate) = (&self.snapshot.routes.graphql, self.certificate.valid());
+        let own = OwnRequest::begin(method, self.client, certificate, request.headers());
         let span = own.span.clone();
         self.serve(own, watched, request).instrument(span).await
     }
@@ -119,6 +122,7 @@ impl GraphqlCall<'_> {
 
     async fn admit(&self, own: &mut OwnRequest, headers: &HeaderMap) -> Result<(), RequestRefusal> {
         let method = &self.snapshot.routes.graphql;
+        self.certificate.check(false).map_err(|status| RequestRefusal::of(&status))?;
         let admitted = own.admit((self.context, self.snapshot), method, self.client, headers).await;
         admitted.map_err(|status| RequestRefusal::of(&status))
     }

@@ -31,6 +31,8 @@ pub(crate) struct RouteRules {
     http_controls: Option<Selection>,
     /// The methods about which the authorization service decides, and those of them that are excepted.
     authorization: Option<(Selection, Option<Selection>)>,
+    /// The methods that need a client certificate; `None`: no method.
+    client_certificates: Option<Selection>,
 }
 
 impl RouteRules {
@@ -42,6 +44,7 @@ impl RouteRules {
             maintenance: maintenance::read(&config.maintenance, known)?,
             http_controls: http_controls(&config.http_controls, known)?,
             authorization: authorization(&config.authorization, known)?,
+            client_certificates: client_certificates(&config.tls.client_certificate_methods, known)?,
         })
     }
 
@@ -51,7 +54,8 @@ impl RouteRules {
         let maintenance = self.maintenance.iter().map(|rule| &rule.selection);
         let authorization =
             self.authorization.iter().flat_map(|(methods, except)| std::iter::once(methods).chain(except));
-        let selections = in_flight.chain(maintenance).chain(&self.http_controls).chain(authorization);
+        let optional = self.http_controls.iter().chain(&self.client_certificates);
+        let selections = in_flight.chain(maintenance).chain(optional).chain(authorization);
         let mut all = self.overrides.undeclared(declared);
         all.extend(selections.flat_map(|selection| selection.undeclared(declared)));
         all
@@ -66,6 +70,7 @@ impl RouteRules {
             is_externally_authorized: self.authorization.as_ref().is_some_and(|(methods, except)| {
                 methods.covers(scope) && !except.as_ref().is_some_and(|except| except.covers(scope))
             }),
+            needs_client_certificate: self.client_certificates.as_ref().is_some_and(|of| of.covers(scope)),
         }
     }
 }
@@ -80,6 +85,8 @@ pub(crate) struct MethodRules {
     pub(crate) http_controls: bool,
     /// Whether the authorization service decides about calls.
     pub(crate) is_externally_authorized: bool,
+    /// Whether calls need a verified client certificate.
+    pub(crate) needs_client_certificate: bool,
 }
 
 impl MethodRules {
@@ -102,7 +109,9 @@ impl MethodRules {
         let decided = "decided by the authorization service".to_owned();
         let decided = ["access".to_owned(), decided, "gateway.authorization".to_owned()];
         let decided = self.is_externally_authorized.then_some(decided);
-        decided.into_iter().chain(in_flight).chain(maintenance).chain(self.http_controls.then_some(controls)).collect()
+        let certificate = ["access", "a client certificate is required", CLIENT_CERTIFICATES].map(str::to_owned);
+        let certificate = self.needs_client_certificate.then_some(certificate);
+        certificate.into_iter().chain(decided).chain(in_flight).chain(maintenance).chain(self.http_controls.then_some(controls)).collect()
     }
 }
 
@@ -119,6 +128,17 @@ fn http_controls(methods: &[String], known: KnownMethods<'_>) -> Result<Option<S
         Some(own) => Err(format!("{HTTP_CONTROLS}: {own:?} is served by the gateway itself and has no HTTP form")),
         None => Ok(Some(selection)),
     }
+}
+
+/// The key of the methods that need a client certificate.
+const CLIENT_CERTIFICATES: &str = "gateway.tls.client_certificate_methods";
+
+/// Reads the key.
+fn client_certificates(methods: &[String], known: KnownMethods<'_>) -> Result<Option<Selection>, String> {
+    if methods.is_empty() {
+        return Ok(None);
+    }
+    Selection::new(CLIENT_CERTIFICATES.to_owned(), methods, known).map(Some)
 }
 
 /// Reads the methods of the authorization service; `None`: there is none.

@@ -60,6 +60,8 @@ pub(crate) enum Target {
         cluster: Arc<Cluster>,
         /// Issues the tokens that identify the caller to it.
         tokens: Option<Arc<CallerTokens>>,
+        /// Whether it receives the verified certificate of the client.
+        forwards_certificate: bool,
     },
     /// The gateway itself.
     Here(Here),

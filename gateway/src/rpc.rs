@@ -50,6 +50,7 @@ use crate::{
     routes::{Found, Method, Target},
     server::Watched,
     state::Snapshot,
+    tls::CertificateState,
     upstream::RequestBodyError,
 };
 use admission::{Admission, Admitted, with_headers};
@@ -76,6 +77,7 @@ pub(crate) struct RpcCall<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// The caller's address.
     pub(crate) client: Client,
+    pub(crate) certificate: CertificateState,
     pub(crate) client_protocol: ClientProtocol,
 }
 
@@ -91,6 +93,7 @@ impl RpcCall<'_> {
             _ => &self.snapshot.routes.unknown.meter,
         };
         let (mut call, span, trace) = begin(meter, self.client, request.headers());
+        call.certificate = self.certificate.valid().cloned();
         let ends = Ends { client: self.client_protocol.kind(), is_external: found.is_external() };
         let compression = self.compression(&found, request.headers());
         match self.forward(found, request, trace, &mut call).instrument(span).await {
@@ -132,6 +135,8 @@ impl RpcCall<'_> {
         call.principal.clone_from(&proof.caller.principal);
         // Maintenance, before credentials are required: all clients read the message, and some may pass.
         method.rules.check_maintenance(proof.caller.principal.as_ref(), self.client)?;
+        // The connection, before the user: a client without a certificate learns nothing about tokens.
+        self.certificate.check(method.rules.needs_client_certificate)?;
         access::authorise(&method.access, &proof)?;
         // The limits: before anything is sent, and after the identity by which they count.
         let principal = proof.caller.principal.as_ref();

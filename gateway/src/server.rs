@@ -28,10 +28,12 @@ use tokio::{
     net::TcpListener,
     task::JoinSet,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use crate::io::{EventSet, Inbound};
+use crate::{
+    io::{EventSet, Inbound},
+    tls::ListenerTls,
+};
 pub(crate) use handler::{ConnectionSettings, Handler, Peer, ResponseStream};
 use monitored_io::MonitoredIo;
 use per_address::ConnectionCounts;
@@ -50,7 +52,7 @@ pub struct Listener {
 /// The state that all connections share.
 struct Server<H> {
     handler: Arc<H>,
-    tls: TlsAcceptor,
+    tls: Arc<ListenerTls>,
     limits: Limits,
     stalls: Arc<Stalls>,
     connections: Connections,
@@ -63,7 +65,7 @@ struct Server<H> {
 /// Serves the requests of all listeners with `handler` until the drain is over.
 pub(crate) async fn serve<H: Handler>(
     handler: Arc<H>,
-    tls: TlsAcceptor,
+    tls: Arc<ListenerTls>,
     limits: Limits,
     stalls: Arc<Stalls>,
     listeners: Vec<Listener>,
@@ -144,7 +146,7 @@ impl<'a, H: Handler> ConnectionContext<'a, H> {
 
     /// Serves one request. The future is large, and boxed so that it is not copied when it is moved.
     fn respond(&self, request: Request<Inbound>) -> Pin<Box<impl Future<Output = Response<H::Body>> + Send>> {
-        Box::pin(self.server.handler.respond(self.peer, self.watchdog.begin(), request))
+        Box::pin(self.server.handler.respond(self.peer.clone(), self.watchdog.begin(), request))
     }
 
     /// The signals of every connection. `has_left` reports whether the caller has left, where hyper does not notice it.

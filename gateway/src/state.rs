@@ -14,13 +14,12 @@ use std::sync::Arc;
 use kit::{health::Readiness, server, server::ServiceContext, shutdown::Shutdown};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
-use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes as Here;
 use transcode::Registry;
 
 use crate::{
     config::Config, external::Contract, own_services::OwnServices, protocol, route_rules::InFlightCounts,
-    routes::Route, server::Stalls, tls::Certificate, upstream::Upstreams,
+    routes::Route, server::Stalls, tls::ListenerTls, upstream::Upstreams,
 };
 use last_good::{Before, LastGood};
 pub(crate) use persisted::PersistedQueries;
@@ -39,7 +38,7 @@ pub(crate) struct State {
     /// The calls in progress that limits count.
     in_flight: InFlightCounts,
     stalls: Arc<Stalls>,
-    certificate: Arc<Certificate>,
+    tls: Arc<ListenerTls>,
     /// The values that `current` was built with. Locked while another is built, so that no update is lost.
     known: Mutex<LastGood>,
     current: RwLock<Arc<Snapshot>>,
@@ -96,8 +95,8 @@ impl State {
             return Err(error.clone());
         }
         current.warn(None);
-        let certificate = Certificate::none();
-        certificate.replace(known.certified.clone());
+        let tls = ListenerTls::none()?;
+        tls.replace(known.certified.clone(), known.clients.as_ref())?;
         Ok(Self {
             context: context.clone(),
             mesh,
@@ -107,7 +106,7 @@ impl State {
             upstreams,
             in_flight,
             stalls: Stalls::new(config.stalled_response_bytes),
-            certificate,
+            tls,
             known: Mutex::new(known),
             current: RwLock::new(Arc::new(current)),
             reloaded: Notify::new(),
@@ -125,7 +124,7 @@ impl State {
         if let Some(error) = self.new_errors(&next).first() {
             return Err(error.clone());
         }
-        self.take(next, &mut known, wanted);
+        self.take(next, &mut known, wanted)?;
         for problem in problems {
             tracing::warn!(problem, "the last good content stays in force");
         }
@@ -148,9 +147,9 @@ impl State {
         Arc::clone(&self.stalls)
     }
 
-    /// Accepts TLS connections with the certificate in force.
-    pub(crate) fn tls_acceptor(&self) -> Result<TlsAcceptor, String> {
-        self.certificate.acceptor()
+    /// The TLS of the listeners.
+    pub(crate) fn tls(&self) -> Arc<ListenerTls> {
+        Arc::clone(&self.tls)
     }
 
     /// Whether there is a mesh behind the gateway, and not only external upstreams.
@@ -213,8 +212,7 @@ impl State {
         for error in self.new_errors(&next) {
             tracing::warn!(mistake = error, "a rule for methods has no effect");
         }
-        self.take(next, known, wanted);
-        Ok(())
+        self.take(next, known, wanted)
     }
 
     fn build(&self, config: &Config, known: &LastGood) -> Result<Snapshot, String> {
@@ -223,12 +221,13 @@ impl State {
         Snapshot::new(config, &Fixed { context, mesh, own, registry, health, upstreams, in_flight }, known)
     }
 
-    fn take(&self, next: Snapshot, known: &mut LastGood, wanted: LastGood) {
-        self.certificate.replace(wanted.certified.clone());
+    fn take(&self, next: Snapshot, known: &mut LastGood, wanted: LastGood) -> Result<(), String> {
+        self.tls.replace(wanted.certified.clone(), wanted.clients.as_ref())?;
         self.stalls.set_bound(next.config.stalled_response_bytes);
         *known = wanted;
         next.warn(Some(&self.snapshot()));
         *self.current.write() = Arc::new(next);
+        Ok(())
     }
 
     /// Rules for methods that no descriptors declare, except those reported before.

@@ -24,6 +24,11 @@ pub(super) struct AttributeContext {
 pub(super) struct CheckedPeer {
     #[prost(message, optional, tag = "1")]
     pub(super) address: Option<Address>,
+    #[prost(string, tag = "4")]
+    pub(super) principal: String,
+    /// PEM, percent-encoded.
+    #[prost(string, tag = "5")]
+    pub(super) certificate: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

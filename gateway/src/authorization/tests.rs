@@ -95,3 +95,19 @@ fn section_without_an_effect_names_its_key() {
         assert!(with(change).unwrap_err().starts_with(&format!("gateway.authorization.{key}: ")), "{key}");
     }
 }
+
+#[test]
+fn source_is_the_certificate_of_the_client() {
+    let certificate = ClientCertificate {
+        subject: "CN=robot".to_owned(),
+        uris: Vec::new(),
+        dns_names: vec!["robot.acme.test".to_owned()],
+        fingerprint: String::new(),
+        expires: kit::Timestamp::from_micros(0),
+        der: vec![0xff; 3],
+    };
+    let source = source(Client::Known([127, 0, 0, 1].into()), Some(&certificate));
+    let pem = "%2D%2D%2D%2D%2DBEGIN%20CERTIFICATE%2D%2D%2D%2D%2D%0A%2F%2F%2F%2F%0A";
+    assert_eq!((source.principal.as_str(), source.certificate.starts_with(pem)), ("robot.acme.test", true));
+    assert_eq!(super::source(Client::Known([127, 0, 0, 1].into()), None).principal, "");
+}

@@ -43,7 +43,7 @@ impl Refusal {
 pub(super) fn check(
     limits: &Limits,
     snapshot: &Snapshot,
-    peer: Peer,
+    peer: &Peer,
     request: &Request<Inbound>,
 ) -> Result<(), Refusal> {
     let headers = request.headers();

@@ -32,6 +32,7 @@ use crate::{
     rpc::{Outgoing, RpcCall, RpcContext},
     server::{Stalls, Watchdog},
     state::Snapshot,
+    tls::CertificateState,
 };
 
 /// Headers of the request that are not those of its calls. `connection` remains: the call drops the headers that it
@@ -56,6 +57,7 @@ struct CallTerms {
     snapshot: Arc<Snapshot>,
     stalls: Arc<Stalls>,
     client: Client,
+    certificate: CertificateState,
     headers: HeaderMap,
     deadline: Option<Instant>,
     /// The cookies that responses set.
@@ -80,6 +82,7 @@ impl ClientCalls {
             snapshot: Arc::clone(call.snapshot),
             stalls: Arc::clone(&call.stalls),
             client: call.client,
+            certificate: call.certificate.clone(),
             headers,
             deadline,
             cookies: Mutex::default(),
@@ -129,7 +132,8 @@ impl CallTerms {
         let request = self.request(path, message).map_err(|status| failed(&status))?;
         let client_protocol = ClientProtocol::detect(&request).ok_or_else(|| failed(&no_status()))?;
         let Self { context, snapshot, client, .. } = self;
-        let call = RpcCall { context, snapshot, client: *client, client_protocol };
+        let certificate = self.certificate.clone();
+        let call = RpcCall { context, snapshot, client: *client, certificate, client_protocol };
         // No connection waits for this response: the one of the operation has a wait of its own.
         let watched = Watchdog::new(&self.stalls, true).begin();
         let (Parts { headers, .. }, body) = call.respond(watched, request).await.into_parts();

@@ -52,9 +52,26 @@ struct Reserved {
     response: Removal,
 }
 
-const TABLE: [Reserved; 5] = [
+const TABLE: [Reserved; 6] = [
     // The mesh sets them, and reads them only from itself.
     Reserved { names: &["x-trellis-*"], request: Removal::All, response: Removal::All },
+    // In which proxies state the verified certificate of a client.
+    Reserved {
+        names: &[
+            "client-cert",
+            "client-cert-chain",
+            "ssl-client-*",
+            "x-amzn-mtls-*",
+            "x-arr-clientcert",
+            "x-client-cert*",
+            "x-forwarded-client-cert*",
+            "x-forwarded-tls-client-*",
+            "x-ssl-client-*",
+            "x-tls-client-*",
+        ],
+        request: Removal::All,
+        response: Removal::None,
+    },
     // Of the protocols. The gateway writes its own; the status is moved, not removed.
     Reserved { names: &["grpc-*", "connect-*"], request: Removal::Translated, response: Removal::Translated },
     // Stands for a trailer in a response that begins with its status.

@@ -240,7 +240,11 @@ fn codec(descriptor: MethodDescriptor, registry: &Registry, config: &Config) -> 
 }
 
 fn external_target(external: &ExternalUpstream) -> Target {
-    Target::ExternalUpstream { cluster: Arc::clone(&external.cluster), tokens: external.tokens.clone() }
+    Target::ExternalUpstream {
+        cluster: Arc::clone(&external.cluster),
+        tokens: external.tokens.clone(),
+        forwards_certificate: external.forwards_certificate,
+    }
 }
 
 /// A method without a policy of its own.

@@ -30,6 +30,8 @@ impl RpcCall<'_> {
         let principal = proof.caller.principal.as_ref();
         let (path, headers) = (request.uri().path(), request.headers());
         let caller = CallerKey::new(principal, network(self.client.address()));
-        authorizer.decide(CheckedCall { path, headers, client: self.client, principal, trace, caller, deadline }).await
+        let (client, certificate) = (self.client, self.certificate.valid().map(|valid| &**valid));
+        let checked = CheckedCall { path, headers, client, principal, certificate, trace, caller, deadline };
+        authorizer.decide(checked).await
     }
 }

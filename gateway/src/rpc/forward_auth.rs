@@ -21,7 +21,9 @@ use tonic::{Code, Status, metadata::MetadataValue};
 use tracing::Instrument as _;
 
 use super::{Admission, Outgoing, RpcContext, admission::Admitted, begin};
-use crate::{http::client_address::Client, protocol::HttpRefusal, routes::ForwardAuth, state::Snapshot};
+use crate::{
+    http::client_address::Client, protocol::HttpRefusal, routes::ForwardAuth, state::Snapshot, tls::CertificateState,
+};
 
 /// The id of the user.
 const USER: HeaderName = HeaderName::from_static("x-auth-user");
@@ -38,6 +40,8 @@ pub(crate) struct ForwardAuthRequest<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// The address of the proxy, or of its client if the proxy is trusted to state it.
     pub(crate) client: Client,
+    /// Of the connection of the proxy.
+    pub(crate) certificate: CertificateState,
     pub(crate) forward_auth: &'a ForwardAuth,
 }
 
@@ -45,6 +49,7 @@ impl ForwardAuthRequest<'_> {
     /// The identity of the caller, or the refusal.
     pub(crate) async fn respond(self, headers: &HeaderMap) -> Response<Outgoing> {
         let (mut call, span, _) = begin(&self.forward_auth.method.meter, self.client, headers);
+        call.certificate = self.certificate.valid().cloned();
         let mut response = match self.check(headers, &mut call).instrument(span).await {
             Ok((session, admitted)) => {
                 call.end(Code::Ok);
@@ -69,11 +74,12 @@ impl ForwardAuthRequest<'_> {
 
     /// The steps of a call that concern its caller, in their order.
     async fn check(&self, headers: &HeaderMap, call: &mut Call) -> Result<(Arc<UserSession>, Admitted), Status> {
-        let Self { context, snapshot, client, forward_auth } = self;
+        let Self { context, snapshot, client, certificate, forward_auth } = self;
         let method = &forward_auth.method;
         repeated::check(headers, Some(snapshot.config.rate_limits.api_key_header.as_str()))?;
         let proof = access::authenticate(headers, &context.service.keys, None).await;
         call.principal.clone_from(&proof.caller.principal);
+        certificate.check(false)?;
         access::authorise(&method.access, &proof).map_err(|status| challenge(status, proof.failure.is_some()))?;
         let principal = proof.caller.principal;
         let Some(Principal::User(session)) = &principal else {

@@ -1,8 +1,10 @@
 //! Requests that the gateway serves itself by making calls: they are counted, limited and logged like the calls of one
 //! method.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
-use kit::{access, record::Call, repeated, trace::TraceContext};
+use kit::{access, principal::ClientCertificate, record::Call, repeated, trace::TraceContext};
 use tonic::{Code, Status};
 use tracing::Span;
 
@@ -25,8 +27,14 @@ pub(crate) struct OwnRequest {
 
 impl OwnRequest {
     /// Begins the record of a request that counts as a call of `method`.
-    pub(crate) fn begin(method: &Method, client: Client, headers: &HeaderMap) -> Self {
-        let (call, span, trace) = begin(&method.meter, client, headers);
+    pub(crate) fn begin(
+        method: &Method,
+        client: Client,
+        certificate: Option<&Arc<ClientCertificate>>,
+        headers: &HeaderMap,
+    ) -> Self {
+        let (mut call, span, trace) = begin(&method.meter, client, headers);
+        call.certificate = certificate.cloned();
         Self { call, holds: Holds::default(), span, trace, rate_limit: None }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     io::Inbound,
     protocol::status::{cut, is_over_time},
     routes::{Method, Target},
+    tls::{self, FORWARDED_CERTIFICATE},
     upstream::{Conditions, Failure, RequestBody, RequestBodyError, code_of_break},
 };
 
@@ -45,13 +46,16 @@ impl RpcCall<'_> {
                 self.identify(callee, request.headers_mut());
                 cluster
             }
-            Target::ExternalUpstream { cluster, tokens } => {
+            Target::ExternalUpstream { cluster, tokens, forwards_certificate } => {
                 headers::hide_identity(request.headers_mut(), self.snapshot.config.rate_limits.api_key_header.as_str());
                 headers::set_client_address(request.headers_mut(), self.client.header());
                 if let Some((tokens, principal)) = tokens.as_ref().zip(proof.caller.principal.as_ref())
                     && let Some(token) = tokens.header(principal)
                 {
                     request.headers_mut().insert(AUTHORIZATION, token);
+                }
+                if let Some(certificate) = self.certificate.valid().filter(|_| *forwards_certificate) {
+                    request.headers_mut().insert(FORWARDED_CERTIFICATE, tls::forwarded(certificate));
                 }
                 cluster
             }

@@ -1,7 +1,7 @@
 //! Accepts connections: counts them by address, reads the PROXY protocol, and completes the TLS handshake.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -9,10 +9,12 @@ use std::{
 
 use kit::server::Accepted;
 use tokio::time::timeout;
+use tokio_rustls::rustls;
 
 use super::{
     ConnectionTask, Handler, Listener, Peer, Server, per_address::CountedConnection, proxy_protocol, serve_connection,
 };
+use crate::tls::PeerCertificate;
 
 /// Accepts the connections of one listener until the shutdown drains.
 pub(super) async fn accept<H: Handler>(server: Arc<Server<H>>, listener: Listener) {
@@ -64,21 +66,41 @@ async fn prepare<H: Handler>(
     if !tls {
         return Some(serve_connection(server, stream, client, is_http2));
     }
+    let handshakes = server.tls.current();
     let handshaken = tokio::select! {
-        handshaken = timeout(head_timeout, server.tls.accept(stream)) => handshaken,
+        handshaken = timeout(head_timeout, handshakes.acceptor.accept(stream)) => handshaken,
         () = server.shutdown.draining() => return None,
     };
     match handshaken {
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some(serve_connection(server, stream, Peer { is_secure: true, ..client }, is_http2))
+            let chain = stream.get_ref().1.peer_certificates();
+            let certificate = match PeerCertificate::verified(chain, handshakes.trust.as_ref()) {
+                Ok(certificate) => certificate,
+                Err(error) => {
+                    refuse_certificate(&error);
+                    return None;
+                }
+            };
+            Some(serve_connection(server, stream, Peer { is_secure: true, certificate, ..client }, is_http2))
         }
         Ok(Err(error)) => {
-            tracing::debug!(%error, "a TLS handshake failed");
+            match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                    refuse_certificate(&error);
+                }
+                _ => tracing::debug!(%error, "a TLS handshake failed"),
+            }
             None
         }
         Err(_) => None,
     }
+}
+
+/// Counts a client whose certificate is missing or not valid.
+fn refuse_certificate(error: &dyn fmt::Display) {
+    metrics::counter!("gateway_connections_refused_total", "reason" => "client_certificate").increment(1);
+    tracing::debug!(%error, "the certificate of a client was refused (gateway.tls.client_ca)");
 }
 
 /// Counts a connection by its address, unless that is a trusted proxy, through which all clients connect. `None`: too
@@ -99,7 +121,7 @@ fn count<H: Handler>(server: &Server<H>, address: IpAddr) -> Option<CountedConne
 /// Determines the client's address, as far as the connection itself states it, and whether the client sent the preface
 /// of HTTP/2. Ends when the client has sent its first bytes.
 async fn identify<H: Handler>(server: &Server<H>, stream: &mut Accepted, peer: SocketAddr) -> io::Result<(Peer, bool)> {
-    let mut peer = Peer { address: peer.ip(), is_secure: false, is_probe: false };
+    let mut peer = Peer { address: peer.ip(), is_secure: false, certificate: None, is_probe: false };
     if server.handler.settings().proxy_protocol && server.handler.is_trusted_proxy(peer.address) {
         if stream.begins_with(&proxy_protocol::SIGNATURE).await? {
             peer.address = proxy_protocol::read(stream).await?.map_or(peer.address, |source| source.ip());

@@ -9,7 +9,7 @@ use hyper::upgrade::Upgraded;
 use kit::shutdown::Shutdown;
 
 use super::watchdog::{Wait, Watched};
-use crate::io::Inbound;
+use crate::{io::Inbound, tls::PeerCertificate};
 
 /// Responds to the requests of all connections. A generic parameter of the server, so that no frame costs a dynamic
 /// call.
@@ -68,12 +68,14 @@ pub(crate) struct ConnectionSettings {
 }
 
 /// The peer of a client connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Peer {
     /// The address of the client or of a proxy.
     pub(crate) address: IpAddr,
     /// Whether it uses TLS.
     pub(crate) is_secure: bool,
+    /// The certificate that it has presented.
+    pub(crate) certificate: Option<Arc<PeerCertificate>>,
     /// It is in a trusted network, but sent no header of the PROXY protocol.
     pub(crate) is_probe: bool,
 }

@@ -9,7 +9,7 @@ use super::persisted::PersistedQueries;
 use crate::{
     config::{self, Config},
     external::{self, Contract, Contracts, DescriptorSource},
-    tls::{self, Trust, Unfit},
+    tls::{self, ClientTrust, Trust, Unfit},
 };
 
 /// See the module.
@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct LastGood {
     /// The certificate of the listeners with TLS.
     pub(crate) certified: Option<Arc<CertifiedKey>>,
+    /// The authorities and revocations of the clients' certificates.
+    pub(crate) clients: Option<Arc<ClientTrust>>,
     /// The TLS settings of the upstreams that are called over TLS, by prefix.
     pub(crate) trusts: HashMap<Arc<str>, Trust>,
     /// The TLS settings of the authorization service, if it is called over TLS.
@@ -42,8 +44,13 @@ impl LastGood {
     /// last good content remains, and the second value reports the error.
     pub(crate) fn read(config: &Config, before: Option<Before<'_>>) -> Result<(Self, Vec<String>), String> {
         let (mut known, mut problems) = (Self::default(), Vec::new());
-        let last = before.filter(|before| before.config.tls == config.tls).map(|before| before.known.certified.clone());
+        let last = before.filter(|before| before.config.tls.certificate_source() == config.tls.certificate_source());
+        let last = last.map(|before| before.known.certified.clone());
         known.certified = or_last(tls::read(&config.tls), last, &mut problems)?;
+        let last = before.filter(|before| before.config.tls.client_source() == config.tls.client_source());
+        let last = last.map(|before| before.known.clients.clone());
+        let read = ClientTrust::read(&config.tls).map(|read| read.map(|read| same_trust(read, last.as_ref())));
+        known.clients = or_last(read, last, &mut problems)?;
         let last = before.filter(|before| before.config.graphql.persisted == config.graphql.persisted);
         let last = last.map(|before| before.known.persisted.clone());
         let read = PersistedQueries::read(&config.graphql).map(|read| read.map(Arc::new));
@@ -76,6 +83,7 @@ impl LastGood {
             other.contracts.get(prefix).is_some_and(|known| Arc::ptr_eq(known, contract))
         };
         self.chain() != other.chain()
+            || self.clients != other.clients
             || self.trusts != other.trusts
             || self.persisted != other.persisted
             || self.authorization != other.authorization
@@ -125,6 +133,14 @@ fn same(contract: Contract, last: &Option<Arc<Contract>>) -> Arc<Contract> {
     match last {
         Some(last) if last.is_same(&contract) => Arc::clone(last),
         _ => Arc::new(contract),
+    }
+}
+
+/// The last trust, if the files have the same content: connections are not checked again.
+fn same_trust(trust: ClientTrust, last: Option<&Option<Arc<ClientTrust>>>) -> Arc<ClientTrust> {
+    match last {
+        Some(Some(last)) if **last == trust => Arc::clone(last),
+        _ => Arc::new(trust),
     }
 }
 

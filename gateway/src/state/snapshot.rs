@@ -29,6 +29,7 @@ use crate::{
     rate_limit::KnownMethods,
     route_rules::{InFlightCounts, RouteRules},
     routes::{FormWarning, Found, Route, RouteSources, Routes},
+    tls::ClientTrust,
     upstream::Upstreams,
 };
 
@@ -46,6 +47,8 @@ pub(crate) struct Snapshot {
     /// The authorization service.
     pub(crate) authorizer: Option<Authorizer>,
     pub(crate) external: Vec<ExternalUpstream>,
+    /// What verifies the certificates of clients; `None`: they present none.
+    pub(crate) client_trust: Option<Arc<ClientTrust>>,
     /// How often descriptors and files are read again.
     pub(crate) refresh: Duration,
     /// `strict-transport-security`, if it is sent.
@@ -109,6 +112,7 @@ impl Snapshot {
             refresh: config.descriptors_refresh.0,
             config: config.clone(),
             external,
+            client_trust: known.clients.clone(),
             hsts: hsts(config.tls.hsts),
             undeclared,
         })

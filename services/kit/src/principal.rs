@@ -61,6 +61,34 @@ impl fmt::Display for MeshService {
     }
 }
 
+/// The verified client certificate of a connection to the gateway.
+///
+/// It is an attribute of a call, and no kind of principal: it proves which program or device has connected, while an
+/// access token in the same call proves on whose behalf. So it satisfies no access rule for users, and no rate limit
+/// counts by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The subject in the form of RFC 4514, in ASCII and without quotation marks.
+    pub subject: String,
+    /// The URIs of the subject alternative name.
+    pub uris: Vec<String>,
+    /// The DNS names of the subject alternative name.
+    pub dns_names: Vec<String>,
+    /// The SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: String,
+    /// When it expires.
+    pub expires: Timestamp,
+    /// The certificate (DER).
+    pub der: Vec<u8>,
+}
+
+impl ClientCertificate {
+    /// The most specific name: the first URI, else the first DNS name, else the subject.
+    pub fn name(&self) -> &str {
+        self.uris.first().or(self.dns_names.first()).unwrap_or(&self.subject)
+    }
+}
+
 impl Principal {
     /// The kind, as the access log names it.
     pub fn kind(&self) -> &'static str {

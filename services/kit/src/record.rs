@@ -12,7 +12,10 @@ use tokio::time::Instant;
 use tonic::Code;
 use tracing::{Span, field::display};
 
-use crate::{principal::Principal, trace::TraceContext};
+use crate::{
+    principal::{ClientCertificate, Principal},
+    trace::TraceContext,
+};
 
 /// The histogram of one method's calls, registered once per status instead of at each call.
 pub struct Meter {
@@ -75,6 +78,8 @@ pub struct Call {
     trace: TraceContext,
     /// The principal on whose behalf the call is made. `None`: an anonymous client.
     pub principal: Option<Principal>,
+    /// The verified certificate of the client's connection.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The client's address.
     pub address: Option<std::net::IpAddr>,
     /// Whether the call is logged only at debug level: a probe, or a call that another access log of the mesh contains.
@@ -85,7 +90,17 @@ pub struct Call {
 impl Call {
     /// Starts the record of a call.
     pub fn begin(meter: Arc<Meter>, span: Span, trace: TraceContext) -> Self {
-        Self { meter, started: Instant::now(), span, trace, principal: None, address: None, quiet: false, ended: false }
+        Self {
+            meter,
+            started: Instant::now(),
+            span,
+            trace,
+            principal: None,
+            certificate: None,
+            address: None,
+            quiet: false,
+            ended: false,
+        }
     }
 
     /// Records the end of the response.
@@ -106,13 +121,17 @@ impl Call {
             Some(Principal::Service(service)) => (None, None, Some(service.name())),
             None => (None, None, None),
         };
+        let certificate = self.certificate.as_deref();
+        let (subject, fingerprint) =
+            (certificate.map(|of| of.subject.as_str()), certificate.map(|of| of.fingerprint.as_str()));
         // The names of OpenTelemetry.
         macro_rules! write_line {
             ($level:ident) => {
                 tracing::$level!(
                     target: "access", parent: None,
                     { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, principal.kind = kind,
-                    user.id = user, session.id = session, service.peer.name = service, client.address = address },
+                    user.id = user, session.id = session, service.peer.name = service, client.address = address,
+                    tls.client.subject = subject, tls.client.hash.sha256 = fingerprint },
                     "call"
                 )
             };

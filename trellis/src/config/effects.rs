@@ -11,7 +11,13 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     let (gateway, defaults) = (&config.gateway, gateway::Config::default());
     let tls = &gateway.tls;
     let (has_tls, has_proxies) = (!tls.listen.is_empty(), !gateway.trusted_proxies.is_empty());
+    let has_clients = tls.client_certificates != gateway::config::ClientCertificates::Off;
+    let clients = "gateway.tls.client_certificates";
     let needs = [
+        (clients, has_clients, "gateway.tls.listen", has_tls),
+        ("gateway.tls.client_ca", !tls.client_ca.is_empty(), clients, has_clients),
+        ("gateway.tls.client_crl", !tls.client_crl.is_empty(), clients, has_clients),
+        ("gateway.tls.client_certificate_methods", !tls.client_certificate_methods.is_empty(), clients, has_clients),
         ("gateway.tls.certificate", !tls.certificate.is_empty(), "gateway.tls.listen", has_tls),
         ("gateway.tls.key", !tls.key.is_empty(), "gateway.tls.listen", has_tls),
         ("gateway.tls.hsts", tls.hsts != defaults.tls.hsts, "gateway.tls.listen", has_tls),
@@ -23,6 +29,12 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             has_proxies,
         ),
     ];
+    let forwards = |(prefix, of): (&String, &gateway::config::ExternalConfig)| {
+        (of.forward_client_certificate && !has_clients).then(|| prefix.clone())
+    };
+    if let Some(prefix) = gateway.external.iter().find_map(forwards) {
+        return Err(format!("gateway.external.{prefix:?}.forward_client_certificate has no effect without {clients}"));
+    }
     match needs.into_iter().find(|(_, is_set, _, has)| *is_set && !has) {
         Some((key, _, needed, _)) => Err(format!("{key} has no effect without {needed}")),
         None => Ok(()),

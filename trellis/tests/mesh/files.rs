@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -270,19 +271,24 @@ impl Messages {
     }
 }
 
+/// The encoded descriptors of a contract. The compiler reads it from `folder`.
+pub(crate) fn descriptors(contract: &str, folder: &Path) -> Vec<u8> {
+    let source = folder.join("shop.proto");
+    std::fs::write(&source, contract).unwrap();
+    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
+    let includes = [folder.to_str().unwrap().to_owned(), proto.to_owned(), format!("{proto}/third_party")];
+    let mut compiler = protox::Compiler::new(includes).unwrap();
+    compiler.include_imports(true).open_file(&source).unwrap();
+    compiler.encode_file_descriptor_set()
+}
+
 /// A mesh whose gateway makes the upstream public.
 pub(crate) async fn mesh(settings: &[(&str, &str)]) -> (Mesh, Arc<Seen>) {
     let seen = Arc::default();
     let address = serve(&seen).await;
     let mut mesh = Mesh::new(&[], Ports::free());
-    let (file, set, source) =
-        (mesh.folder().join("trellis.toml"), mesh.folder().join("shop.bin"), mesh.folder().join("shop.proto"));
-    std::fs::write(&source, CONTRACT).unwrap();
-    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
-    let includes = [mesh.folder().to_str().unwrap().to_owned(), proto.to_owned(), format!("{proto}/third_party")];
-    let mut compiler = protox::Compiler::new(includes).unwrap();
-    compiler.include_imports(true).open_file(&source).unwrap();
-    std::fs::write(&set, compiler.encode_file_descriptor_set()).unwrap();
+    let (file, set) = (mesh.folder().join("trellis.toml"), mesh.folder().join("shop.bin"));
+    std::fs::write(&set, descriptors(CONTRACT, mesh.folder())).unwrap();
     let config = format!(
         "[gateway]\ndefault_rate_requests = 10_000\n[gateway.external]\n\
          \"acme.v1.Shop\" = {{ to = {address:?}, access = \"public\", descriptors = {set:?} }}\n"

@@ -6,12 +6,14 @@ mod access;
 #[path = "../../../proto/examples/access_table/table.rs"]
 mod access_table;
 mod admin;
+mod authority;
 mod authorization;
 mod balance;
 mod bounds;
 mod cancel;
 mod cli;
 mod client;
+mod client_certificates;
 mod cluster;
 mod collector;
 mod compression;

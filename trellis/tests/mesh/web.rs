@@ -10,7 +10,10 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 /// Any failure of a request.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -37,7 +40,20 @@ pub(crate) struct Received {
 
 /// Sends a request on its own connection.
 pub(crate) async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Received, Error> {
-    let (parts, body) = begin(port, http, request).await?.into_parts();
+    whole(begin(port, http, request).await?).await
+}
+
+/// Like [`send`], on an existing connection.
+pub(crate) async fn send_on<S>(stream: S, http: Http, request: Request<Full<Bytes>>) -> Result<Received, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    whole(begin_on(stream, http, request).await?).await
+}
+
+/// Reads the rest of a response.
+pub(crate) async fn whole(response: Response<Incoming>) -> Result<Received, Error> {
+    let (parts, body) = response.into_parts();
     let (mut headers, body) = (parts.headers, body.collect().await?);
     headers.extend(body.trailers().cloned().unwrap_or_default());
     Ok(Received { status: parts.status.as_u16(), headers, body: body.to_bytes() })
@@ -49,11 +65,14 @@ pub(crate) async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) 
 }
 
 /// Like [`begin`], on an existing connection.
-pub(crate) async fn begin_on(
-    stream: TcpStream,
+pub(crate) async fn begin_on<S>(
+    stream: S,
     http: Http,
     request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, Error> {
+) -> Result<Response<Incoming>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let io = TokioIo::new(stream);
     match http {
         Http::One => {

@@ -38,6 +38,7 @@ use crate::{
     routes::Route,
     server::{self, ConnectionSettings, Handler, Listener, Peer},
     state::State,
+    tls::CertificateState,
 };
 
 pub(super) const GRPC: &str = "application/grpc";
@@ -83,14 +84,17 @@ impl Handler for Pipeline {
         let (client, snapshot) = (Client::Known(peer.address), self.state.snapshot());
         if request.uri().path() == graphql::PATH {
             let (context, stalls, automatic) = (&self.rpc, self.state.stalls(), &self.automatic);
-            let call = GraphqlCall { context, snapshot: &snapshot, automatic, stalls, client };
+            let certificate = CertificateState::default();
+            let call = GraphqlCall { context, snapshot: &snapshot, automatic, stalls, client, certificate };
             return call.respond(watched, request).await;
         }
         let client_protocol = ClientProtocol::detect(&request).unwrap_or_else(|| {
             let HttpRequest::Call(call) = snapshot.routes.http.find(&request) else { panic!("no call") };
             ClientProtocol::Http(call)
         });
-        RpcCall { context: &self.rpc, snapshot: &snapshot, client, client_protocol }.respond(watched, request).await
+        let certificate = CertificateState::default();
+        let call = RpcCall { context: &self.rpc, snapshot: &snapshot, client, certificate, client_protocol };
+        call.respond(watched, request).await
     }
 
     async fn serve_upgraded(&self, _: Peer, _: Watched, _: Request<()>, _: hyper::upgrade::Upgraded, _: &Shutdown) {
@@ -204,7 +208,7 @@ impl Fixture {
         let rpc = Arc::new(RpcContext { service, limiter: Arc::clone(&limiter) as Arc<_>, readiness, rng: Rng::new() });
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let (tls, stalls) = (state.tls_acceptor().unwrap(), state.stalls());
+        let (tls, stalls) = (state.tls(), state.stalls());
         let (handler, listeners) = (
             Arc::new(Pipeline { rpc, state, automatic: AutomaticQueries::new(0) }),
             vec![Listener { socket, tls: false }],

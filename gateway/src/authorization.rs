@@ -227,6 +227,12 @@ fn context(principal: Option<&Principal>) -> HashMap<String, String> {
             add("principal.kind", "service".to_owned());
             add("service.name", service.name().to_owned());
         }
+        Some(Principal::External(user)) => {
+            add("principal.kind", "external".to_owned());
+            add("external.issuer", user.issuer.to_string());
+            add("external.subject", user.subject.clone());
+            add("external.scope", user.scopes.join(" "));
+        }
         None => drop(add("principal.kind", "anonymous".to_owned())),
     }
     context

@@ -8,6 +8,7 @@ mod network;
 mod rate_limits;
 mod route_rules;
 mod tls;
+mod token_issuers;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -29,6 +30,8 @@ pub(crate) use network::Networks;
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
 pub use route_rules::{InFlightConfig, MaintenanceConfig};
 pub use tls::{ClientCertificates, Tls};
+pub(crate) use token_issuers::fetchable;
+pub use token_issuers::{RequiredScopesConfig, TokenIssuerConfig};
 
 /// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections`, `console`
 /// and `graphql.automatic_persisted_bytes`.
@@ -62,6 +65,10 @@ pub struct Config {
     pub in_flight: BTreeMap<String, InFlightConfig>,
     /// Methods that refuse calls for a while, by a name that the operator chooses. The most specific one applies.
     pub maintenance: BTreeMap<String, MaintenanceConfig>,
+    /// Issuers of tokens outside the mesh, by a name that the operator chooses.
+    pub token_issuers: BTreeMap<String, TokenIssuerConfig>,
+    /// The scopes that callers of some methods need, by a name that the operator chooses. All that cover a method apply.
+    pub required_scopes: BTreeMap<String, RequiredScopesConfig>,
     /// Connections to one upstream, at most; each carries `limits.streams_per_connection` calls.
     pub upstream_connections: usize,
     /// Header fields of one request, at most.
@@ -169,6 +176,10 @@ pub struct ExternalConfig {
     /// The gateway sends a signed token of 60 seconds with this `aud` for signed-in callers. Empty: the upstream
     /// receives nothing about the caller.
     pub token_audience: String,
+    /// The names of `gateway.token_issuers` whose users may call it as signed-in callers, besides users of Trellis.
+    pub token_issuers: Vec<String>,
+    /// The upstream receives the client's own token, if one of `token_issuers` has issued it.
+    pub forward_issuer_token: bool,
     /// The gateway states the verified certificate of the client in `x-forwarded-client-cert`. Needs
     /// `gateway.tls.client_certificates`.
     pub forward_client_certificate: bool,
@@ -247,6 +258,8 @@ impl Default for Config {
             rate_limits: RateLimits::default(),
             in_flight: BTreeMap::new(),
             maintenance: BTreeMap::new(),
+            token_issuers: BTreeMap::new(),
+            required_scopes: BTreeMap::new(),
             upstream_connections: 64,
             header_count: 100,
             connections_per_address: 5_000,

@@ -21,6 +21,7 @@ pub(crate) use shown::together;
 
 use crate::{
     config::{self, is_under},
+    issuers::AcceptedIssuers,
     tls::Trust,
     upstream::{Cluster, Tolerance, Upstreams},
 };
@@ -42,6 +43,10 @@ pub(crate) struct ExternalUpstream {
     pub(crate) tokens: Option<Arc<CallerTokens>>,
     /// Whether it receives the verified certificate of the client.
     pub(crate) forwards_certificate: bool,
+    /// Whose users may call it, besides those of Trellis.
+    pub(crate) issuers: AcceptedIssuers,
+    /// Whether it receives the tokens of `issuers`.
+    pub(crate) forwards_issuer_token: bool,
 }
 
 /// The source of descriptors.
@@ -83,6 +88,7 @@ impl ExternalUpstream {
         trust: Option<&Trust>,
         upstreams: &Upstreams,
         identity: &Arc<Identity>,
+        issuers: AcceptedIssuers,
     ) -> Result<Self, String> {
         check(prefix, config)?;
         let cluster = upstreams.cluster(prefix, &config.to, trust, Tolerance::External);
@@ -94,6 +100,8 @@ impl ExternalUpstream {
             open: config.access.access(),
             source: DescriptorSource::of(config),
             forwards_certificate: config.forward_client_certificate,
+            issuers,
+            forwards_issuer_token: config.forward_issuer_token,
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
         })
     }

@@ -51,7 +51,8 @@ impl Handler for Gateway {
         if let Some(forward_auth) = snapshot.routes.forward_auth.as_ref().filter(|it| it.is_at(path)) {
             let client = snapshot.proxies.client(peer.address, request.headers());
             let certificate = certificate_state(&snapshot, &peer);
-            let asked = ForwardAuthRequest { context: &self.rpc, snapshot: &snapshot, client, certificate, forward_auth };
+            let asked =
+                ForwardAuthRequest { context: &self.rpc, snapshot: &snapshot, client, certificate, forward_auth };
             let response = asked.respond(request.headers()).await;
             return if request.method() == Method::HEAD { without_body(response) } else { response };
         }

@@ -20,6 +20,7 @@ mod gateway;
 mod graphql;
 mod http;
 mod io;
+mod issuers;
 mod limits_report;
 mod method_catalog;
 mod own_services;

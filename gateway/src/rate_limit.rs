@@ -185,11 +185,14 @@ impl MethodLimits {
             Counted::Caller => match caller.principal {
                 Some(Principal::User(session)) => of(b"user", session.user.as_bytes()),
                 Some(Principal::Service(service)) => of(b"service", service.name().as_bytes()),
+                Some(Principal::External(user)) => of(b"external", user.limit_key.as_bytes()),
                 None => by_address(),
             },
             Counted::Address => by_address(),
             Counted::Session => match caller.principal {
                 Some(Principal::User(session)) => of(b"session", session.id.as_bytes()),
+                // It has no session: its tokens together count as one.
+                Some(Principal::External(user)) => of(b"external", user.limit_key.as_bytes()),
                 Some(Principal::Service(_)) | None => by_address(),
             },
             Counted::ApiKey => self.api_key(caller).map_or_else(by_address, |key| of(b"api-key", key)),

@@ -3,6 +3,7 @@
 
 mod in_flight;
 mod maintenance;
+mod scopes;
 mod selection;
 
 use std::{sync::Arc, time::Duration};
@@ -19,6 +20,7 @@ use crate::{
 };
 use in_flight::{InFlightLimit, InFlightRule};
 use maintenance::Maintenance;
+use scopes::{RequiredScopes, ScopeRule};
 use selection::Selection;
 
 /// All rules, checked.
@@ -33,6 +35,7 @@ pub(crate) struct RouteRules {
     authorization: Option<(Selection, Option<Selection>)>,
     /// The methods that need a client certificate; `None`: no method.
     client_certificates: Option<Selection>,
+    scopes: Vec<ScopeRule>,
 }
 
 impl RouteRules {
@@ -44,6 +47,7 @@ impl RouteRules {
             maintenance: maintenance::read(&config.maintenance, known)?,
             http_controls: http_controls(&config.http_controls, known)?,
             authorization: authorization(&config.authorization, known)?,
+            scopes: scopes::read(&config.required_scopes, known)?,
             client_certificates: client_certificates(&config.tls.client_certificate_methods, known)?,
         })
     }
@@ -55,7 +59,8 @@ impl RouteRules {
         let authorization =
             self.authorization.iter().flat_map(|(methods, except)| std::iter::once(methods).chain(except));
         let optional = self.http_controls.iter().chain(&self.client_certificates);
-        let selections = in_flight.chain(maintenance).chain(optional).chain(authorization);
+        let scopes = self.scopes.iter().map(|rule| &rule.selection);
+        let selections = in_flight.chain(maintenance).chain(scopes).chain(optional).chain(authorization);
         let mut all = self.overrides.undeclared(declared);
         all.extend(selections.flat_map(|selection| selection.undeclared(declared)));
         all
@@ -70,6 +75,7 @@ impl RouteRules {
             is_externally_authorized: self.authorization.as_ref().is_some_and(|(methods, except)| {
                 methods.covers(scope) && !except.as_ref().is_some_and(|except| except.covers(scope))
             }),
+            scopes: scopes::of(&self.scopes, scope),
             needs_client_certificate: self.client_certificates.as_ref().is_some_and(|of| of.covers(scope)),
         }
     }
@@ -81,6 +87,8 @@ pub(crate) struct MethodRules {
     /// Empty: no limit.
     in_flight: Arc<[InFlightLimit]>,
     maintenance: Option<Arc<Maintenance>>,
+    /// Empty: none.
+    scopes: RequiredScopes,
     /// Whether responses may state the status and some headers of HTTP.
     pub(crate) http_controls: bool,
     /// Whether the authorization service decides about calls.
@@ -93,6 +101,16 @@ impl MethodRules {
     /// Refuses the call during maintenance, unless the caller is allowed.
     pub(crate) fn check_maintenance(&self, principal: Option<&Principal>, client: Client) -> Result<(), Status> {
         self.maintenance.as_ref().map_or(Ok(()), |maintenance| maintenance.check(principal, client))
+    }
+
+    /// Whether callers need scopes, and so a token.
+    pub(crate) fn needs_scopes(&self) -> bool {
+        !self.scopes.is_empty()
+    }
+
+    /// Refuses a principal without one of the scopes that the method requires.
+    pub(crate) fn check_scopes(&self, principal: &Principal) -> Result<(), Status> {
+        scopes::check(&self.scopes, principal)
     }
 
     /// Takes the call into all limits on calls in flight, or into none. `jitter` is a random number from 0 to 1.
@@ -111,7 +129,14 @@ impl MethodRules {
         let decided = self.is_externally_authorized.then_some(decided);
         let certificate = ["access", "a client certificate is required", CLIENT_CERTIFICATES].map(str::to_owned);
         let certificate = self.needs_client_certificate.then_some(certificate);
-        certificate.into_iter().chain(decided).chain(in_flight).chain(maintenance).chain(self.http_controls.then_some(controls)).collect()
+        certificate
+            .into_iter()
+            .chain(scopes::rows(&self.scopes))
+            .chain(decided)
+            .chain(in_flight)
+            .chain(maintenance)
+            .chain(self.http_controls.then_some(controls))
+            .collect()
     }
 }
 

@@ -20,6 +20,7 @@ use transcode::Registry;
 use crate::{
     config::Config,
     external::{Contracts, ExternalUpstream},
+    issuers::AcceptedIssuers,
     own_services::OwnServices,
     protocol::{HttpForms, MethodCodec},
     rate_limit::MethodLimits,
@@ -62,6 +63,10 @@ pub(crate) enum Target {
         tokens: Option<Arc<CallerTokens>>,
         /// Whether it receives the verified certificate of the client.
         forwards_certificate: bool,
+        /// Whose users may call it, besides those of Trellis.
+        issuers: AcceptedIssuers,
+        /// Whether it receives the tokens of `issuers`.
+        forwards_issuer_token: bool,
     },
     /// The gateway itself.
     Here(Here),

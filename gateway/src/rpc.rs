@@ -1,6 +1,7 @@
 //! One call through the gateway. Messages are decoded only for protocols that convert them.
 
 mod admission;
+mod authentication;
 mod authorization;
 mod complete;
 mod forward_auth;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::COOKIE};
 use http_body_util::Full;
 use kit::{
-    access::{self, Proof},
+    access::Proof,
     error,
     grpc::{self, code_of},
     health::Readiness,
@@ -131,13 +132,13 @@ impl RpcCall<'_> {
         // The cookie is forwarded only to methods that read it, and never for a page of another origin.
         self.keep_cookie(method, &mut request)?;
         // Authentication and authorization. The service verifies both again.
-        let proof = access::authenticate(request.headers(), &self.context.service.keys, None).await;
+        let proof = self.authenticate(method, request.headers()).await;
         call.principal.clone_from(&proof.caller.principal);
         // Maintenance, before credentials are required: all clients read the message, and some may pass.
         method.rules.check_maintenance(proof.caller.principal.as_ref(), self.client)?;
         // The connection, before the user: a client without a certificate learns nothing about tokens.
         self.certificate.check(method.rules.needs_client_certificate)?;
-        access::authorise(&method.access, &proof)?;
+        authentication::authorise(method, &proof)?;
         // The limits: before anything is sent, and after the identity by which they count.
         let principal = proof.caller.principal.as_ref();
         let mut admitted = self.admission().admit(method, principal, request.headers()).await?;
@@ -164,6 +165,8 @@ impl RpcCall<'_> {
         // The deadline. It includes the wait for a connection.
         let timeout = self.client_protocol.timeout(request.headers())?;
         let deadline = [method.deadline, timeout].into_iter().flatten().min().map(|most| Instant::now() + most);
+        // A client states no claim: only a verified token does.
+        headers::remove_like(request.headers_mut(), &self.snapshot.claim_headers);
         // The authorization service: after the limits, so that no client floods it.
         let changes = self.decide(method, proof, &mut request, deadline, trace).await?;
         // A client that no longer waits causes no call: the time may have passed during the decision.

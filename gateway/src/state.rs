@@ -18,8 +18,8 @@ use tonic::service::Routes as Here;
 use transcode::Registry;
 
 use crate::{
-    config::Config, external::Contract, own_services::OwnServices, protocol, route_rules::InFlightCounts,
-    routes::Route, server::Stalls, tls::ListenerTls, upstream::Upstreams,
+    config::Config, external::Contract, issuers::IssuerRegistry, own_services::OwnServices, protocol,
+    route_rules::InFlightCounts, routes::Route, server::Stalls, tls::ListenerTls, upstream::Upstreams,
 };
 use last_good::{Before, LastGood};
 pub(crate) use persisted::PersistedQueries;
@@ -37,6 +37,8 @@ pub(crate) struct State {
     upstreams: Upstreams,
     /// The calls in progress that limits count.
     in_flight: InFlightCounts,
+    /// The issuers of tokens, with their keys.
+    issuers: IssuerRegistry,
     stalls: Arc<Stalls>,
     tls: Arc<ListenerTls>,
     /// The values that `current` was built with. Locked while another is built, so that no update is lost.
@@ -80,7 +82,7 @@ impl State {
         let upstreams = Upstreams::new(config.upstream_connections, context);
         let (known, _) = LastGood::read(config, None)?;
         let registry = protocol::registry(context.policies.pool());
-        let in_flight = InFlightCounts::default();
+        let (in_flight, issuers) = (InFlightCounts::default(), IssuerRegistry::default());
         let fixed = Fixed {
             context,
             mesh: &mesh,
@@ -89,6 +91,7 @@ impl State {
             health: &health,
             upstreams: &upstreams,
             in_flight: &in_flight,
+            issuers: &issuers,
         };
         let current = Snapshot::new(config, &fixed, &known)?;
         if let Some(error) = current.undeclared.first() {
@@ -105,6 +108,7 @@ impl State {
             health,
             upstreams,
             in_flight,
+            issuers,
             stalls: Stalls::new(config.stalled_response_bytes),
             tls,
             known: Mutex::new(known),
@@ -216,9 +220,9 @@ impl State {
     }
 
     fn build(&self, config: &Config, known: &LastGood) -> Result<Snapshot, String> {
-        let Self { context, mesh, own, registry, health, upstreams, in_flight, .. } = self;
+        let Self { context, mesh, own, registry, health, upstreams, in_flight, issuers, .. } = self;
         let own = own.as_ref();
-        Snapshot::new(config, &Fixed { context, mesh, own, registry, health, upstreams, in_flight }, known)
+        Snapshot::new(config, &Fixed { context, mesh, own, registry, health, upstreams, in_flight, issuers }, known)
     }
 
     fn take(&self, next: Snapshot, known: &mut LastGood, wanted: LastGood) -> Result<(), String> {

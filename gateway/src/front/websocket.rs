@@ -186,7 +186,8 @@ impl Call<'_> {
         };
         let client_protocol = ClientProtocol::WebSocket(self.client_protocol.clone());
         let certificate = super::certificate_state(self.snapshot, &self.peer);
-        let call = RpcCall { context: &self.gateway.rpc, snapshot: self.snapshot, client, certificate, client_protocol };
+        let call =
+            RpcCall { context: &self.gateway.rpc, snapshot: self.snapshot, client, certificate, client_protocol };
         let activity = Activity::default();
         let requests = Requests { sender, takes_one: self.takes_one(), has_ended: false, activity: &activity };
         let keepalive = self.gateway.rpc.service.limits.keepalive.0;

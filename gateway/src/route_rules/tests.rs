@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use kit::{error::reason, policy::Table, principal::UserSession};
+use kit::{
+    error::reason,
+    policy::Table,
+    principal::{ExternalUser, UserSession},
+};
 use tonic::Code;
 
 use super::*;
-use crate::config::{InFlightConfig, MaintenanceConfig};
+use crate::config::{InFlightConfig, MaintenanceConfig, RequiredScopesConfig};
 
 const SEND: &str = "/trellis.messaging.v1.MessagingService/SendMessage";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -168,5 +172,46 @@ fn invalid_rule_is_an_error_that_names_its_key() {
         ),
     ] {
         assert!(error(&[], &[("x", config.clone())]).starts_with(expected), "{config:?}");
+    }
+}
+
+#[test]
+fn scopes_of_all_rules_that_cover_a_method_are_required() {
+    let required =
+        |methods: &[&str], scopes: &[&str]| RequiredScopesConfig { methods: texts(methods), scopes: texts(scopes) };
+    let config = |sections: &[(&str, RequiredScopesConfig)]| Config {
+        required_scopes: sections.iter().map(|(name, of)| ((*name).to_owned(), of.clone())).collect(),
+        ..Config::default()
+    };
+    let read = |sections: &[(&str, RequiredScopesConfig)]| rules(&config(sections), &InFlightCounts::default());
+    let both = [
+        ("a", required(&["trellis.messaging"], &["chat"])),
+        ("b", required(&["trellis.messaging.v1.MessagingService/SendMessage"], &["write"])),
+    ];
+    let rules = read(&both).unwrap();
+    let user = |scopes: &[&str]| {
+        Principal::External(Arc::new(ExternalUser {
+            issuer: "acme".into(),
+            subject: "ada".to_owned(),
+            scopes: texts(scopes),
+            limit_key: String::new(),
+            headers: Vec::new(),
+            expires: kit::Timestamp::from_micros(0),
+        }))
+    };
+    let passes = |path: &str, scopes: &[&str]| rules.of(path).check_scopes(&user(scopes)).is_ok();
+    assert!(passes(SEND, &["write", "chat"]) && !passes(SEND, &["chat"]) && !passes(SEND, &["write"]));
+    let list = "/trellis.messaging.v1.MessagingService/ListMessages";
+    assert!(passes(list, &["chat"]) && !passes(list, &[]));
+    assert!(!rules.of("/trellis.users.v1.UsersService/GetUser").needs_scopes());
+    for (wrong, expected) in [
+        (required(&[], &["a"]), "gateway.required_scopes.x.methods"),
+        (required(&["trellis.messaging"], &[]), "gateway.required_scopes.x.scopes"),
+        (required(&["trellis.messaging"], &["a b"]), "gateway.required_scopes.x.scopes"),
+        (required(&["trellis.mesaging"], &["a"]), "gateway.required_scopes.x.methods"),
+        (required(&["grpc.health"], &["a"]), "gateway.required_scopes.x.methods"),
+    ] {
+        let error = read(&[("x", wrong)]).err().unwrap();
+        assert!(error.starts_with(expected), "{error}");
     }
 }

@@ -244,6 +244,8 @@ fn external_target(external: &ExternalUpstream) -> Target {
         cluster: Arc::clone(&external.cluster),
         tokens: external.tokens.clone(),
         forwards_certificate: external.forwards_certificate,
+        issuers: external.issuers.clone(),
+        forwards_issuer_token: external.forwards_issuer_token,
     }
 }
 

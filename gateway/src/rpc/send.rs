@@ -7,6 +7,7 @@ use kit::{
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
     limiter::network,
     overload,
+    principal::Principal,
     rng::Rng,
 };
 use tokio::time::Instant;
@@ -46,9 +47,17 @@ impl RpcCall<'_> {
                 self.identify(callee, request.headers_mut());
                 cluster
             }
-            Target::ExternalUpstream { cluster, tokens, forwards_certificate } => {
+            Target::ExternalUpstream { cluster, tokens, forwards_certificate, forwards_issuer_token, .. } => {
+                let own = request.headers().get(AUTHORIZATION).cloned();
                 headers::hide_identity(request.headers_mut(), self.snapshot.config.rate_limits.api_key_header.as_str());
                 headers::set_client_address(request.headers_mut(), self.client.header());
+                if let Some(Principal::External(user)) = &proof.caller.principal {
+                    request.headers_mut().extend(user.headers.iter().cloned());
+                    if let Some(mut token) = own.filter(|_| *forwards_issuer_token) {
+                        token.set_sensitive(true);
+                        request.headers_mut().insert(AUTHORIZATION, token);
+                    }
+                }
                 if let Some((tokens, principal)) = tokens.as_ref().zip(proof.caller.principal.as_ref())
                     && let Some(token) = tokens.header(principal)
                 {

@@ -118,7 +118,8 @@ where
     let Some(Upgrade { on_upgrade, request }) = upgrade.map(|upgrade| *upgrade) else { return Ok(()) };
     let (watched, io) = (context.watchdog.begin(), on_upgrade.await?);
     let handler = &context.server.handler;
-    let mut serving = Box::pin(handler.serve_upgraded(context.peer.clone(), watched, request, io, &context.server.shutdown));
+    let mut serving =
+        Box::pin(handler.serve_upgraded(context.peer.clone(), watched, request, io, &context.server.shutdown));
     poll_fn(|cx| {
         while let Poll::Ready(signal) = signals.poll(cx) {
             match signal {

@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     external,
     http::{client_address::Proxies, cors::Origins},
+    issuers,
     protocol::registry,
     rate_limit::KnownMethods,
     route_rules::{InFlightCounts, RouteRules},
@@ -23,6 +24,7 @@ impl Config {
         self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
         self.external.iter().try_for_each(|(prefix, of)| external::check_audience(prefix, of, policies))?;
         authorization::check(&self.authorization)?;
+        issuers::check(self)?;
         check_forward_auth(self)?;
         check_forms(policies, &self.forward_auth.path)?;
         let (known, _) = LastGood::read(self, None)?;

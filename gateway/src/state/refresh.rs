@@ -29,9 +29,11 @@ async fn watch_for_ever(state: &Arc<State>) {
         // The current state is not held during the wait: it may be replaced before the next reload.
         let asked: Vec<Arc<str>> = state.snapshot().external.iter().filter_map(prefix_to_ask).collect();
         let upstreams = join_all(asked.iter().map(|prefix| follow(state, prefix)));
+        let known = state.snapshot().issuers.clone();
+        let issuers = join_all(known.iter().map(|issuer| issuer.keep_fresh()));
         // A request in progress at a reload may belong to an upstream that is no longer configured.
         tokio::select! {
-            _ = async { tokio::join!(upstreams, read_changed_files(state)) } => {}
+            _ = async { tokio::join!(upstreams, issuers, read_changed_files(state)) } => {}
             () = state.reloaded.notified() => {}
         }
     }

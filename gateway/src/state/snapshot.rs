@@ -4,7 +4,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use graphql::Method;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use kit::{
     config::Span,
     descriptors,
@@ -25,6 +25,7 @@ use crate::{
     config::{Config, INTROSPECTION},
     external::{self, Contracts, DescriptorSource, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
+    issuers::{AcceptedIssuers, Issuer, IssuerRegistry, all_claim_headers},
     own_services::OwnServices,
     rate_limit::KnownMethods,
     route_rules::{InFlightCounts, RouteRules},
@@ -49,6 +50,10 @@ pub(crate) struct Snapshot {
     pub(crate) external: Vec<ExternalUpstream>,
     /// What verifies the certificates of clients; `None`: they present none.
     pub(crate) client_trust: Option<Arc<ClientTrust>>,
+    /// The issuers of tokens outside the mesh.
+    pub(crate) issuers: Vec<Arc<Issuer>>,
+    /// The headers that only verified claims set.
+    pub(crate) claim_headers: Vec<HeaderName>,
     /// How often descriptors and files are read again.
     pub(crate) refresh: Duration,
     /// `strict-transport-security`, if it is sent.
@@ -68,15 +73,19 @@ pub(super) struct Fixed<'a> {
     pub(super) health: &'a Here,
     pub(super) upstreams: &'a Upstreams,
     pub(super) in_flight: &'a InFlightCounts,
+    pub(super) issuers: &'a IssuerRegistry,
 }
 
 impl Snapshot {
     /// Builds the state of a configuration, its files and its upstreams' descriptors. The error names the invalid key.
     pub(super) fn new(config: &Config, fixed: &Fixed<'_>, known: &LastGood) -> Result<Self, String> {
-        let Fixed { context, mesh, own, registry, health, upstreams, in_flight } = *fixed;
+        let Fixed { context, mesh, own, registry, health, upstreams, in_flight, issuers } = *fixed;
         let limits = &context.limits;
+        let issuers = issuers.of(config)?;
         let external = config.external.iter().map(|(prefix, of)| {
-            ExternalUpstream::new(prefix, of, known.trusts.get(prefix.as_str()), upstreams, &context.identity)
+            let (trust, accepted) =
+                (known.trusts.get(prefix.as_str()), AcceptedIssuers::named(&of.token_issuers, &issuers));
+            ExternalUpstream::new(prefix, of, trust, upstreams, &context.identity, accepted)
         });
         let external = external.collect::<Result<Vec<_>, _>>()?;
         let contracts = &known.contracts;
@@ -113,6 +122,8 @@ impl Snapshot {
             config: config.clone(),
             external,
             client_trust: known.clients.clone(),
+            issuers: issuers.into_values().collect(),
+            claim_headers: all_claim_headers(config),
             hsts: hsts(config.tls.hsts),
             undeclared,
         })

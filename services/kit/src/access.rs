@@ -105,8 +105,8 @@ pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
         Access::Public => Ok(()),
         Access::SignedIn => match &proof.caller.principal {
             Some(Principal::User(_)) => Ok(()),
-            // A service may call such a method only on behalf of a user.
-            Some(Principal::Service(_)) | None => Err(not_signed_in(proof.failure)),
+            // A service may call such a method only on behalf of a user. A user of another issuer is none of Trellis.
+            Some(Principal::Service(_) | Principal::External(_)) | None => Err(not_signed_in(proof.failure)),
         },
         // The peer decides, for every principal: the method relies on the checks of the service that calls it.
         Access::Internal { callers } => match &proof.caller.peer {

@@ -65,7 +65,7 @@ impl Context {
     pub fn user(&self) -> Result<Uuid, Status> {
         match &self.caller.principal {
             Some(Principal::User(session)) => Ok(session.user),
-            Some(Principal::Service(_)) | None => Err(sign_in_required()),
+            Some(Principal::Service(_) | Principal::External(_)) | None => Err(sign_in_required()),
         }
     }
 
@@ -73,7 +73,7 @@ impl Context {
     fn session(&self) -> Result<Arc<UserSession>, Status> {
         match &self.caller.principal {
             Some(Principal::User(session)) => Ok(Arc::clone(session)),
-            Some(Principal::Service(_)) | None => Err(sign_in_required()),
+            Some(Principal::Service(_) | Principal::External(_)) | None => Err(sign_in_required()),
         }
     }
 

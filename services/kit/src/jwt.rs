@@ -3,24 +3,29 @@
 //! tokens. A token of one kind is never accepted as the other.
 
 mod access_key;
+mod issuer;
 mod times;
 
 use std::sync::Once;
 
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    Algorithm, DecodingKey, DecodingKeyKind, EncodingKey, Header, Validation,
     crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
     errors::{ErrorKind, Result},
 };
 use ring::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
+        RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use signature::{Signer, Verifier};
 use uuid::Uuid;
 
 pub use access_key::AccessKey;
+pub use issuer::{IssuerAlgorithm, IssuerClaims, IssuerKeys, IssuerRefusal, IssuerRules, stated_issuer};
 pub use times::CLOCK_SKEW;
 pub(crate) use times::{Timed, Times, Untimely, Window};
 
@@ -187,6 +192,8 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     let verifying: &'static dyn ring::signature::VerificationAlgorithm = match algorithm {
         Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
         Algorithm::EdDSA => &ED25519,
+        Algorithm::RS256 => return RsaVerifier::boxed(*algorithm, &RSA_PKCS1_2048_8192_SHA256, key),
+        Algorithm::PS256 => return RsaVerifier::boxed(*algorithm, &RSA_PSS_2048_8192_SHA256, key),
         _ => return Err(ErrorKind::InvalidAlgorithm.into()),
     };
     Ok(Box::new(RingVerifier { algorithm: *algorithm, verifying, public: key.try_get_as_bytes()?.to_vec() }))
@@ -217,6 +224,38 @@ impl Signer<Vec<u8>> for EdSigner {
 impl JwtSigner for EdSigner {
     fn algorithm(&self) -> Algorithm {
         Algorithm::EdDSA
+    }
+}
+
+/// Verifies tokens of issuers outside the mesh: no token of our own is signed with RSA.
+struct RsaVerifier {
+    algorithm: Algorithm,
+    parameters: &'static RsaParameters,
+    public: RsaPublicKeyComponents<Vec<u8>>,
+}
+
+impl RsaVerifier {
+    fn boxed(
+        algorithm: Algorithm,
+        parameters: &'static RsaParameters,
+        key: &DecodingKey,
+    ) -> Result<Box<dyn JwtVerifier>> {
+        let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() else {
+            return Err(ErrorKind::InvalidKeyFormat.into());
+        };
+        Ok(Box::new(Self { algorithm, parameters, public: RsaPublicKeyComponents { n: n.clone(), e: e.clone() } }))
+    }
+}
+
+impl Verifier<Vec<u8>> for RsaVerifier {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), signature::Error> {
+        self.public.verify(self.parameters, message, signature).map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtVerifier for RsaVerifier {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 }
 

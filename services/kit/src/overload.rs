@@ -108,8 +108,9 @@ impl CallerKey {
     pub fn new(principal: Option<&Principal>, network: Ipv6Addr) -> Self {
         match principal {
             Some(Principal::User(session)) => Self::User(session.user),
-            // Services of the mesh call each other directly; the gateway sheds only calls of clients.
-            Some(Principal::Service(_)) | None => Self::Network(network),
+            // Services of the mesh call each other directly; the gateway sheds only calls of clients. Users of other
+            // issuers have no session.
+            Some(Principal::Service(_) | Principal::External(_)) | None => Self::Network(network),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
+use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
 use crate::Timestamp;
@@ -18,6 +19,9 @@ pub enum Principal {
     User(Arc<UserSession>),
     /// A service of the mesh that calls on its own behalf, by a service token.
     Service(MeshService),
+    /// A user of another issuer, by its access token. The gateway knows them for external upstreams only: no service of
+    /// the mesh sees them, and their names are no names of users.
+    External(Arc<ExternalUser>),
 }
 
 /// A user's session, from a verified access token.
@@ -36,6 +40,23 @@ pub struct UserSession {
     /// How they proved it (RFC 8176).
     pub methods: Vec<String>,
     /// When the token expires. A stream ends then too.
+    pub expires: Timestamp,
+}
+
+/// A user of another issuer, from a verified token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalUser {
+    /// The name of the issuer in the configuration.
+    pub issuer: Arc<str>,
+    /// The token's subject. It is unique only with the issuer.
+    pub subject: String,
+    /// The scopes of the token.
+    pub scopes: Vec<String>,
+    /// By what limits count the caller. It contains the issuer.
+    pub limit_key: String,
+    /// The claims that upstreams receive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// When the token expires, with the tolerance for the issuer's clock.
     pub expires: Timestamp,
 }
 
@@ -95,14 +116,25 @@ impl Principal {
         match self {
             Self::User(_) => "user",
             Self::Service(_) => "service",
+            Self::External(_) => "external",
         }
     }
 
-    /// The roles. A service has none: the contract lists by name which services may call a method.
+    /// The roles. A service has none: the contract lists by name which services may call a method. Nor has a user of
+    /// another issuer: its roles are not those of Trellis.
     pub fn roles(&self) -> &[String] {
         match self {
             Self::User(session) => &session.roles,
+            Self::Service(_) | Self::External(_) => &[],
+        }
+    }
+
+    /// The scopes.
+    pub fn scopes(&self) -> &[String] {
+        match self {
+            Self::User(session) => &session.scopes,
             Self::Service(_) => &[],
+            Self::External(user) => &user.scopes,
         }
     }
 }

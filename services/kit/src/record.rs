@@ -116,11 +116,13 @@ impl Call {
         let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         let (trace, address) = (self.trace.trace_id(), self.address.map(display));
         let kind = self.principal.as_ref().map(Principal::kind);
-        let (user, session, service) = match &self.principal {
-            Some(Principal::User(session)) => (Some(display(session.user)), Some(display(session.id)), None),
-            Some(Principal::Service(service)) => (None, None, Some(service.name())),
-            None => (None, None, None),
+        let (user, session, service, external) = match &self.principal {
+            Some(Principal::User(session)) => (Some(display(session.user)), Some(display(session.id)), None, None),
+            Some(Principal::Service(service)) => (None, None, Some(service.name()), None),
+            Some(Principal::External(user)) => (None, None, None, Some(user)),
+            None => (None, None, None, None),
         };
+        let (issuer, external) = (external.map(|user| &*user.issuer), external.map(|user| user.subject.as_str()));
         let certificate = self.certificate.as_deref();
         let (subject, fingerprint) =
             (certificate.map(|of| of.subject.as_str()), certificate.map(|of| of.fingerprint.as_str()));
@@ -130,7 +132,8 @@ impl Call {
                 tracing::$level!(
                     target: "access", parent: None,
                     { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, principal.kind = kind,
-                    user.id = user, session.id = session, service.peer.name = service, client.address = address,
+                    user.id = user, session.id = session, service.peer.name = service,
+                    principal.issuer = issuer, principal.subject = external, client.address = address,
                     tls.client.subject = subject, tls.client.hash.sha256 = fingerprint },
                     "call"
                 )
@@ -181,7 +184,7 @@ mod tests {
     use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _};
 
     use super::*;
-    use crate::principal::{MeshService, tests::session};
+    use crate::principal::{ExternalUser, MeshService, tests::session};
 
     /// The level and fields of a line of the access log.
     type Line = (Level, BTreeMap<String, String>);
@@ -230,6 +233,19 @@ mod tests {
         assert_eq!(logged(Some(Principal::User(session)), false), (Level::INFO, user));
         let service = ["principal.kind=service", "service.peer.name=auth"].map(str::to_owned).to_vec();
         assert_eq!(logged(Some(Principal::Service(MeshService::new("auth"))), true), (Level::DEBUG, service));
+        let external = ExternalUser {
+            issuer: "acme".into(),
+            subject: "00000000-0000-0000-0000-000000000001".to_owned(),
+            scopes: Vec::new(),
+            limit_key: String::new(),
+            headers: Vec::new(),
+            expires: crate::Timestamp::from_micros(0),
+        };
+        // Whatever its subject is, it is in a field of its own.
+        let fields = ["principal.issuer=acme", "principal.kind=external"].map(str::to_owned);
+        let subject = format!("principal.subject={}", external.subject);
+        let expected = [&fields[..], &[subject]].concat();
+        assert_eq!(logged(Some(Principal::External(Arc::new(external))), false), (Level::INFO, expected));
         assert_eq!(logged(None, false), (Level::INFO, Vec::new()));
     }
 }

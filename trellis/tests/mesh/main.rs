@@ -62,6 +62,7 @@ mod sockets;
 mod split;
 mod storm;
 mod tls;
+mod token_issuers;
 mod uploads;
 mod upstream;
 mod web;

@@ -70,6 +70,8 @@ impl CallerTokens {
             Principal::User(session) => Some(self.of_session(session)),
             // Services of the mesh call external upstreams themselves, not through the gateway.
             Principal::Service(_) => None,
+            // `sub` is a user of Trellis. A user of another issuer has a token of that issuer.
+            Principal::External(_) => None,
         }
     }
 

@@ -25,6 +25,7 @@ const GATEWAY: Crate<'static> = Crate {
         layer(&["server"], "it serves any handler, and so knows nothing of calls"),
         layer(&["authorization"], "it asks a service through an upstream's connection"),
         layer(&["external"], "it reads descriptors through an upstream's connection"),
+        layer(&["issuers"], "it reads keys of issuers over TLS; a route names those of its upstream"),
         layer(&["upstream"], "a request body is decoded by the client's protocol"),
         layer(&["route_rules"], "rules by the names of methods, among them overrides of rate limits"),
         layer(&["rate_limit"], "it needs the client's address and the configuration only"),

@@ -1,0 +1,109 @@
+//! Reads the keys of an issuer over HTTP: no redirects, one response of bounded size within a bounded time.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    Request, StatusCode, Uri,
+    header::{ACCEPT, ACCEPT_ENCODING, HOST},
+};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use kit::error::chain;
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, pki_types::ServerName},
+};
+
+use crate::{
+    config::{TokenIssuerConfig, fetchable},
+    tls::Trust,
+};
+
+/// The largest response, in bytes.
+const MOST_BYTES: usize = 256 * 1_024;
+/// How long all requests for the keys may take together.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The parts of the metadata that the gateway reads (OpenID Connect Discovery, section 3).
+#[derive(Deserialize)]
+struct IssuerMetadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// Reads the JWK set of an issuer.
+pub(super) async fn key_set(config: &TokenIssuerConfig) -> Result<Bytes, String> {
+    timeout(TIMEOUT, read(config)).await.unwrap_or_else(|_| Err(format!("no response within {TIMEOUT:?}")))
+}
+
+async fn read(config: &TokenIssuerConfig) -> Result<Bytes, String> {
+    if !config.jwks_uri.is_empty() {
+        return get(&config.jwks_uri).await;
+    }
+    let address = format!("{}/.well-known/openid-configuration", config.issuer.trim_end_matches('/'));
+    let metadata: IssuerMetadata =
+        serde_json::from_slice(&get(&address).await?).map_err(|e| format!("{address} is no metadata: {e}"))?;
+    // Otherwise another issuer could have its keys accepted as those of this one.
+    if metadata.issuer != config.issuer {
+        return Err(format!("{address} is the metadata of {:?}", metadata.issuer));
+    }
+    if metadata.jwks_uri.starts_with("http://") && config.issuer.starts_with("https://") {
+        return Err(format!("{address}: jwks_uri {:?} is not an https:// address", metadata.jwks_uri));
+    }
+    get(&metadata.jwks_uri).await
+}
+
+async fn get(address: &str) -> Result<Bytes, String> {
+    let uri = fetchable(address)?;
+    let named = |error: &(dyn std::error::Error + 'static)| format!("{address}: {}", chain(error));
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let is_secure = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+    let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| named(&e))?;
+    if !is_secure {
+        return exchange(stream, &uri).await.map_err(|why| format!("{address}: {why}"));
+    }
+    let name = ServerName::try_from(host).map_err(|_| format!("{address} has no valid host"))?;
+    let stream = TlsConnector::from(tls()?).connect(name, stream).await.map_err(|e| named(&e))?;
+    exchange(stream, &uri).await.map_err(|why| format!("{address}: {why}"))
+}
+
+/// The authorities of the system, and HTTP/1.1.
+fn tls() -> Result<Arc<ClientConfig>, String> {
+    let trust = Trust::read("", "", "").map_err(|unfit| unfit.why)?;
+    let mut config = ClientConfig::clone(&trust.config());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+async fn exchange<S>(stream: S, uri: &Uri) -> Result<Bytes, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let text = |error: &(dyn std::error::Error + 'static)| chain(error);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let request = Request::get(path)
+        .header(HOST, authority)
+        .header(ACCEPT, "application/json")
+        .header(ACCEPT_ENCODING, "identity")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| text(&e))?;
+    // It ends with the sender and the response, which this future holds.
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|e| text(&e))?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("the response has the status {}", response.status()));
+    }
+    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|e| format!("{e} (at most {MOST_BYTES} bytes)"))
+}

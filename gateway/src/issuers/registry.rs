@@ -1,0 +1,92 @@
+//! The issuers of a configuration. An issuer whose section stays the same keeps its keys through a reload.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::{
+    HeaderName,
+    header::{AUTHORIZATION, COOKIE},
+};
+use parking_lot::Mutex;
+
+use super::{AcceptedIssuers, Issuer};
+use crate::{
+    config::{Config, TokenIssuerConfig},
+    http::headers,
+};
+
+/// The section of the configuration.
+const KEY: &str = "gateway.token_issuers";
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct IssuerRegistry(Mutex<HashMap<String, Arc<Issuer>>>);
+
+impl IssuerRegistry {
+    /// The issuers of a configuration. Errors name the key.
+    pub(crate) fn of(&self, config: &Config) -> Result<HashMap<String, Arc<Issuer>>, String> {
+        check(config)?;
+        let mut known = self.0.lock();
+        let mut next = HashMap::new();
+        for (name, of) in &config.token_issuers {
+            let issuer = match known.get(name).filter(|issuer| issuer.config == *of) {
+                Some(issuer) => Arc::clone(issuer),
+                None => Arc::new(Issuer::new(name, of, claim_headers(name, of)?)),
+            };
+            next.insert(name.clone(), issuer);
+        }
+        known.clone_from(&next);
+        Ok(next)
+    }
+}
+
+impl AcceptedIssuers {
+    /// Those with these names, which [`check`] has found.
+    pub(crate) fn named(names: &[String], issuers: &HashMap<String, Arc<Issuer>>) -> Self {
+        Self::new(names.iter().filter_map(|name| issuers.get(name).cloned()).collect())
+    }
+}
+
+/// Checks the section, and the names in `token_issuers` of upstreams. Errors name the key.
+pub(crate) fn check(config: &Config) -> Result<(), String> {
+    let mut stated: HashMap<&str, &str> = HashMap::new();
+    for (name, of) in &config.token_issuers {
+        of.check().map_err(|error| format!("{KEY}.{name}.{error}"))?;
+        claim_headers(name, of)?;
+        if let Some(other) = stated.insert(&of.issuer, name) {
+            return Err(format!("{KEY}.{name}.issuer: is that of {KEY}.{other} too"));
+        }
+        if !config.external.values().any(|upstream| upstream.token_issuers.contains(name)) {
+            return Err(format!("{KEY}.{name} has no effect: no upstream names it in token_issuers"));
+        }
+    }
+    for (prefix, upstream) in &config.external {
+        if let Some(missing) = upstream.token_issuers.iter().find(|name| !config.token_issuers.contains_key(*name)) {
+            return Err(format!("gateway.external.{prefix:?}.token_issuers: {KEY}.{missing} does not exist"));
+        }
+        if upstream.forward_issuer_token && upstream.token_issuers.is_empty() {
+            return Err(format!(
+                "gateway.external.{prefix:?}.forward_issuer_token has no effect without token_issuers"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The headers that only verified claims set, of all issuers.
+pub(crate) fn all_claim_headers(config: &Config) -> Vec<HeaderName> {
+    let names = config.token_issuers.values().flat_map(|of| of.claim_headers.keys());
+    names.filter_map(|name| HeaderName::try_from(name).ok()).collect()
+}
+
+fn claim_headers(name: &str, config: &TokenIssuerConfig) -> Result<Vec<(HeaderName, String)>, String> {
+    let read = |(header, claim): (&String, &String)| {
+        let bad = |why: &str| format!("{KEY}.{name}.claim_headers: {header:?} {why}");
+        let name = HeaderName::try_from(header).map_err(|_| bad("is not a header name, such as x-customer"))?;
+        let is_own = headers::is_client_address(&name) || [AUTHORIZATION, COOKIE].contains(&name);
+        if is_own || !headers::is_of_client(&name) {
+            return Err(bad("is set by clients or by the gateway itself"));
+        }
+        Ok((name, claim.clone()))
+    };
+    config.claim_headers.iter().map(read).collect()
+}

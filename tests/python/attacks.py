@@ -7,7 +7,7 @@ import struct
 import sys
 import time
 
-from test_external import SHOP
+from upstream import SHOP
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
 GOAWAY = 7

@@ -14,7 +14,7 @@ import grpc
 import attacks
 from mesh import Mesh
 from shop import Note, Server
-from test_external import Channel, eventually, line
+from upstream import Channel, eventually, line
 
 #: The duration of each attack. All together take about a minute.
 SECONDS = 4

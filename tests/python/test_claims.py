@@ -8,10 +8,10 @@ import grpc
 from google.protobuf import descriptor_pool
 
 from contracts import POOL as CONTRACTS
-from contracts import SERVICES, Client, compile_files, is_internal, message_class_of
+from contracts import SERVICES, Client, compile_files, describe, is_internal, message_class_of
 from mesh import Mesh
 from shop import PACKAGE, POOL, ROOTS, Note, Server
-from test_external import SHOP, Channel, UpstreamCase, describe, eventually, line
+from upstream import SHOP, Channel, UpstreamCase, eventually, line
 
 GUARDED = f"{PACKAGE}.Guarded"
 USERS = SERVICES["users"]

@@ -14,7 +14,7 @@ import grpc
 
 from attacks import DATA, END_HEADERS, END_STREAM, HEADERS, Connection, _text, frame
 from mesh import Mesh
-from test_external import eventually
+from upstream import eventually
 
 SHOP = "/acme.v1.Shop"
 STREAMS = 20

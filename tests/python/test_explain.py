@@ -10,11 +10,11 @@ import sys
 import tempfile
 import unittest
 
-from contracts import Client, is_internal, methods
+from contracts import Client, describe, is_internal, methods
 from mesh import BINARY, Mesh
 from shop import PACKAGE, POOL, Server
-from test_external import describe
 
+EMAIL = "eve@example.org"
 # Not the password of the samples: DeleteAccount must not succeed.
 PASSWORD = "another long password"
 # How a well-formed request may fail: its ids name nothing, or its password is wrong. As numbers in `google.rpc.Status`,
@@ -79,7 +79,7 @@ class MeshTest(ExplainCase):
         cls.mesh = cls.enterClassContext(Mesh("[gateway.graphql]\nenabled = true\n"))
         cls.client = Client(cls.mesh.address["gateway"])
         cls.addClassCleanup(cls.client.close)
-        account = {"email": "eve@example.org", "password": PASSWORD, "handle": "eve", "display_name": "Eve"}
+        account = {"email": EMAIL, "password": PASSWORD, "handle": "eve", "display_name": "Eve"}
         cls.token = cls.client.call("auth", "SignUp", **account).tokens.access_token
 
     def test_requests_of_every_method_are_well_formed(self):
@@ -91,13 +91,16 @@ class MeshTest(ExplainCase):
                         self.paste(command)
                     elif command["protocol"] == "WebSocket":
                         # Without a session the gateway may close the socket before the message is sent.
-                        if not ends_sessions(method):
-                            self.assert_well_formed(command)
+                        self.assert_well_formed(command, self.sign_in() if ends_sessions(method) else self.token)
                     elif command["program"] == "curl":
-                        self.assert_well_formed(command)
+                        self.assert_well_formed(command, self.token)
 
-    def assert_well_formed(self, command):
-        output, what = self.paste(command, self.token)
+    def sign_in(self):
+        """The access token of a new session."""
+        return self.client.call("auth", "SignIn", email=EMAIL, password=PASSWORD).tokens.access_token
+
+    def assert_well_formed(self, command, access_token):
+        output, what = self.paste(command, access_token)
         if command["protocol"] == "gRPC-Web":
             head, _, body = output.partition("\n\n")
             status = re.search("grpc-status: ([0-9]+)", head) or re.search("grpc-status: ([0-9]+)", trailers(body))

@@ -15,8 +15,8 @@ import grpc
 import web
 from contracts import REPOSITORY, message_class
 from mesh import Mesh, free_ports
-from test_external import SHOP, Channel, eventually, line
 from shop import Note, Server
+from upstream import SHOP, Channel, eventually, line
 
 FIXTURES = REPOSITORY / "tests" / "tls"
 JWKS = "/trellis.auth.v1.AuthService/GetJwks"

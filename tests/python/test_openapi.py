@@ -6,11 +6,11 @@ import uuid
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from contracts import REPOSITORY, compile_files
+from contracts import REPOSITORY, compile_files, describe
 from mesh import Mesh
 from openapi import Document
 from shop import PACKAGE, Server
-from test_external import describe, line
+from upstream import line
 
 # That of the examples.
 PASSWORD = "correct horse battery staple"

@@ -9,10 +9,10 @@ import unittest
 
 import grpc
 
-from contracts import reason
+from contracts import describe, reason
 from mesh import Mesh
 from shop import POOL, Note, Server
-from test_external import Channel, describe, eventually, line
+from upstream import Channel, eventually, line
 
 #: Longer than the interval at which the process checks the file (`POLL_INTERVAL` in trellis/src/reload.rs).
 LOOKED = 3

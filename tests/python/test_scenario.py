@@ -15,7 +15,7 @@ import shop_scenario
 from client_programs import ConnectGo, Curl
 from clients import ConnectPython, Grpcio
 from mesh import Mesh
-from test_external import UpstreamCase
+from upstream import UpstreamCase
 
 
 class Clients:

@@ -2,14 +2,16 @@
 
 import json
 import unittest
+import urllib.request
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from shop import PACKAGE
-from test_external import UpstreamCase
+from upstream import UpstreamCase
 
 SUBPROTOCOL = "trellis.json.v1"
+JWKS = "trellis.auth.v1.AuthService/GetJwks"
 
 
 def text(value):
@@ -19,7 +21,11 @@ def text(value):
 class WebSocketCalls(UpstreamCase):
     """JSON in text frames, one call for each socket."""
 
-    more = "[limits]\nmessage_bytes = 1048576"
+    more = f"""[limits]
+message_bytes = 1048576
+[gateway.rate_limits.overrides.few]
+methods = ["{JWKS}"]
+limits = [{{ requests = 1, period = "1h" }}]"""
 
     def open(self, method, **options):
         return self.open_path(f"{PACKAGE}.Shop/{method}", **options)
@@ -74,21 +80,26 @@ class WebSocketCalls(UpstreamCase):
         self.assertEqual(self.metadata["x-initial-a"], ["1"])
         self.assertEqual(received[-1]["trailers"], {"x-trailing-b": ["2", "3"]})
 
+    def call_path(self, path, *frames):
+        with self.open_path(path) as socket:
+            for frame in frames:
+                socket.send(text(frame))
+            return self.rest(socket)[0]
+
     def test_access_is_that_of_the_contract(self):
         method = "trellis.users.v1.UsersService/ListUsers"
         metadata = {"authorization": f"Bearer {self.sign_up('ada').access_token}"}
         message = {"message": {"pageSize": 1}}
-
-        def call(*frames):
-            with self.open_path(method) as socket:
-                for frame in frames:
-                    socket.send(text(frame))
-                return self.rest(socket)[0]
-
-        received = call({"metadata": metadata}, message)
+        received = self.call_path(method, {"metadata": metadata}, message)
         self.assertIn("ratelimit", self.metadata)
         self.assertEqual(received[0]["result"]["users"][0]["handle"], "ada")
-        self.assertEqual(call(message)[-1]["status"]["code"], 16)
+        self.assertEqual(self.call_path(method, message)[-1]["status"]["code"], 16)
+
+    def test_rate_limit_is_that_of_other_calls(self):
+        with urllib.request.urlopen(f"http://{self.gateway}/v1/auth/jwks") as response:
+            self.assertEqual(response.status, 200)
+        status = self.call_path(JWKS, {"message": {}})[-1]["status"]
+        self.assertEqual((status["code"], status["details"][0]["reason"]), (8, "RATE_LIMITED"))
 
     def test_status_has_its_details(self):
         received, code = self.call("Refuse", {"message": {"text": "a", "count": 1}})

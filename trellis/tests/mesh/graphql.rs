@@ -1,9 +1,8 @@
 //! The services of the mesh over GraphQL.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
 use hyper::{Response, body::Incoming};
 use proto::messaging::v1::{CreateConversationRequest, SendMessageRequest};
 use serde_json::{Value, json};
@@ -13,7 +12,6 @@ use super::{
     web::{self, Http, Received},
 };
 
-const WAIT: Duration = Duration::from_secs(20);
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Names and values.
@@ -72,14 +70,7 @@ async fn start(settings: &[(&str, &str)]) -> Mesh {
 }
 
 async fn read_until(response: &mut Response<Incoming>, received: &mut BytesMut, text: &str) {
-    let reading = async {
-        while !String::from_utf8_lossy(received).contains(text) {
-            let frame = response.frame().await.expect("the stream has ended").unwrap();
-            received.extend_from_slice(&frame.into_data().unwrap());
-        }
-    };
-    let read = tokio::time::timeout(WAIT, reading).await;
-    read.unwrap_or_else(|_| panic!("only {:?} arrived", String::from_utf8_lossy(received)));
+    web::read_until(response, received, |bytes| String::from_utf8_lossy(bytes).contains(text)).await;
 }
 
 /// How many calls of a method the gateway has counted.

@@ -1,5 +1,7 @@
 //! A gRPC-Web and HTTP client that exposes all details of a response.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
@@ -21,6 +23,9 @@ pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 /// gRPC-Web's content types.
 pub(crate) const BINARY: &str = "application/grpc-web+proto";
 pub(crate) const TEXT: &str = "application/grpc-web-text+proto";
+
+/// How long a test waits for the next part of a stream.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The HTTP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,22 @@ pub(crate) async fn whole(response: Response<Incoming>) -> Result<Received, Erro
 /// Like [`send`], but the response's body is still to be read.
 pub(crate) async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
     begin_on(TcpStream::connect(("127.0.0.1", port)).await?, http, request).await
+}
+
+/// Reads a stream until enough has arrived. `received` holds what came before.
+pub(crate) async fn read_until(
+    response: &mut Response<Incoming>,
+    received: &mut BytesMut,
+    is_enough: impl Fn(&[u8]) -> bool,
+) {
+    let reading = async {
+        while !is_enough(received) {
+            let frame = response.frame().await.expect("the stream has ended").unwrap();
+            received.extend_from_slice(&frame.into_data().unwrap());
+        }
+    };
+    let read = tokio::time::timeout(STREAM_TIMEOUT, reading).await;
+    read.unwrap_or_else(|_| panic!("only {:?} arrived", String::from_utf8_lossy(received)));
 }
 
 /// Like [`begin`], on an existing connection.

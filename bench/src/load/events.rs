@@ -41,6 +41,7 @@ impl Events {
             if !self.document.is_same_json(&data) {
                 return Err(format!("unexpected event {:?}", String::from_utf8_lossy(&self.first)));
             }
+            self.first = without_retry(&self.first);
             self.is_checked = true;
             self.count(on_message);
             return self.repeated(&rest, on_message);
@@ -78,6 +79,12 @@ impl Events {
     }
 }
 
+/// The event without the time of reconnection, which a server may state once.
+fn without_retry(event: &[u8]) -> Vec<u8> {
+    let lines: Vec<_> = event.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"retry:")).collect();
+    lines.join(&b'\n')
+}
+
 /// The data of an event. `None` if it has none.
 fn data(event: &[u8]) -> Option<Vec<u8>> {
     let lines = event.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
@@ -95,7 +102,8 @@ mod tests {
 
     #[test]
     fn events_are_parsed_from_pieces_of_any_size() {
-        let body = b": hello\n\ndata: {\"id\": \"a\"}\n\ndata: {\"id\": \"a\"}\n\ndata: {\"id\": \"a\"}\n\n";
+        let body =
+            b": hello\n\nretry: 3000\ndata: {\"id\": \"a\"}\n\ndata: {\"id\": \"a\"}\n\ndata: {\"id\": \"a\"}\n\n";
         for size in 1..=body.len() {
             let (mut events, mut counted) = (events(), 0);
             for piece in body.chunks(size) {

@@ -14,7 +14,7 @@ const RULES: [(&str, &[&str]); 9] = [
     ("gateway", &["kit", "trellis-graphql", "trellis-transcode"]),
     ("embedded", &["gateway"]),
     ("xtask", &[]),
-    ("bench", &["kit", "proto", "trellis-transcode"]),
+    ("bench", &["kit", "proto"]),
 ];
 /// The crates that every service may import.
 const OF_SERVICES: &[&str] = &["kit", "kit-data", "proto"];

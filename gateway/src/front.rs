@@ -69,10 +69,11 @@ impl Handler for Gateway {
         let is_head = request.method() == Method::HEAD;
         let client = || snapshot.proxies.client(peer.address, request.headers());
         let mut response = match self.detect(&snapshot, &request) {
-            Detected::Call(client_protocol) => {
+            Detected::Call { client_protocol, found } => {
                 is_browsers = client_protocol.is_for_browsers();
                 let (client, certificate) = (client(), certificate_state(&snapshot, &peer));
-                let call = RpcCall { context: &self.rpc, snapshot: &snapshot, client, certificate, client_protocol };
+                let call =
+                    RpcCall { context: &self.rpc, snapshot: &snapshot, client, certificate, client_protocol, found };
                 let mut response = call.respond(watched, request).await;
                 snapshot.origins.mark(origin, response.headers_mut());
                 response
@@ -136,12 +137,14 @@ impl Handler for Gateway {
 impl Gateway {
     /// Finds the protocol of a request: by its content type if the path names a method, or else by the HTTP forms of
     /// methods.
-    fn detect(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
+    fn detect<'a>(&self, snapshot: &'a Snapshot, request: &Request<Inbound>) -> Detected<'a> {
         let (path, forms) = (request.uri().path(), &snapshot.routes.http);
         if path == graphql::PATH && snapshot.graphql.is_some() {
             return Detected::Graphql;
         }
-        if is_handshake(request) && matches!(snapshot.routes.find(path), Found::Method(_)) {
+        let found = snapshot.routes.find(path);
+        let is_method = matches!(found, Found::Method(_));
+        if is_method && is_handshake(request) {
             let may_call = snapshot.origins.may_use_cookie(request.headers());
             return match handshake(request.headers(), may_call) {
                 Ok(response) => Detected::Page(response.map(Full::new)),
@@ -149,8 +152,9 @@ impl Gateway {
             };
         }
         let by_type = match ClientProtocol::detect(request) {
-            Some(of) if !of.is_for_browsers() => return Detected::Call(of),
-            Some(of) if matches!(snapshot.routes.find(path), Found::Method(_)) => return Detected::Call(of),
+            Some(client_protocol) if is_method || !client_protocol.is_for_browsers() => {
+                return Detected::Call { client_protocol, found };
+            }
             other => other,
         };
         match forms.find(request) {
@@ -158,22 +162,24 @@ impl Gateway {
                 let refusal = HandshakeRefusal::http_form(call.path().path());
                 return Detected::Refused(HttpRefusal::handshake(forms, request, refusal));
             }
-            HttpRequest::Call(call) => return Detected::Call(ClientProtocol::Http(call)),
+            HttpRequest::Call(call) => {
+                let found = snapshot.routes.find(call.path().path());
+                return Detected::Call { client_protocol: ClientProtocol::Http(call), found };
+            }
             HttpRequest::Refused(refusal) => return Detected::Refused(refusal),
             HttpRequest::Nothing => {}
         }
         // JSON for a path that is no procedure's is a request of another API, and a page may have any query.
-        let is_call = |of: &ClientProtocol| of.is_certain(request.headers()) || snapshot.routes.is_procedure(path);
+        let is_call = |of: &ClientProtocol| of.is_certain(request.headers()) || found.is_procedure(path);
         match by_type.filter(is_call) {
-            Some(of) => Detected::Call(of),
-            None => self.browse(snapshot, request),
+            Some(client_protocol) => Detected::Call { client_protocol, found },
+            None => self.browse(snapshot, request, found),
         }
     }
 
     /// Serves requests that are not calls: probes, keys, the page.
-    fn browse(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Detected {
-        let path = request.uri().path();
-        let (forms, found) = (&snapshot.routes.http, snapshot.routes.find(path));
+    fn browse<'a>(&self, snapshot: &'a Snapshot, request: &Request<Inbound>, found: Found<'a>) -> Detected<'a> {
+        let (path, forms) = (request.uri().path(), &snapshot.routes.http);
         Detected::Page(match path {
             "/livez" => console::plain(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
@@ -231,8 +237,11 @@ impl Gateway {
 }
 
 /// What a request is.
-enum Detected {
-    Call(ClientProtocol),
+enum Detected<'a> {
+    Call {
+        client_protocol: ClientProtocol,
+        found: Found<'a>,
+    },
     /// An operation in GraphQL, which may make several calls.
     Graphql,
     /// No call.

@@ -116,7 +116,7 @@ pub(crate) enum ClientProtocol {
     /// A stream in Connect.
     ConnectStream(ConnectStream),
     /// JSON in the HTTP form of the contract.
-    Http(Box<HttpJson>),
+    Http(Arc<HttpJson>),
     /// JSON over a WebSocket.
     WebSocket(WebSocket),
 }

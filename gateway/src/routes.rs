@@ -97,6 +97,7 @@ pub(crate) struct Method {
 }
 
 /// The result of a look-up.
+#[derive(Clone, Copy)]
 pub(crate) enum Found<'a> {
     Method(&'a Method),
     /// A method that the configuration closes.
@@ -116,6 +117,11 @@ impl Found<'_> {
             Self::Closed | Self::Unread | Self::Undeclared => true,
             Self::Nothing => false,
         }
+    }
+
+    /// Whether the path is that of a procedure: `/package.Service/Method`, or a service of an upstream.
+    pub(crate) fn is_procedure(&self, path: &str) -> bool {
+        methods::is_procedure(path) || !matches!(self, Self::Nothing)
     }
 }
 
@@ -197,11 +203,6 @@ impl Routes {
     /// Whether clients may call the declared method of a path.
     pub(crate) fn has(&self, path: &str) -> bool {
         matches!(self.find(path), Found::Method(_))
-    }
-
-    /// Whether a path without a route is that of a procedure: `/package.Service/Method`, or a service of an upstream.
-    pub(crate) fn is_procedure(&self, path: &str) -> bool {
-        methods::is_procedure(path) || !matches!(self.find(path), Found::Nothing)
     }
 }
 

@@ -113,6 +113,6 @@ fn procedure_has_a_package_or_an_upstream() {
         ("/shop.v1.Cart", false),
         ("/", false),
     ] {
-        assert_eq!(routes.is_procedure(path), expected, "{path}");
+        assert_eq!(routes.find(path).is_procedure(path), expected, "{path}");
     }
 }

@@ -80,6 +80,8 @@ pub(crate) struct RpcCall<'a> {
     pub(crate) client: Client,
     pub(crate) certificate: CertificateState,
     pub(crate) client_protocol: ClientProtocol,
+    /// The route of its path in gRPC.
+    pub(crate) found: Found<'a>,
 }
 
 impl RpcCall<'_> {
@@ -88,8 +90,8 @@ impl RpcCall<'_> {
         if let Some(path) = self.client_protocol.path() {
             *request.uri_mut() = path.clone().into();
         }
-        let found = self.snapshot.routes.find(request.uri().path());
-        let meter = match &found {
+        let found = self.found;
+        let meter = match found {
             Found::Method(method) => &method.meter,
             _ => &self.snapshot.routes.unknown.meter,
         };

@@ -92,12 +92,7 @@ pub(super) async fn serve(
     let Found::Method(method) = snapshot.routes.find(request.uri().path()) else { return };
     let limits = &gateway.rpc.service.limits;
     let most = limits.message_bytes.saturating_add(limits.header_bytes as usize);
-    let config = WebSocketConfig::default()
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
-        .max_message_size(Some(most))
-        .max_frame_size(Some(most));
-    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(settings(most))).await;
     let client_protocol = WebSocket::new(method.codec.clone());
     let first = tokio::select! {
         first = timeout(limits.request_head.0, next_text(&mut socket)) => first.unwrap_or_else(|_| Err(late())),
@@ -126,6 +121,15 @@ pub(super) async fn serve(
     };
     // An Err means that the client has gone.
     timeout(limits.discard_time.0, closing).await.ok();
+}
+
+/// The settings of a socket. `limit` is the size of the largest frame, in bytes.
+fn settings(limit: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_message_size(Some(limit))
+        .max_frame_size(Some(limit))
 }
 
 async fn close(sink: &mut Sink, text: Option<String>, code: CloseCode) -> Result<(), tungstenite::Error> {
@@ -186,8 +190,8 @@ impl Call<'_> {
         };
         let client_protocol = ClientProtocol::WebSocket(self.client_protocol.clone());
         let certificate = super::certificate_state(self.snapshot, &self.peer);
-        let call =
-            RpcCall { context: &self.gateway.rpc, snapshot: self.snapshot, client, certificate, client_protocol };
+        let (snapshot, found) = (self.snapshot, Found::Method(self.method));
+        let call = RpcCall { context: &self.gateway.rpc, snapshot, client, certificate, client_protocol, found };
         let activity = Activity::default();
         let requests = Requests { sender, takes_one: self.takes_one(), has_ended: false, activity: &activity };
         let keepalive = self.gateway.rpc.service.limits.keepalive.0;

@@ -132,8 +132,8 @@ impl CallTerms {
         let request = self.request(path, message).map_err(|status| failed(&status))?;
         let client_protocol = ClientProtocol::detect(&request).ok_or_else(|| failed(&no_status()))?;
         let Self { context, snapshot, client, .. } = self;
-        let certificate = self.certificate.clone();
-        let call = RpcCall { context, snapshot, client: *client, certificate, client_protocol };
+        let (certificate, found) = (self.certificate.clone(), snapshot.routes.find(path));
+        let call = RpcCall { context, snapshot, client: *client, certificate, client_protocol, found };
         // No connection waits for this response: the one of the operation has a wait of its own.
         let watched = Watchdog::new(&self.stalls, true).begin();
         let (Parts { headers, .. }, body) = call.respond(watched, request).await.into_parts();

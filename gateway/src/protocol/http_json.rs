@@ -4,6 +4,7 @@
 mod content;
 mod errors;
 mod fields;
+mod forms;
 mod http_body;
 mod lookup;
 mod refusal;
@@ -19,20 +20,13 @@ use http::{
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH},
     uri::{PathAndQuery, Uri},
 };
-use kit::{error::status, policy::path_of};
-use prost_reflect::MethodDescriptor;
+use kit::error::status;
 use tonic::{Code, Status};
-use transcode::{
-    Limits, PrintOptions, Registry,
-    http_rule::{Binding, Detached, Found, QueryOptions, RequestOptions, RouteTable},
-};
+use transcode::http_rule::{Binding, Detached, Found};
 
-use crate::{
-    config::Json,
-    http::{
-        controls::{self, HttpControls},
-        reserved::{clean_translated_request, clean_translated_response},
-    },
+use crate::http::{
+    controls::{self, HttpControls},
+    reserved::{clean_translated_request, clean_translated_response},
 };
 
 use super::{
@@ -48,30 +42,11 @@ use content::{accepts, is_json, is_without_body};
 use errors::refused;
 pub(crate) use fields::HeaderFields;
 use fields::{IDEMPOTENCY_KEY, LAST_EVENT_ID};
+pub(crate) use forms::HttpForms;
 pub(super) use http_body::{HttpBodyDecoder, HttpBodyEncoder, set_headers};
 pub(crate) use lookup::HttpRequest;
 pub(crate) use refusal::HttpRefusal;
 pub(super) use stream::{StreamEncoder, StreamForm};
-
-/// The HTTP forms of all methods. The position of a binding counts the bindings of all tables.
-#[derive(Debug)]
-pub(crate) struct HttpForms {
-    /// In the order in which they are asked. The first one that has a path decides.
-    tables: Vec<Arc<RouteTable>>,
-    /// The table of each binding, and its position there.
-    places: Vec<(usize, usize)>,
-    /// The path of each binding's method in gRPC, and the fields that headers state.
-    methods: Vec<(PathAndQuery, HeaderFields)>,
-    /// The messages of the details of errors outside of calls.
-    registry: Registry,
-    request: RequestOptions,
-    print: PrintOptions,
-    limits: Limits,
-    /// After how long a client of server-sent events reconnects; zero: it decides.
-    retry: Duration,
-    /// The methods of HTTP that any path has, for `OPTIONS *`.
-    http_methods: HeaderValue,
-}
 
 /// A call in its HTTP form.
 #[derive(Debug, Clone)]
@@ -107,32 +82,6 @@ struct UnreadTarget {
     detached: Detached,
 }
 
-impl HttpForms {
-    /// `tables` are asked in their order.
-    pub(crate) fn new(tables: Vec<Arc<RouteTable>>, registry: Registry, config: &Json) -> Arc<Self> {
-        let (parse, print, limits) = config.conversion();
-        let query = QueryOptions { ignore_unknown: config.ignore_unknown_fields, ..QueryOptions::default() };
-        let request = RequestOptions { query, body: parse, limits };
-        let bindings = tables.iter().flat_map(|table| table.bindings());
-        let methods = bindings.map(|of| (path(of.method()), HeaderFields::of(of))).collect();
-        let numbered = tables.iter().enumerate();
-        let places = numbered.flat_map(|(at, table)| (0..table.bindings().len()).map(move |of| (at, of))).collect();
-        let (retry, http_methods) = (config.retry.0, lookup::http_methods(&tables));
-        Arc::new(Self { tables, places, methods, registry, request, print, limits, retry, http_methods })
-    }
-
-    /// The binding at a position.
-    fn binding(&self, position: usize) -> &Binding {
-        let (table, at) = self.places[position];
-        &self.tables[table].bindings()[at]
-    }
-}
-
-fn path(method: &MethodDescriptor) -> PathAndQuery {
-    // Names in descriptors are identifiers, so they fit into a path.
-    PathAndQuery::try_from(path_of(method)).unwrap_or(PathAndQuery::from_static("/"))
-}
-
 impl HttpJson {
     fn new<B>(forms: &Arc<HttpForms>, binding: usize, found: Found<'_>, request: &Request<B>) -> Self {
         let headers = request.headers();
@@ -150,6 +99,30 @@ impl HttpJson {
             is_problem: accepts(headers, errors::PROBLEM),
             refused_as: None,
         }
+    }
+
+    /// See [`Protocol::read`].
+    fn read_head<B>(&mut self, request: &Request<B>) -> Result<(), Status> {
+        let (method, headers) = (request.method(), request.headers());
+        if self.stored.is_some() && self.binding().response_http_body().is_some() {
+            self.accept = Some(headers.get_all(ACCEPT).iter().map(|value| (ACCEPT, value.clone())).collect());
+        }
+        // Without a content type too: a browser sends such a request for a page of any origin, without a preflight.
+        let media_type = content_type::media_type(headers);
+        let is_safe = matches!(*method, Method::GET | Method::HEAD) && media_type.is_empty();
+        let is_allowed = self.takes_http_body() || is_json(media_type) || is_safe || is_without_body(request);
+        if !is_allowed {
+            let refused = unsupported_type("send the body as JSON, with content-type application/json");
+            return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, refused);
+        }
+        match ContentEncoding::parse(headers.get(CONTENT_ENCODING)) {
+            Ok(compression) => self.compression = compression,
+            Err(refused) => return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, refused),
+        }
+        if self.takes_http_body() {
+            self.read_http_body(headers)?;
+        }
+        self.read_fields(headers)
     }
 
     /// Reads the fields that the path, the query and the headers state.
@@ -255,7 +228,8 @@ impl HttpJson {
     }
 }
 
-impl Protocol for HttpJson {
+/// The decoder and the encoder of a call keep it.
+impl Protocol for Arc<HttpJson> {
     /// The path states the protocol: see [`HttpForms::find`].
     fn detect<B>(_: &Request<B>, _: &str) -> Option<Self> {
         None
@@ -278,26 +252,8 @@ impl Protocol for HttpJson {
     }
 
     fn read<B>(&mut self, request: &Request<B>) -> Result<(), Status> {
-        let (method, headers) = (request.method(), request.headers());
-        if self.stored.is_some() && self.binding().response_http_body().is_some() {
-            self.accept = Some(headers.get_all(ACCEPT).iter().map(|value| (ACCEPT, value.clone())).collect());
-        }
-        // Without a content type too: a browser sends such a request for a page of any origin, without a preflight.
-        let media_type = content_type::media_type(headers);
-        let is_safe = matches!(*method, Method::GET | Method::HEAD) && media_type.is_empty();
-        let is_allowed = self.takes_http_body() || is_json(media_type) || is_safe || is_without_body(request);
-        if !is_allowed {
-            let refused = unsupported_type("send the body as JSON, with content-type application/json");
-            return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, refused);
-        }
-        match ContentEncoding::parse(headers.get(CONTENT_ENCODING)) {
-            Ok(compression) => self.compression = compression,
-            Err(refused) => return self.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, refused),
-        }
-        if self.takes_http_body() {
-            self.read_http_body(headers)?;
-        }
-        self.read_fields(headers)
+        // The decoder and the encoder share the call later, so that this copies nothing.
+        Arc::make_mut(self).read_head(request)
     }
 
     fn body_limit(&self, _: Option<&Arc<MethodCodec>>, limit: usize) -> Option<usize> {
@@ -330,7 +286,7 @@ impl Protocol for HttpJson {
         if let Some(of) = self.binding().request_http_body().filter(|_| self.binding().method().is_client_streaming()) {
             return RequestDecoder::HttpBody(Box::new(HttpBodyDecoder::new(of, self, limit)));
         }
-        let form = MessageForm::Http(Box::new(self.clone()));
+        let form = MessageForm::Http(Self::clone(self));
         RequestDecoder::Message(Box::new(MessageDecoder::new(self.compression, form, limit)))
     }
 
@@ -339,9 +295,9 @@ impl Protocol for HttpJson {
             return ResponseEncoder::HttpBody(Box::new(HttpBodyEncoder::new(of)));
         }
         if self.is_stream() {
-            return ResponseEncoder::HttpStream(Box::new(StreamEncoder::new(self.clone(), self.stream)));
+            return ResponseEncoder::HttpStream(Box::new(StreamEncoder::new(Self::clone(self), self.stream)));
         }
-        ResponseEncoder::Message(Box::new(MessageEncoder::new(MessageForm::Http(Box::new(self.clone())))))
+        ResponseEncoder::Message(Box::new(MessageEncoder::new(MessageForm::Http(Self::clone(self)))))
     }
 
     fn refuse(&self, status: &Status) -> Response<Bytes> {

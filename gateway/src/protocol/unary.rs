@@ -21,7 +21,7 @@ pub(crate) enum MessageForm {
     Proto,
     Json(Arc<MethodCodec>),
     /// JSON in the method's HTTP form.
-    Http(Box<HttpJson>),
+    Http(Arc<HttpJson>),
 }
 
 /// Collects the body of a request, and makes it a gRPC frame.

@@ -14,7 +14,7 @@ const SERVER: &str = "*";
 
 /// What a request is to the HTTP forms.
 pub(crate) enum HttpRequest {
-    Call(Box<HttpJson>),
+    Call(Arc<HttpJson>),
     /// The path has a form, but the request is no call.
     Refused(HttpRefusal),
     /// No method has this path.
@@ -40,7 +40,7 @@ impl HttpForms {
                 let message = "the response is a stream, which has no HEAD; use GET".to_owned();
                 HttpRequest::Refused(HttpRefusal::method_not_allowed(self, request, message, allow))
             }
-            Lookup::Found((at, found)) => HttpRequest::Call(Box::new(HttpJson::new(self, at, found, request))),
+            Lookup::Found((at, found)) => HttpRequest::Call(Arc::new(HttpJson::new(self, at, found, request))),
             Lookup::MethodNotAllowed(allow) => {
                 let allow = self.allowed(path, &allow);
                 let taken = allow.to_str().unwrap_or_default();

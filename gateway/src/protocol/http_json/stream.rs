@@ -4,6 +4,8 @@
 //! An event of server-sent events holds a message; the last one has the type `end` and holds the status. A stream
 //! without this end was cut off. Trailers are the member `trailers` of the last line or of the status.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
@@ -53,7 +55,7 @@ impl StreamForm {
 /// Encodes a stream of responses.
 #[derive(Debug)]
 pub(crate) struct StreamEncoder {
-    call: HttpJson,
+    call: Arc<HttpJson>,
     form: StreamForm,
     frames: FrameReader,
     /// The line that comes before the first event; empty: none, or it has been sent.
@@ -61,7 +63,7 @@ pub(crate) struct StreamEncoder {
 }
 
 impl StreamEncoder {
-    pub(super) fn new(call: HttpJson, form: StreamForm) -> Self {
+    pub(super) fn new(call: Arc<HttpJson>, form: StreamForm) -> Self {
         let millis = call.forms.retry.as_millis();
         let retry = if form == StreamForm::Events && millis > 0 { format!("retry: {millis}\n") } else { String::new() };
         Self { call, form, frames: FrameReader::default(), retry }

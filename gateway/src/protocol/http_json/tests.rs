@@ -9,6 +9,7 @@ use proto::{
     users::v1::{GetUserRequest, ListUsersRequest, UpdateUserRequest},
 };
 use serde_json::{Value, json};
+use transcode::http_rule::RouteTable;
 
 use http::{
     HeaderName,
@@ -16,7 +17,7 @@ use http::{
 };
 
 use super::*;
-use crate::protocol::ClientProtocol;
+use crate::{config, protocol::ClientProtocol};
 
 const LIMIT: usize = 1_000;
 const PROBLEM: &str = "application/problem+json";
@@ -27,7 +28,7 @@ fn forms() -> Arc<HttpForms> {
     let registry = crate::protocol::registry(&pool);
     let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let table = RouteTable::build(methods.map(|method| (&registry, method))).unwrap();
-    HttpForms::new(vec![Arc::new(table)], registry, &Json::default())
+    HttpForms::new(vec![Arc::new(table)], registry, &config::Json::default())
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
@@ -35,19 +36,19 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
     headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap()
 }
 
-fn call(method: &str, uri: &str, headers: &[(&str, &str)]) -> HttpJson {
+fn call(method: &str, uri: &str, headers: &[(&str, &str)]) -> Arc<HttpJson> {
     let (call, refused) = read(method, uri, headers);
     assert!(refused.is_none(), "{refused:?}");
     call
 }
 
 /// A call, and its refusal if the gateway refuses to read it.
-fn read(method: &str, uri: &str, headers: &[(&str, &str)]) -> (HttpJson, Option<Status>) {
+fn read(method: &str, uri: &str, headers: &[(&str, &str)]) -> (Arc<HttpJson>, Option<Status>) {
     let request = request(method, uri, headers);
     match forms().find(&request) {
         HttpRequest::Call(mut call) => {
             let refused = call.read(&request).err();
-            (*call, refused)
+            (call, refused)
         }
         HttpRequest::Refused(refusal) => panic!("{refusal:?}"),
         HttpRequest::Nothing => panic!("no method has the path {uri}"),
@@ -55,8 +56,8 @@ fn read(method: &str, uri: &str, headers: &[(&str, &str)]) -> (HttpJson, Option<
 }
 
 /// The message that the upstream receives.
-fn message<M: prost::Message + Default>(call: &HttpJson, body: &'static [u8]) -> M {
-    let mut decoder = ClientProtocol::Http(Box::new(call.clone())).decoder(None, LIMIT);
+fn message<M: prost::Message + Default>(call: &Arc<HttpJson>, body: &'static [u8]) -> M {
+    let mut decoder = ClientProtocol::Http(Arc::clone(call)).decoder(None, LIMIT);
     decoder.decode(Bytes::from_static(body)).unwrap();
     let frame = decoder.finish().unwrap();
     M::decode(&frame[5..]).unwrap()
@@ -80,7 +81,7 @@ fn path_query_and_body_state_the_request() {
 #[test]
 fn header_states_the_etag_of_a_request() {
     let update = |tag| call("PATCH", "/v1/users/u1", &[JSON, ("if-match", tag)]);
-    let etag = |call: &HttpJson| message::<UpdateUserRequest>(call, b"{}").user.unwrap().etag;
+    let etag = |call: &Arc<HttpJson>| message::<UpdateUserRequest>(call, b"{}").user.unwrap().etag;
     assert_eq!(etag(&update("\"r7\"")), "r7");
     assert_eq!(etag(&update("*")), "");
     assert_eq!(etag(&update("\"r7.AAAAAAAAAAAAAAAAAAAAAA\"")), "r7", "the tag of a response to GET");
@@ -174,7 +175,7 @@ fn error_is_a_status_or_a_problem_document() {
 #[test]
 fn messages_before_an_invalid_one_are_kept() {
     let stream = call("POST", "/v1/conversations:subscribe", &[JSON]);
-    let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
+    let mut encoder = ClientProtocol::Http(stream).encoder(None);
     // The second message is not protobuf.
     let (encoded, failure) = encoder.encode(Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\x01\xff"));
     assert_eq!(encoded, "{\"result\":{}}\n");
@@ -187,7 +188,7 @@ fn messages_of_a_stream_are_lines_or_events() {
     let body = [&b"\0\0\0\0\0"[..], &b"\0\0\0\0\0"[..]].concat();
     let encoded = |accept, size| {
         let stream = call("POST", "/v1/conversations:subscribe", &[JSON, ("accept", accept)]);
-        let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
+        let mut encoder = ClientProtocol::Http(stream).encoder(None);
         let pieces = body.chunks(size).map(Bytes::copy_from_slice);
         let mut out: Vec<u8> = pieces.flat_map(|piece| encoder.encode_all(piece).unwrap()).collect();
         let failed = HeaderMap::from_iter([
@@ -220,7 +221,7 @@ fn query_is_read_after_detection() {
 #[test]
 fn too_large_body_is_a_status_of_http() {
     let call = call("POST", "/v1/conversations", &[JSON]);
-    let mut decoder = ClientProtocol::Http(Box::new(call.clone())).decoder(None, LIMIT);
+    let mut decoder = ClientProtocol::Http(Arc::clone(&call)).decoder(None, LIMIT);
     let refused = decoder.decode(Bytes::from(vec![b' '; LIMIT + 1])).unwrap_err();
     assert_eq!(
         (refused.code(), call.refuse(&refused).status()),
@@ -234,7 +235,7 @@ fn too_large_body_is_a_status_of_http() {
 fn trailers_are_in_the_last_line_or_event() {
     let ended = |accept, code: &'static str, with: &[(&'static str, &'static str)]| {
         let stream = call("POST", "/v1/conversations:subscribe", &[JSON, ("accept", accept)]);
-        let mut encoder = ClientProtocol::Http(Box::new(stream)).encoder(None);
+        let mut encoder = ClientProtocol::Http(stream).encoder(None);
         let all = [("grpc-status", code)].into_iter().chain(with.iter().copied());
         let trailers = all.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         String::from_utf8(encoder.end(trailers.collect()).into_data().unwrap().to_vec()).unwrap()
@@ -261,7 +262,7 @@ fn cursor_of_a_stream_is_the_id_of_an_event() {
     assert_eq!(request.resume_cursor, "c1");
     let again = call("GET", "/v1/conversations:subscribe?resumeCursor=c0", &[("last-event-id", "c1")]);
     assert_eq!(message::<SubscribeRequest>(&again, b"").resume_cursor, "c1", "EventSource repeats the URL");
-    let mut encoder = ClientProtocol::Http(Box::new(events)).encoder(None);
+    let mut encoder = ClientProtocol::Http(events).encoder(None);
     let mut encoded = |event| {
         let frame = [&[0, 0, 0, 0][..], &[0], &SubscribeResponse { event: Some(event) }.encode_to_vec()].concat();
         let mut frame = frame;

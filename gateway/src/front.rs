@@ -33,6 +33,8 @@ use crate::{
     state::Snapshot,
     tls::CertificateState,
 };
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use websocket::transcript;
 
 impl Handler for Gateway {
     type Body = Outgoing;

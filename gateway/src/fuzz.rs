@@ -1,6 +1,9 @@
 //! Properties of the gateway's parsers for arbitrary bytes. `cargo xtask soak fuzz` generates bytes; the tests
 //! replay those of `fuzz/corpus`, which holds every earlier finding.
 
+mod graphql;
+mod websocket;
+
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{
@@ -26,13 +29,16 @@ use crate::{
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All properties.
-pub const FUZZ_TARGETS: [FuzzTarget; 6] = [
+pub const FUZZ_TARGETS: [FuzzTarget; 9] = [
     ("framing", framing),
     ("text", base64_text),
     ("headers", header_translation),
     ("address", client_address),
     ("proxy", proxy_header),
     ("configuration", configuration),
+    ("websocket", websocket::frames),
+    ("websocket_text", websocket::text_frame),
+    ("graphql", graphql::operation),
 ];
 
 /// Splits bytes into pieces whose sizes derive from the bytes themselves.

@@ -46,12 +46,16 @@ Commands:
         Create a service: contract, crate, migrations for both databases, tests, manifests and its row in the table of
         the binary. The result stores short texts of users; change it to what you need.
   soak fuzz [SECONDS]
-        Fuzz the gateway's parsers, and the conversion between JSON and protobuf, for 600 seconds by default.
+        Fuzz the gateway's parsers, frames of WebSockets, GraphQL operations, and the conversion between JSON and
+        protobuf, for 600 seconds by default.
   bench gateway [--quick | --full] [--write] [--only TEXT] [--contenders A,B] [--seconds N] [--rounds N]
         Compare the gateway with Envoy, structured-proxy, hand-written code, tonic-web, direct gRPC and a bare forwarder:
         throughput, latency, CPU time per call and memory. Needs two cores and 10 minutes; 3 minutes with --quick.
         Installs Envoy and structured-proxy under target/.
-        --write updates docs/performance.md.
+        --only selects the scenarios whose names contain a text: those of JSON over HTTP, Connect and server-sent events
+        with --only JSON --only Connect --only events.
+        --write replaces all tables of docs/performance.md. After a run with --only, paste the sections of
+        target/bench/gateway.md instead.
   bench limiter [--write] [--seconds N] [--rounds N]
         Measure the cost of rate limit decisions on a private Redis. Takes 2 minutes. --write updates
         docs/rate-limiting.md.

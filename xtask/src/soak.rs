@@ -29,11 +29,19 @@ impl SoakOptions {
 
 /// A fuzz target, and its corpora in the order of the first byte, which selects one of its properties.
 const TARGETS: [(&str, &[&str]); 2] = [
-    ("parsers", &["framing", "text", "headers", "address", "proxy", "configuration"]),
+    (
+        "parsers",
+        &["framing", "text", "headers", "address", "proxy", "configuration", "websocket", "websocket_text", "graphql"],
+    ),
     ("transcode", &["json", "protobuf"]),
 ];
 
-/// Fuzzes the parsers of the gateway, and the conversion between JSON and protobuf. Each target runs for an equal part of
+/// The longest input: quadratic time exceeds [`INPUT_TIMEOUT_S`].
+const INPUT_BYTES: u32 = 64 * 1024;
+/// How long one input may take.
+const INPUT_TIMEOUT_S: u32 = 10;
+
+/// Fuzzes the parsers of the gateway, GraphQL operations, and the conversion between JSON and protobuf. Each target runs for an equal part of
 /// the time. Returns true if no input failed.
 pub(crate) fn run(session: &Session, options: &SoakOptions) -> Result<bool, String> {
     let tools = session.target.join("tools");
@@ -56,6 +64,7 @@ fn fuzz(session: &Session, tools: &Path, target: &str, corpora: &[&str], seconds
     // The stable compiler has no sanitizers. The project has no unsafe code for them to check.
     fuzz.args(["run", "--sanitizer", "none", "--target-dir"]).arg(session.target.join("fuzz/build"));
     fuzz.arg(target).args([&found, &seeds]).arg("--").arg(format!("-max_total_time={seconds}"));
+    fuzz.args([format!("-max_len={INPUT_BYTES}"), format!("-timeout={INPUT_TIMEOUT_S}")]);
     let output = session.step(&format!("fuzz {target} for {seconds} s"), &mut fuzz)?;
     if !output.success {
         eprintln!(

@@ -3,6 +3,8 @@
 mod responses;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, feature = "fuzzing"))]
+mod transcript;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -43,6 +45,8 @@ use crate::{
     state::Snapshot,
 };
 use responses::Responses;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use transcript::transcript;
 
 /// The memory of an idle socket; more is allocated for a large frame.
 const BUFFER_BYTES: usize = 8 * 1024;

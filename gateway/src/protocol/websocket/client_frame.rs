@@ -26,6 +26,9 @@ const OF_BROWSERS: [&str; 3] = ["sec-", "proxy-", "upgrade"];
 /// More values than any configuration allows (`gateway.header_count`), and fewer than a `HeaderMap` can hold.
 const MOST_VALUES: usize = 10_000;
 
+/// The maximum length of what a refusal repeats of a frame, in bytes.
+const PROBLEM_BYTES: usize = 300;
+
 /// A text frame of a client.
 #[derive(Debug)]
 pub(crate) enum ClientFrame<'a> {
@@ -115,6 +118,7 @@ impl Metadata {
 
 /// A frame of the client is refused.
 pub(crate) fn frame_refused(problem: &str) -> Status {
+    let problem = &problem[..problem.floor_char_boundary(PROBLEM_BYTES)];
     let message =
         format!("a text frame is not {{\"metadata\": …}}, {{\"message\": …}} or {{\"end\": true}}: {problem}");
     kit::error::status(Code::InvalidArgument, crate::reason::FRAME_INVALID, message)

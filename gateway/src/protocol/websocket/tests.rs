@@ -29,6 +29,8 @@ fn frame_of_a_client_has_one_member() {
     }
     assert!(matches!(ClientFrame::parse(r#"{"end": true}"#), Ok(ClientFrame::End)));
     let deep = format!("{{\"message\": {}", "[".repeat(1_000_000));
+    let long = format!("{{\"{}\": 1}}", "é".repeat(1_000));
+    let long_name = format!("{{\"metadata\": {{\"{}\": \"1\"}}}}", "é".repeat(1_000));
     for text in [
         "",
         "1",
@@ -45,6 +47,8 @@ fn frame_of_a_client_has_one_member() {
         r#"{"message": }"#,
         r#"{"end": true} {"end": true}"#,
         &deep,
+        &long,
+        &long_name,
     ] {
         let refused = ClientFrame::parse(text).map(|frame| panic!("{frame:?}")).unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);

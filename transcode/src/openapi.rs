@@ -7,12 +7,12 @@
 
 mod comments;
 mod errors;
-mod examples;
 mod operation;
 mod options;
 mod parameters;
 mod paths;
 mod rules;
+pub mod samples;
 mod schemas;
 #[cfg(test)]
 mod tests;

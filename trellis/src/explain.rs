@@ -6,7 +6,6 @@ mod browser;
 mod commands;
 mod find;
 mod gateway_url;
-mod sample;
 mod shell;
 mod text;
 mod token;

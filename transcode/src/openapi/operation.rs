@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 use super::{
     Form, Options,
     comments::{Comments, summary},
-    examples, options,
+    options,
     parameters::{self, Held},
     paths::Place,
+    samples,
     schemas::Schemas,
 };
 use crate::http_rule::Binding;
@@ -103,11 +104,11 @@ impl<'a> Operations<'a> {
             Some(field) => match field.kind() {
                 Kind::Message(message) if !field.is_list() && !field.is_map() => {
                     let held = held.within(field.name());
-                    (schemas.request_field(&message, &held), examples::of_message(&message, &held))
+                    (schemas.request_field(&message, &held), samples::of_message(&message, &held))
                 }
-                _ => (schemas.field(&field), examples::of_parameter(&field, true)),
+                _ => (schemas.field(&field), samples::of_parameter(&field, true)),
             },
-            None => (schemas.without(&input, &held.path), examples::of_message(&input, &held.path)),
+            None => (schemas.without(&input, &held.path), samples::of_message(&input, &held.path)),
         };
         let mut content = json!({"schema": schema});
         if let Some(example) = example {

@@ -3,7 +3,7 @@
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
-use super::{Terms, examples, paths::Place, rules, schemas::Schemas, well_known};
+use super::{Terms, paths::Place, rules, samples, schemas::Schemas, well_known};
 use crate::http_rule::Binding;
 
 /// How deep query parameters of nested messages are listed.
@@ -46,7 +46,7 @@ pub(super) fn of_path(binding: &Binding, place: &Place, schemas: &mut Schemas<'_
         };
         let mut shown = json!({"name": parameter.name, "in": "path", "required": true, "schema": schema});
         let note = parameter.is_rest.then_some("The rest of the path, which may have several segments.");
-        if let Some(example) = field.as_ref().and_then(|field| examples::of_parameter(field, true)) {
+        if let Some(example) = field.as_ref().and_then(|field| samples::of_parameter(field, true)) {
             shown["example"] = example;
         }
         let comment = field.and_then(|field| schemas.comment_of(&field));
@@ -137,7 +137,7 @@ impl Query<'_, '_> {
         if is_required {
             shown["required"] = true.into();
         }
-        if let Some(example) = examples::of_parameter(field, is_required) {
+        if let Some(example) = samples::of_parameter(field, is_required) {
             shown["example"] = example;
         }
         if let Some(comment) = self.schemas.comment_of(field) {

@@ -42,11 +42,16 @@ pub fn is_required(field: &FieldDescriptor) -> bool {
         names.iter().any(at_least_one)
     };
     let numbers = ["int32", "int64", "uint32", "uint64"];
+    let is_above_zero = |kind: &&str| {
+        let rules = options::message(&rules, kind);
+        let above = rules.as_ref().and_then(|rules| options::number(rules, "gt")?.as_f64());
+        positive(kind, &["gte", "const"]) || above.is_some_and(|above| above >= 0.0)
+    };
     options::message(&rules, "string").is_some_and(|rules| text::refuses_empty(&rules))
         || positive("string", &["min_len", "min_bytes", "len", "len_bytes"])
         || positive("bytes", &["min_len", "len"])
         || positive("repeated", &["min_items"])
-        || numbers.iter().any(|kind| positive(kind, &["gte"]))
+        || numbers.iter().any(is_above_zero)
 }
 
 /// Whether a request needs one member of a oneof.

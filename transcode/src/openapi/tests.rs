@@ -308,8 +308,12 @@ fn rules_of_each_kind_become_keywords() {
         document["components"]["schemas"]["t.E"]["additionalProperties"].is_null(),
         "a later service may add fields"
     );
-    // A required text with a prefix has no example, and so neither has the request.
+    // A required text with a prefix has no example, and so neither has the request. A command has a guess.
     assert!(document["paths"]["/v1"]["post"]["requestBody"]["content"]["application/json"]["example"].is_null());
+    let command = samples::request(&compile(source).get_message_by_name("t.R").unwrap(), &["kind".to_owned()]);
+    let expected = json!({"prefixed": "a.example", "both": "ada", "key": "AQIDAQ==", "big": "1", "text": "example",
+        "mail": "example", "kind": "ONE"});
+    assert_eq!(command, expected);
 }
 
 #[test]

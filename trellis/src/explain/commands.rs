@@ -1,5 +1,6 @@
 //! The commands that call a method: one for each protocol and program.
 
+mod http_request;
 mod python;
 
 use std::fmt::Write as _;
@@ -8,10 +9,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gateway::{CatalogMethod, HttpForm};
 use serde::Serialize;
 use serde_json::{Value, json};
-use transcode::{Limits, ParseOptions};
+use transcode::{Limits, ParseOptions, openapi::samples};
 
-use super::{Idempotency, Kind, gateway_url::GatewayUrl, name, sample, shell};
+use super::{Idempotency, Kind, gateway_url::GatewayUrl, name, shell};
 use crate::config::Config;
+use http_request::HttpRequest;
 
 /// A command that works when it is pasted.
 #[derive(Debug, Serialize)]
@@ -40,29 +42,14 @@ pub(super) struct Call<'a> {
     pub(super) config: &'a Config,
 }
 
-/// A request in an HTTP form.
-struct HttpRequest {
-    method: String,
-    /// The template of the path.
-    path: String,
-    url: String,
-    /// The body; `None`: the form has none.
-    body: Option<String>,
-    content_type: &'static str,
-    /// The body of the response is bytes.
-    gives_bytes: bool,
-}
-
 const JSON: &str = "application/json";
-/// The content type of the sample of a body that is bytes.
-const BYTES: &str = "text/plain";
 
 impl Call<'_> {
     /// The commands, and what a reader must know besides.
     pub(super) fn commands(&self) -> Result<(Vec<CallCommand>, Vec<String>), String> {
         // The fields that a path holds are required.
         let in_path = self.forms().next().map(|form| &form.variables[..]).unwrap_or_default();
-        let json = sample::request(&self.method.descriptor.input(), in_path).to_string();
+        let json = samples::request(&self.method.descriptor.input(), in_path).to_string();
         let encoded = self.encode(&json)?;
         let forms: Vec<_> = self.forms().map(|form| self.http_request(form)).collect();
         let mut all = Vec::new();
@@ -136,7 +123,7 @@ impl Call<'_> {
             );
         }
         for field in self.method.descriptor.input().fields() {
-            if let Some(pattern) = sample::pattern(&field) {
+            if let Some(pattern) = samples::pattern(&field) {
                 notes.push(format!("{} must match {pattern}", field.json_name()));
             }
         }
@@ -241,31 +228,7 @@ impl Call<'_> {
     }
 
     fn http_request(&self, form: &HttpForm) -> HttpRequest {
-        let message = self.method.descriptor.input();
-        let mut request = sample::request(&message, &form.variables);
-        let mut path = form.path.clone();
-        for variable in &form.variables {
-            let value = sample::take(&message, &mut request, variable);
-            path = fill(&path, variable, value.as_ref());
-        }
-        let body = match form.body.as_deref() {
-            None => None,
-            Some("*") => Some(request.take()),
-            Some(field) => {
-                Some(sample::take(&message, &mut request, field).unwrap_or_else(|| Value::Object(Default::default())))
-            }
-        };
-        let body = body.map(|body| if form.takes_bytes { "example".to_owned() } else { body.to_string() });
-        let query = query(&request);
-        let method = if form.http_method == "*" { "POST" } else { &form.http_method };
-        HttpRequest {
-            method: method.to_owned(),
-            path: form.path.clone(),
-            url: format!("{}{path}{query}", self.gateway.url()),
-            body,
-            content_type: if form.takes_bytes { BYTES } else { JSON },
-            gives_bytes: form.gives_bytes,
-        }
+        HttpRequest::new(&self.gateway.url(), &self.method.descriptor.input(), form)
     }
 
     fn curl_http(&self, request: &HttpRequest, more: &[String]) -> String {
@@ -338,48 +301,4 @@ fn content_type(media_type: &str) -> String {
 
 fn data(text: &str) -> String {
     format!("-d {}", shell::quoted(text))
-}
-
-/// The path with a value in place of a variable, `{name}` or `{name=segments}`.
-fn fill(path: &str, variable: &str, value: Option<&Value>) -> String {
-    let Some(start) = path.find(&format!("{{{variable}")) else { return path.to_owned() };
-    let Some(end) = path[start..].find('}').map(|length| start + length) else { return path.to_owned() };
-    let value = match path[start + 1 + variable.len()..end].strip_prefix('=') {
-        Some(segments) if segments != "*" => segments.replace("**", "example").replace('*', "example"),
-        _ => percent_encoded(&text(value.unwrap_or(&Value::Null))),
-    };
-    format!("{}{value}{}", &path[..start], &path[end + 1..])
-}
-
-/// The query with the other fields of a request.
-fn query(request: &Value) -> String {
-    let mut pairs = Vec::new();
-    parameters("", request, &mut pairs);
-    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
-}
-
-fn parameters(name: &str, value: &Value, pairs: &mut Vec<String>) {
-    match value {
-        Value::Object(members) => {
-            for (member, value) in members {
-                let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
-                parameters(&name, value, pairs);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| parameters(name, item, pairs)),
-        Value::Null => {}
-        other => pairs.push(format!("{name}={}", percent_encoded(&text(other)))),
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Everything but unreserved characters encoded (RFC 3986, section 2.3).
-fn percent_encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }

@@ -1,8 +1,9 @@
 //! The commands that set ACCESS_TOKEN.
 
 use gateway::CatalogMethod;
+use transcode::openapi::samples;
 
-use super::{gateway_url::GatewayUrl, sample, shell};
+use super::{gateway_url::GatewayUrl, shell};
 
 const SIGN_UP: &str = "/trellis.auth.v1.AuthService/SignUp";
 const SIGN_IN: &str = "/trellis.auth.v1.AuthService/SignIn";
@@ -19,7 +20,7 @@ pub(super) fn command(methods: &[CatalogMethod], gateway: &GatewayUrl) -> Option
     let token = |path: &str, wanted: &[&str]| {
         let input = methods.iter().find(|method| method.path == path)?.descriptor.input();
         let wanted: Vec<_> = wanted.iter().map(|field| (*field).to_owned()).collect();
-        let request = sample::request(&input, &wanted).to_string();
+        let request = samples::request(&input, &wanted).to_string();
         let curl = shell::command(&[
             "curl -sS".to_owned(),
             shell::quoted(&(gateway.url() + path)),

@@ -69,7 +69,7 @@ pub(crate) async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) 
     begin_on(TcpStream::connect(("127.0.0.1", port)).await?, http, request).await
 }
 
-/// Reads a stream until enough has arrived. `received` holds what came before.
+/// Reads a stream until enough has arrived. `received` holds the earlier bytes.
 pub(crate) async fn read_until(
     response: &mut Response<Incoming>,
     received: &mut BytesMut,

@@ -6,6 +6,7 @@ mod event_set;
 mod inbound;
 pub(crate) mod keepalive;
 mod pipe;
+mod read_buffer;
 mod receive_buffer;
 mod unread;
 

@@ -1,4 +1,4 @@
-//! Writes all HTTP/2 frames of one turn in one system call.
+//! Writes all HTTP/2 frames of one turn in one system call, and reads with as few.
 
 use std::{
     cell::Cell,
@@ -11,9 +11,13 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::read_buffer::ReadBuffer;
+
 /// How many bytes are buffered before they are written. A frame that does not fit is not copied: it is written from
 /// where it is, behind the buffered bytes.
-const BUFFER_BYTES: usize = 16 * 1024;
+const BUFFER_BYTES: usize = 32 * 1024;
+/// A longer frame is not copied either: copying costs more than a write of its own.
+const LARGE: usize = 16 * 1024;
 
 thread_local! {
     /// The buffer: a turn that has been written leaves it to the next turn of any connection.
@@ -26,6 +30,7 @@ pub(crate) struct Coalescing<S>(Arc<Mutex<CoalescingState<S>>>);
 
 struct CoalescingState<S> {
     stream: S,
+    unread: ReadBuffer,
     /// The bytes that the stream has not taken yet start at `written`.
     buffered: Vec<u8>,
     written: usize,
@@ -41,7 +46,13 @@ impl<S> Clone for Coalescing<S> {
 
 impl<S: AsyncWrite + Unpin> Coalescing<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(CoalescingState { stream, buffered: Vec::new(), written: 0, failed: None })))
+        Self(Arc::new(Mutex::new(CoalescingState {
+            stream,
+            unread: ReadBuffer::default(),
+            buffered: Vec::new(),
+            written: 0,
+            failed: None,
+        })))
     }
 
     /// Ends a turn: writes the buffered bytes. The stream wakes the task when it takes more.
@@ -60,10 +71,10 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
 }
 
 impl<S: AsyncWrite + Unpin> CoalescingState<S> {
-    /// Copies all of `bufs` if there is room.
+    /// Copies all of `bufs` unless they are large or there is no room.
     fn buffer(&mut self, bufs: &[IoSlice<'_>]) -> Option<usize> {
         let length = bufs.iter().map(|buf| buf.len()).sum();
-        if self.buffered.len() + length > BUFFER_BYTES {
+        if length > LARGE || self.buffered.len() + length > BUFFER_BYTES {
             return None;
         }
         if self.buffered.capacity() < BUFFER_BYTES {
@@ -153,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Coalescing<S> {
         let state = &mut *self.lock();
         match state.failed.take() {
             Some(error) => Poll::Ready(Err(error)),
-            None => Pin::new(&mut state.stream).poll_read(cx, buf),
+            None => state.unread.poll_read(&mut state.stream, cx, buf),
         }
     }
 }
@@ -228,6 +239,22 @@ mod tests {
         assert!(Pin::new(&mut far).poll_read(&mut cx, &mut early).is_pending(), "nothing before the turn's end");
         end_turn(&stream);
         assert_eq!(read(&mut far, 19).await, b"headpayloadtrailers");
+    }
+
+    #[tokio::test]
+    async fn messages_of_10_kb_share_a_write() {
+        let (near, mut far) = duplex(64 * 1024);
+        let mut stream = Coalescing::new(near);
+        let message = [7; 10_000];
+        for _ in 0..3 {
+            assert_eq!(write(&mut stream, &[b"head", &message]), Poll::Ready(10_004));
+        }
+        let mut byte = [0];
+        let mut early = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut far).poll_read(&mut cx, &mut early).is_pending(), "nothing before the turn's end");
+        end_turn(&stream);
+        assert_eq!(read(&mut far, 3 * 10_004).await.len(), 3 * 10_004);
     }
 
     #[tokio::test]

@@ -33,8 +33,8 @@ pub use tls::{ClientCertificates, Tls};
 pub(crate) use token_issuers::fetchable;
 pub use token_issuers::{RequiredScopesConfig, TokenIssuerConfig};
 
-/// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections`, `console`
-/// and `graphql.automatic_persisted_bytes`.
+/// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `threads`,
+/// `upstream_connections`, `console` and `graphql.automatic_persisted_bytes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -69,6 +69,9 @@ pub struct Config {
     pub token_issuers: BTreeMap<String, TokenIssuerConfig>,
     /// The scopes that callers of some methods need, by a name that the operator chooses. All that cover a method apply.
     pub required_scopes: BTreeMap<String, RequiredScopesConfig>,
+    /// Threads that each serve the connections of some clients, with connections to upstreams of their own. `0`: the
+    /// threads of the process share all connections.
+    pub threads: usize,
     /// Connections to one upstream, at most; each carries `limits.streams_per_connection` calls.
     pub upstream_connections: usize,
     /// Header fields of one request, at most.
@@ -260,6 +263,7 @@ impl Default for Config {
             maintenance: BTreeMap::new(),
             token_issuers: BTreeMap::new(),
             required_scopes: BTreeMap::new(),
+            threads: 0,
             upstream_connections: 64,
             header_count: 100,
             connections_per_address: 5_000,
@@ -289,6 +293,7 @@ impl Config {
         Self {
             listen: self.listen.clone(),
             tls: Tls { listen: self.tls.listen.clone(), ..tls },
+            threads: self.threads,
             upstream_connections: self.upstream_connections,
             console: self.console,
             graphql: Graphql {

@@ -25,7 +25,7 @@ use crate::{
     own_services::OwnServices,
     routes::Route,
     rpc::RpcContext,
-    server::{self, Listener},
+    server::{self, Listener, ServerThreads},
     state::State,
 };
 
@@ -36,6 +36,8 @@ pub struct Gateway {
     pub(crate) automatic: AutomaticQueries,
     /// Whether the console is served.
     pub(crate) console: bool,
+    /// `gateway.threads`.
+    threads: usize,
 }
 
 impl Gateway {
@@ -109,6 +111,7 @@ impl Gateway {
             // Sign-in on the page needs the mesh.
             console: config.console && state.has_mesh(),
             state: Arc::new(state),
+            threads: config.threads,
             automatic: AutomaticQueries::new(config.graphql.automatic_persisted_bytes),
             rpc: Arc::new(RpcContext { service: context, limiter, readiness, rng: Rng::new() }),
         }
@@ -118,7 +121,9 @@ impl Gateway {
     pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, shutdown: Shutdown) -> std::io::Result<()> {
         let (tls, limits, stalls) = (self.state.tls(), self.rpc.service.limits.clone(), self.state.stalls());
         let refreshing = tokio::spawn(Arc::clone(&self.state).refresh(shutdown.clone()));
-        let served = server::serve(self, tls, limits, stalls, listeners, shutdown).await;
+        let threads = Arc::new(ServerThreads::start(self.threads)?);
+        let served = server::serve(self, tls, limits, stalls, Arc::clone(&threads), listeners, shutdown).await;
+        threads.stop().await;
         refreshing.abort();
         served
     }

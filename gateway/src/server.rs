@@ -10,6 +10,7 @@ mod monitored_io;
 mod per_address;
 pub(crate) mod proxy_protocol;
 mod shared;
+mod threads;
 mod watchdog;
 
 use std::{error::Error, io, pin::Pin, sync::Arc, time::Duration};
@@ -38,6 +39,7 @@ pub(crate) use handler::{ConnectionSettings, Handler, Peer, ResponseStream};
 use monitored_io::MonitoredIo;
 use per_address::ConnectionCounts;
 use shared::PeerEnded;
+pub(crate) use threads::ServerThreads;
 use watchdog::{CloseReason, Timeouts};
 pub(crate) use watchdog::{Stalls, Wait, Watchdog, Watched};
 
@@ -58,23 +60,36 @@ struct Server<H> {
     connections: Connections,
     connection_counts: Arc<ConnectionCounts>,
     tracker: TaskTracker,
+    threads: Arc<ServerThreads>,
     rng: Rng,
     shutdown: Shutdown,
 }
 
-/// Serves the requests of all listeners with `handler` until the drain is over.
+/// Serves the requests of all listeners with `handler` until the drain is over: on `threads`, or if there are none, on
+/// those of the process.
 pub(crate) async fn serve<H: Handler>(
     handler: Arc<H>,
     tls: Arc<ListenerTls>,
     limits: Limits,
     stalls: Arc<Stalls>,
+    threads: Arc<ServerThreads>,
     listeners: Vec<Listener>,
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let connections = Connections::new(limits.connections, Discard::of(&limits));
     let (connection_counts, tracker, rng) = (Arc::default(), TaskTracker::new(), Rng::new());
-    let server =
-        Arc::new(Server { handler, tls, limits, stalls, connections, connection_counts, tracker, rng, shutdown });
+    let server = Arc::new(Server {
+        handler,
+        tls,
+        limits,
+        stalls,
+        connections,
+        connection_counts,
+        tracker,
+        threads,
+        rng,
+        shutdown,
+    });
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(accept::accept(Arc::clone(&server), listener));

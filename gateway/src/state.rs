@@ -79,7 +79,7 @@ impl State {
         let of_own = own.iter().flat_map(|own| own.names.iter().map(|name| (*name, None)));
         let served: Vec<_> = of_mesh.chain(of_own).collect();
         let health = server::health(&served, readiness);
-        let upstreams = Upstreams::new(config.upstream_connections, context);
+        let upstreams = Upstreams::new(config.upstream_connections, config.threads, context);
         let (known, _) = LastGood::read(config, None)?;
         let registry = protocol::registry(context.policies.pool());
         let (in_flight, issuers) = (InFlightCounts::default(), IssuerRegistry::default());

@@ -28,7 +28,7 @@ pub(crate) use cluster::{Cluster, Conditions, Weight};
 pub(crate) use connection::STREAM_WINDOW;
 pub(crate) use dial::dial;
 pub(crate) use failure::{Failure, code_of_break};
-use pool::ConnectionPool;
+use pool::{ConnectionPool, PoolSize};
 pub(crate) use request_body::{RequestBody, RequestBodyError};
 
 use crate::tls::Trust;
@@ -51,9 +51,10 @@ struct KnownCluster {
 }
 
 impl Upstreams {
-    /// Each server has at most `most_connections` connections.
-    pub(crate) fn new(most_connections: usize, context: &ServiceContext) -> Self {
-        let pools = ConnectionPools { most_connections, limits: context.limits.clone(), known: Mutex::default() };
+    /// Each server has at most `most_connections` connections. Each of the server's `threads` has its own.
+    pub(crate) fn new(most_connections: usize, threads: usize, context: &ServiceContext) -> Self {
+        let limits = context.limits.clone();
+        let pools = ConnectionPools { most_connections, threads, limits, known: Mutex::default() };
         let mesh = context.identity.tls().map(|tls| tls.trust().clone());
         Self { pools: Arc::new(pools), balance: context.balance.clone(), mesh, clusters: Mutex::default() }
     }
@@ -108,6 +109,7 @@ impl Upstreams {
 /// The connection pools of all servers: clusters with the same server share its pool.
 struct ConnectionPools {
     most_connections: usize,
+    threads: usize,
     limits: Limits,
     known: Mutex<HashMap<Location, Weak<ConnectionPool>>>,
 }
@@ -121,8 +123,8 @@ impl ConnectionPools {
         if let Some(server) = server.filter(|server| server.trust() == trust && server.tolerance() == tolerance) {
             return server;
         }
-        let server =
-            ConnectionPool::new(location.clone(), trust.cloned(), tolerance, self.most_connections, &self.limits);
+        let size = PoolSize { most_connections: self.most_connections, threads: self.threads };
+        let server = ConnectionPool::new(location.clone(), trust.cloned(), tolerance, size, &self.limits);
         let server = Arc::new(server);
         known.retain(|_, server| server.strong_count() > 0);
         known.insert(location.clone(), Arc::downgrade(&server));

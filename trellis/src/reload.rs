@@ -24,9 +24,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// The keys that take effect at once. All others take effect at the next start.
 const AT_ONCE: [&str; 2] = ["gateway.", "log.level"];
 /// The exceptions to [`AT_ONCE`].
-const AT_START: [&str; 5] = [
+const AT_START: [&str; 6] = [
     "gateway.listen",
     "gateway.tls.listen",
+    "gateway.threads",
     "gateway.upstream_connections",
     "gateway.console",
     "gateway.graphql.automatic_persisted_bytes",

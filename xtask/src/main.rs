@@ -71,6 +71,7 @@ Progress goes to stderr. Logs and screenshots of a run are in target/test-artifa
 
 Environment:
   TRELLIS_TEST_CHROMIUM  The path of Chromium, if it is not on PATH.
+  TRELLIS_TEST_GATEWAY_THREADS  The gateway.threads of the gateways in trellis/tests/mesh.
 ";
 
 fn main() -> ExitCode {

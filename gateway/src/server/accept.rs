@@ -26,14 +26,7 @@ pub(super) async fn accept<H: Handler>(server: Arc<Server<H>>, listener: Listene
         match accepted {
             Ok((stream, peer)) => {
                 if let Some(stream) = server.connections.admit(stream) {
-                    let prepare = Box::pin(prepare(Arc::clone(&server), stream, peer, listener.tls));
-                    server.tracker.spawn(async {
-                        // The memory of `prepare` is freed when it returns.
-                        let task = prepare.await;
-                        if let Some(task) = task {
-                            task.await;
-                        }
-                    });
+                    start(&server, stream, peer, listener.tls);
                 }
             }
             Err(error) => {
@@ -43,6 +36,36 @@ pub(super) async fn accept<H: Handler>(server: Arc<Server<H>>, listener: Listene
             }
         }
     }
+}
+
+/// Starts to serve a connection: on one of the server's threads, or if it has none, on those of the process.
+fn start<H: Handler>(server: &Arc<Server<H>>, mut stream: Accepted, peer: SocketAddr, tls: bool) {
+    let (serving, place) = (Arc::clone(server), server.threads.place());
+    let moves = place.is_some();
+    let preparing = Box::pin(async move {
+        if moves {
+            stream.move_here().ok()?;
+        }
+        prepare(serving, stream, peer, tls).await
+    });
+    let serving = async {
+        // The memory of `preparing` is freed when it returns.
+        let task = preparing.await;
+        if let Some(task) = task {
+            task.await;
+        }
+    };
+    match place {
+        None => server.tracker.spawn(serving),
+        Some(place) => {
+            let runtime = place.runtime.clone();
+            let serving = async {
+                serving.await;
+                drop(place);
+            };
+            server.tracker.spawn_on(serving, &runtime)
+        }
+    };
 }
 
 /// Everything before the first request: a connection that sends nothing is closed. The calls are served by a separate

@@ -1,5 +1,6 @@
 //! The connections to one server. They speak HTTP/2; each carries a bounded number of calls, and another is opened when
-//! all are full. The first is filled before the next.
+//! all are full. The first is filled before the next. Each thread of `gateway.threads` fills its own connections, whose
+//! tasks run on it; only if no more may be opened does it use those of other threads.
 
 use std::{
     io,
@@ -30,7 +31,7 @@ use super::{
     connection::{ERROR_RESETS, start},
     dial::{TIMEOUT, dial},
 };
-use crate::tls::Trust;
+use crate::{io::thread, tls::Trust};
 
 /// How long a connection may carry no call if others before it have room.
 const IDLE: Duration = Duration::from_secs(60);
@@ -48,12 +49,25 @@ pub(crate) struct ConnectionPool {
     tolerance: Tolerance,
     most_connections: usize,
     limits: Limits,
-    connections: Mutex<Vec<Arc<Connection>>>,
+    /// By the number of the thread ([`thread::number`]).
+    connections: Box<[Mutex<Vec<Arc<Connection>>>]>,
     /// Locked by the call that connects.
     connecting: tokio::sync::Mutex<()>,
     /// When the last attempt to connect failed.
     failed: Mutex<Option<Instant>>,
 }
+
+/// How many connections a server has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PoolSize {
+    /// At most, on all threads together.
+    pub(super) most_connections: usize,
+    /// How many threads have connections of their own.
+    pub(super) threads: usize,
+}
+
+/// The connections that the calls of one thread use.
+type Connections<'a> = MutexGuard<'a, Vec<Arc<Connection>>>;
 
 struct Connection {
     sender: SendRequest<Bytes>,
@@ -181,8 +195,10 @@ impl Drop for CancelledPermit {
 
 impl Endpoint for ConnectionPool {
     fn give_up(&self) {
-        for connection in self.lock().drain(..) {
-            connection.driver.abort();
+        for mut connections in self.lock_all() {
+            for connection in connections.drain(..) {
+                connection.driver.abort();
+            }
         }
     }
 }
@@ -193,16 +209,16 @@ impl ConnectionPool {
         location: Location,
         trust: Option<Trust>,
         tolerance: Tolerance,
-        most_connections: usize,
+        size: PoolSize,
         limits: &Limits,
     ) -> Self {
         Self {
             location,
             trust,
             tolerance,
-            most_connections: most_connections.max(1),
+            most_connections: size.most_connections.max(1),
             limits: limits.clone(),
-            connections: Mutex::default(),
+            connections: (0..=size.threads).map(|_| Mutex::default()).collect(),
             connecting: tokio::sync::Mutex::default(),
             failed: Mutex::default(),
         }
@@ -242,7 +258,7 @@ impl ConnectionPool {
             return Err(Failure::Unreachable("the previous attempt failed".to_owned()));
         }
         if self.is_full() {
-            return self.pick_in(&mut self.lock(), true).ok_or(Failure::Full);
+            return self.pick_anywhere().ok_or(Failure::Full);
         }
         match self.connect().await {
             Ok(connection) => {
@@ -257,16 +273,25 @@ impl ConnectionPool {
     }
 
     fn is_full(&self) -> bool {
-        self.lock().len() >= self.most_connections
+        let open = |mut connections: Connections<'_>| {
+            retain_usable(&mut connections);
+            connections.len()
+        };
+        self.lock_all().map(open).sum::<usize>() >= self.most_connections
     }
 
     /// A stream on the first connection that has one free: calls on the same connection share reads and writes, which cost
     /// more than anything else. Idle connections behind it are closed.
     fn pick(&self) -> Option<StreamPermit> {
         let mut connections = self.lock();
-        let has_many_faults = |connection: &Connection| connection.faults.load(Ordering::Relaxed) >= FAULTS;
-        connections.retain(|connection| !connection.is_closed() && !has_many_faults(connection));
+        retain_usable(&mut connections);
         self.pick_in(&mut connections, false)
+    }
+
+    /// A stream on a connection of any thread.
+    fn pick_anywhere(&self) -> Option<StreamPermit> {
+        let pick = |into_crowd| self.lock_all().find_map(|mut connections| self.pick_in(&mut connections, into_crowd));
+        pick(false).or_else(|| pick(true))
     }
 
     /// `into_crowd`: includes connections on which many cancelled calls wait.
@@ -287,7 +312,9 @@ impl ConnectionPool {
     /// Removes a closing connection; the calls on it continue. A stopping server sends GOAWAY on all of its connections
     /// at once, so all closing ones are removed: a call need not try them one by one.
     pub(super) fn forget(&self, gone: &StreamPermit) {
-        self.lock().retain(|connection| !Arc::ptr_eq(connection, &gone.0) && !connection.is_going_away());
+        for mut connections in self.lock_all() {
+            connections.retain(|connection| !Arc::ptr_eq(connection, &gone.0) && !connection.is_going_away());
+        }
     }
 
     async fn connect(&self) -> io::Result<Arc<Connection>> {
@@ -306,8 +333,19 @@ impl ConnectionPool {
         }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+    /// The connections of this thread.
+    fn lock(&self) -> Connections<'_> {
         // The list is consistent after every step.
-        self.connections.lock()
+        self.connections[thread::number()].lock()
     }
+
+    fn lock_all(&self) -> impl Iterator<Item = Connections<'_>> {
+        self.connections.iter().map(Mutex::lock)
+    }
+}
+
+/// Removes connections that take no more calls.
+fn retain_usable(connections: &mut Vec<Arc<Connection>>) {
+    let has_many_faults = |connection: &Connection| connection.faults.load(Ordering::Relaxed) >= FAULTS;
+    connections.retain(|connection| !connection.is_closed() && !has_many_faults(connection));
 }

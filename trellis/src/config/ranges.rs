@@ -193,6 +193,7 @@ pub(super) const RANGES: &[Range] = &[
     count("gateway.default_rate_requests", 1, u32::MAX as u64),
     time("gateway.default_rate_period", SECOND, 365 * DAY),
     time("gateway.authorization.timeout", 1, MINUTE),
+    count("gateway.threads", 0, 1_024).zero("the threads of the process share all connections"),
     count("gateway.upstream_connections", 1, MILLION),
     // A call of a browser through a proxy has about this many header fields.
     count("gateway.header_count", 20, 10_000),

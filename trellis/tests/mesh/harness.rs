@@ -127,8 +127,11 @@ impl Mesh {
     /// A process that is not started yet.
     pub(crate) fn new(arguments: &[&str], ports: Ports) -> Self {
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
-        let folder = TempDir::new().unwrap();
-        Self { folder, variables: ports.variables(), arguments, on_one_core: false, ports, child: None }
+        let (folder, mut variables) = (TempDir::new().unwrap(), ports.variables());
+        #[expect(clippy::disallowed_methods, reason = "the setting of a whole run of the tests")]
+        let threads = std::env::var("TRELLIS_TEST_GATEWAY_THREADS").ok();
+        variables.extend(threads.map(|threads| ("TRELLIS_GATEWAY__THREADS".to_owned(), threads)));
+        Self { folder, variables, arguments, on_one_core: false, ports, child: None }
     }
 
     pub(crate) fn set(&mut self, name: &str, value: &str) {
@@ -226,10 +229,14 @@ impl Mesh {
         self.status("VmRSS")
     }
 
+    /// The id of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
+    }
+
     /// A numeric row of proc_pid_status(5).
     pub(crate) fn status(&self, row: &str) -> u64 {
-        let pid = self.child.as_ref().expect("the process runs").id();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let found = status.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| *name == row);
         found.and_then(|(_, value)| value.split_whitespace().next()).unwrap().parse().unwrap()
     }

@@ -61,6 +61,7 @@ mod samples;
 mod sockets;
 mod split;
 mod storm;
+mod threads;
 mod tls;
 mod token_issuers;
 mod uploads;

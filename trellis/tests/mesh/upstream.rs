@@ -51,7 +51,7 @@ const GOAWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
 
 /// Echoes each request, at most `at_once` at a time on a connection; a call of `Together` waits until `together` of
 /// them have arrived.
-fn echo(stream: TcpStream, at_once: u32, together: Arc<Barrier>) {
+pub(crate) fn echo(stream: TcpStream, at_once: u32, together: Arc<Barrier>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let together = Arc::clone(&together);
         async move {

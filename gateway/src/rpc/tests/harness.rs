@@ -206,7 +206,7 @@ impl Fixture {
             Arc::new(Pipeline { rpc, state, automatic: AutomaticQueries::new(0) }),
             vec![Listener { socket, tls: false }],
         );
-        tokio::spawn(server::serve(handler, tls, limits, stalls, listeners, shutdown));
+        tokio::spawn(server::serve(handler, tls, limits, stalls, Arc::default(), listeners, shutdown));
         Self { address, limiter, seen, cancelled, upstream, user }
     }
 

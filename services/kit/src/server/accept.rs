@@ -125,6 +125,14 @@ impl Accepted {
         self.open.as_mut().map(|open| Pin::new(&mut open.stream)).ok_or_else(closed)
     }
 
+    /// Moves the connection to the runtime of the current task, which polls its socket from now on.
+    pub fn move_here(&mut self) -> io::Result<()> {
+        let OpenConnection { stream, held, closing } = self.open.take().ok_or_else(closed)?;
+        let stream = TcpStream::from_std(stream.into_std()?)?;
+        self.open = Some(OpenConnection { stream, held, closing });
+        Ok(())
+    }
+
     /// Drops `other` when the connection is closed.
     pub fn hold(&mut self, other: impl Any + Send + Sync) {
         if let Some(open) = &mut self.open {

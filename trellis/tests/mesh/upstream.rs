@@ -362,7 +362,8 @@ fn integer(block: &mut &[u8], prefix: u32) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_change_with_each_call_are_not_indexed() {
     let (listener, address) = listen().await;
-    let mesh = mesh_with(&address).await;
+    // One connection, whose dynamic table all calls use.
+    let mesh = mesh_with_all(&[&address], &[("GATEWAY__THREADS", "0")]).await;
     let (heads, mut received) = mpsc::channel(10);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

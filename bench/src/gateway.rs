@@ -26,9 +26,11 @@ use results::Results;
 use scenarios::{Kind, Pace, Scenario};
 
 /// The core of the process under test.
-const PROXY_CORE: usize = 0;
+const PROXY_CORE: &str = "0";
 /// The core of the load and of the service.
-const LOAD_CORE: usize = 1;
+const LOAD_CORE: &str = "1";
+/// Both, for a gateway that competes with the load.
+const BOTH_CORES: &str = "0,1";
 
 /// The options of the command line.
 #[derive(Debug, Args)]
@@ -149,7 +151,7 @@ fn stolen_seconds() -> f64 {
 /// Pins this process to the load's core. Later threads inherit the affinity.
 fn pin_myself() -> Result<(), String> {
     let me = std::process::id().to_string();
-    let pinned = Command::new("taskset").args(["--cpu-list", "--pid", &LOAD_CORE.to_string(), &me]).output();
+    let pinned = Command::new("taskset").args(["--cpu-list", "--pid", LOAD_CORE, &me]).output();
     match pinned {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(format!("two cores are needed: {}", String::from_utf8_lossy(&output.stderr).trim())),

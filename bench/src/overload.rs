@@ -133,7 +133,7 @@ fn start(options: &OverloadOptions, folder: &TempDir, port: u16, to: u16, sheddi
     let mut command = Command::new(&options.trellis);
     command.env("XDG_DATA_HOME", folder.path()).arg("--config").arg(&path);
     command.args(["--set", "log.level=warn"]);
-    Process::start(&command, 1, &folder.path().join("log"))
+    Process::start(&command, "1", &folder.path().join("log"))
 }
 
 /// The outcome of a call, with its latency.

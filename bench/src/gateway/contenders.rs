@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    LOAD_CORE, PROXY_CORE,
+    BOTH_CORES, LOAD_CORE, PROXY_CORE,
     envoy::{self, Ports},
     mesh::{GUARDED, Mesh, OPEN, Setup},
     process::{Process, free_port},
@@ -48,20 +48,31 @@ pub(crate) enum Contender {
     Logged,
     /// Like `Gateway`, without the span of a call.
     NoSpan,
+    /// Like `Gateway`, on two cores.
+    TwoCores,
+    /// Like `TwoCores`, with `gateway.threads`.
+    TwoThreads,
     /// Like `Gateway`, another binary (`--baseline`).
     Baseline,
 }
 
-/// The gateways and their log levels: without the access log, with it, without spans, and one that refuses all calls.
-const GATEWAYS: [(&str, &str); 4] =
-    [("gateway", "info,access=off"), ("logged", "info"), ("quiet", "warn"), ("refusing", "info,access=off")];
+/// The gateways and their log levels: without the access log, with it, without spans, one that refuses all calls, and two
+/// on both cores.
+const GATEWAYS: [(&str, &str); 6] = [
+    ("gateway", "info,access=off"),
+    ("logged", "info"),
+    ("quiet", "warn"),
+    ("refusing", "info,access=off"),
+    ("two-cores", "info,access=off"),
+    ("two-threads", "info,access=off"),
+];
 /// The gateways of the baseline: like the first and the last of [`GATEWAYS`].
 const BASELINES: [(&str, &str); 2] = [("baseline", GATEWAYS[0].1), ("baseline-refusing", GATEWAYS[3].1)];
 /// More calls than any run makes.
 const PLENTY: u32 = u32::MAX;
 
 impl Contender {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Gateway,
         Self::Envoy,
         Self::StructuredProxy,
@@ -74,6 +85,8 @@ impl Contender {
         Self::OpenWithToken,
         Self::Logged,
         Self::NoSpan,
+        Self::TwoCores,
+        Self::TwoThreads,
         Self::Baseline,
     ];
 
@@ -91,6 +104,8 @@ impl Contender {
             Self::OpenWithToken => "gateway-open-token",
             Self::Logged => "gateway-access-log",
             Self::NoSpan => "gateway-no-span",
+            Self::TwoCores => "gateway-two-cores",
+            Self::TwoThreads => "gateway-two-threads",
             Self::Baseline => "gateway-baseline",
         }
     }
@@ -219,6 +234,8 @@ fn server_of(contender: Contender, scenario: &Scenario) -> &'static str {
         Contender::Gateway | Contender::OverGrpcWeb | Contender::NoToken | Contender::OpenWithToken => GATEWAYS[0].0,
         Contender::Logged => GATEWAYS[1].0,
         Contender::NoSpan => GATEWAYS[2].0,
+        Contender::TwoCores => GATEWAYS[4].0,
+        Contender::TwoThreads => GATEWAYS[5].0,
         Contender::Baseline if refused => BASELINES[1].0,
         Contender::Baseline => BASELINES[0].0,
         other => other.name(),
@@ -235,18 +252,23 @@ async fn start_gateways(
     let mut servers = BTreeMap::new();
     for ((name, log_level), binary) in gateways {
         let quota = if name.ends_with("refusing") { 1 } else { PLENTY };
-        let setup = Setup { name, binary: PathBuf::from(binary), port: free_port()?, log_level, quota };
-        let server = Server::start(name, mesh.gateway(&setup)?, PROXY_CORE, folder, setup.port).await?;
+        let (cores, threads) = match name {
+            "two-cores" => (BOTH_CORES, None),
+            "two-threads" => (BOTH_CORES, Some(2)),
+            _ => (PROXY_CORE, None),
+        };
+        let setup = Setup { name, binary: PathBuf::from(binary), port: free_port()?, log_level, quota, threads };
+        let server = Server::start(name, mesh.gateway(&setup)?, cores, folder, setup.port).await?;
         servers.insert(name, server);
     }
     Ok(servers)
 }
 
-async fn start_echo(name: &str, web: bool, core: usize, folder: &Path) -> Result<Server, String> {
+async fn start_echo(name: &str, web: bool, cores: &'static str, folder: &Path) -> Result<Server, String> {
     let port = free_port()?;
     let mut command = myself()?;
     command.args(["echo", "--port", &port.to_string()]).args(web.then_some("--web"));
-    Server::start(name, command, core, folder, port).await
+    Server::start(name, command, cores, folder, port).await
 }
 
 fn myself() -> Result<Command, String> {

@@ -1,7 +1,7 @@
 //! The goals of the gateway, and whether it meets them.
 
 use super::{
-    contenders::Contender::{self, Baseline, Envoy, Floor, Gateway, OverGrpcWeb, StructuredProxy},
+    contenders::Contender::{self, Baseline, Envoy, Floor, Gateway, OverGrpcWeb, StructuredProxy, TwoThreads},
     results::Results,
     scenarios::{Kind, Scenario},
 };
@@ -16,7 +16,7 @@ struct Goal {
     ratio: fn(&Results, &Scenario) -> Option<f64>,
 }
 
-const GOALS: [Goal; 16] = [
+const GOALS: [Goal; 17] = [
     Goal {
         name: "CPU per call or message, to the baseline",
         most: 1.03,
@@ -90,6 +90,13 @@ const GOALS: [Goal; 16] = [
         most: 0.6,
         about: |scenario| scenario.kind == Kind::Events,
         ratio: |results, scenario| cpu(results, scenario, StructuredProxy),
+    },
+    Goal {
+        // Two cores then make 1.8 times the calls of one.
+        name: "two threads: CPU per call, to one core",
+        most: 1.11,
+        about: |scenario| scenario.kind == Kind::Cores,
+        ratio: |results, scenario| results.ratio(&scenario.name, TwoThreads, Gateway, Sample::cpu_each),
     },
     Goal {
         name: "memory under load, to Envoy",

@@ -43,6 +43,8 @@ pub(super) struct Setup {
     pub(super) log_level: &'static str,
     /// The rate limit of a caller, in calls per hour.
     pub(super) quota: u32,
+    /// `gateway.threads`, if it is not the default.
+    pub(super) threads: Option<usize>,
 }
 
 impl Mesh {
@@ -72,13 +74,14 @@ impl Mesh {
 
     /// The configuration file, with the echo service as an external upstream.
     fn config(&self, setup: &Setup) -> String {
-        let Setup { port, log_level, quota, .. } = setup;
+        let Setup { port, log_level, quota, threads, .. } = setup;
+        let threads = threads.map(|threads| format!("threads = {threads}\n")).unwrap_or_default();
         let (upstream, descriptors) = (self.upstream, self.descriptors.display());
         format!(
             "[log]\nlevel = \"{log_level}\"\n\
              [limits]\ncalls_in_flight = 100000\n\
              [gateway]\nlisten = [\"127.0.0.1:{port}\"]\n\
-             default_rate_requests = {quota}\ndefault_rate_period = \"1h\"\n\
+             default_rate_requests = {quota}\ndefault_rate_period = \"1h\"\n{threads}\
              [gateway.external.\"{GUARDED}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"signed_in\"\n\
              [gateway.external.\"{OPEN}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"public\"\n\
              [gateway.external.\"{}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"signed_in\"\n\

@@ -1,4 +1,4 @@
-//! A child process pinned to one core, and its CPU time and memory.
+//! A child process pinned to cores, and its CPU time and memory.
 
 use std::{
     fs::{self, File},
@@ -18,13 +18,13 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` on `core`, and appends its output to `log`.
-    pub(crate) fn start(command: &Command, core: usize, log: &Path) -> Result<Self, String> {
+    /// Starts `command` on `cores`, a list as taskset reads it, and appends its output to `log`.
+    pub(crate) fn start(command: &Command, cores: &str, log: &Path) -> Result<Self, String> {
         let failed = |e: std::io::Error| format!("{}: {e}", command.get_program().to_string_lossy());
         let output = File::options().create(true).append(true).open(log).map_err(failed)?;
         let mut pinned = Command::new("taskset");
         // taskset executes the program in its own process, so the process id is the program's.
-        pinned.args(["--cpu-list", &core.to_string()]).arg(command.get_program()).args(command.get_args());
+        pinned.args(["--cpu-list", cores]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => pinned.env(name, value),

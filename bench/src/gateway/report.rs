@@ -11,7 +11,7 @@ use super::{
 use crate::load::Sample;
 
 /// The sections: title, kind of scenario, and description.
-const SECTIONS: [(&str, Kind, &str); 10] = [
+const SECTIONS: [(&str, Kind, &str); 11] = [
     ("Unary, closed loop", Kind::Unary, "Each connection makes its next call after the previous response."),
     (
         "Unary, open loop",
@@ -47,6 +47,12 @@ const SECTIONS: [(&str, Kind, &str); 10] = [
         "Cost of the gateway's steps",
         Kind::Steps,
         "The gateway with different settings. `gateway`: a method for signed-in users, a token, no access log.",
+    ),
+    (
+        "Two cores",
+        Kind::Cores,
+        "`gateway` has one core, as above. The other two may use both, and share the second one with the load: \
+         `gateway-two-cores` with the default threads, `gateway-two-threads` with `gateway.threads = 2`.",
     ),
     (
         "Unary, after many streams",

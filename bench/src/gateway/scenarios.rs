@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::contenders::Contender::{
     self, Baseline, Direct, Envoy, Floor, Gateway, HandWritten, Logged, NoSpan, NoToken, OpenWithToken, OverGrpcWeb,
-    StructuredProxy, TonicWeb,
+    StructuredProxy, TonicWeb, TwoCores, TwoThreads,
 };
 use crate::{
     echo::Order,
@@ -47,6 +47,8 @@ pub(crate) struct Scenario {
     /// The protocol of most contenders, see [`Self::dialect_of`].
     dialect: Dialect,
     pub(crate) connections: usize,
+    /// Concurrent calls on each connection.
+    calls_each: usize,
     /// The size of a message, in bytes.
     pub(crate) size: usize,
     pub(crate) contenders: Vec<Contender>,
@@ -69,6 +71,8 @@ pub(crate) enum Kind {
     Idle,
     /// Unary calls to the gateway with different settings.
     Steps,
+    /// Unary calls to the gateway on one core and on two.
+    Cores,
     /// Unary calls to processes that have just held the idle streams.
     Afterwards,
     /// Unary calls with JSON over HTTP, in a closed loop.
@@ -93,6 +97,9 @@ pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
     // First in a round, while the compared gateways are equally fresh.
     all.push((Breadth::Main, scenario(Kind::Steps, Http::One, 16, SMALL, pace)));
     all.push((Breadth::LatencyBaseline, scenario(Kind::Steps, Http::Two, 16, SMALL, pace)));
+    for (http, connections) in [(Http::One, 1), (Http::One, 16), (Http::Two, 16)] {
+        all.push((Breadth::LatencyBaseline, scenario(Kind::Cores, http, connections, SMALL, pace)));
+    }
     for (size, connections, breadth) in [
         (SMALL, 16, Breadth::Main),
         (SMALL, 512, Breadth::Main),
@@ -107,6 +114,11 @@ pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
             all.push((breadth, scenario(Kind::Unary, http, connections, size, pace)));
             all.push((open, scenario(Kind::Open, http, connections, size, pace)));
         }
+    }
+    for (size, breadth) in [(SMALL, Breadth::Main), (10_000, Breadth::LatencyBaseline)] {
+        let multiplexed = scenario(Kind::Unary, Http::Two, 16, size, pace).into_multiplexed();
+        all.push((breadth, multiplexed.clone()));
+        all.push((breadth, multiplexed.into_grpc()));
     }
     for http in [Http::One, Http::Two] {
         for (size, breadth) in [(SMALL, Breadth::Main), (10_000, Breadth::LatencyBaseline)] {
@@ -148,6 +160,7 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
         Kind::Refused => format!("refusals, {connections} connections, {over}"),
         Kind::Idle => format!("{} idle streams, {over}", connections * IDLE),
         Kind::Afterwards => format!("after the idle streams, unary {shown}, {connections} connections, {over}"),
+        Kind::Cores => format!("cores, unary {shown}, {connections} at once, {over}"),
         Kind::Steps => format!("steps, unary {shown}, {connections} connections, {over}"),
         Kind::Json => format!("JSON {shown}, {connections} connections, {over}"),
         Kind::Connect => format!("Connect {shown}, {connections} connections, {over}"),
@@ -156,6 +169,7 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
     let mut contenders = match kind {
         Kind::Refused => vec![Gateway, Envoy],
         Kind::Steps => vec![Gateway, NoToken, OpenWithToken, Logged, NoSpan],
+        Kind::Cores => vec![Gateway, TwoCores, TwoThreads],
         // The floor converts nothing, so it forwards gRPC-Web.
         Kind::Json | Kind::Events => vec![Gateway, Envoy, StructuredProxy, HandWritten, Floor, OverGrpcWeb],
         Kind::Connect => vec![Gateway, Envoy, Floor, OverGrpcWeb],
@@ -174,7 +188,13 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
         Kind::Events => Dialect::Events,
         _ => Dialect::Web,
     };
-    Scenario { name, kind, http, dialect, connections, size, contenders, seconds }
+    // A browser has one HTTP/2 connection for all its streams.
+    let (connections, calls_each) = match (kind, http) {
+        (Kind::Idle, _) => (connections, IDLE),
+        (Kind::Paced, Http::Two) => (16, connections / 16),
+        _ => (connections, 1),
+    };
+    Scenario { name, kind, http, dialect, connections, calls_each, size, contenders, seconds }
 }
 
 fn shown(size: usize) -> String {
@@ -195,6 +215,23 @@ impl Scenario {
         self
     }
 
+    /// The same calls as streams of one connection.
+    fn into_multiplexed(mut self) -> Self {
+        let streams = format!("1 connection of {} streams", self.connections);
+        self.name = self.name.replace(&format!("{} connections", self.connections), &streams);
+        (self.connections, self.calls_each) = (1, self.connections);
+        self
+    }
+
+    /// The same load in plain gRPC.
+    fn into_grpc(mut self) -> Self {
+        self.name.push_str(", gRPC");
+        self.dialect = Dialect::Grpc;
+        // `Direct` is the same service.
+        self.contenders.retain(|contender| *contender != TonicWeb);
+        self
+    }
+
     /// Adds the baseline beside the gateway.
     pub(super) fn add_baseline(&mut self) {
         if let Some(at) = self.contenders.iter().position(|contender| *contender == Gateway) {
@@ -205,18 +242,15 @@ impl Scenario {
     /// The load. `rate` returns the rate of an open loop, in calls/s.
     pub(super) fn plan(&self, rate: impl FnOnce() -> Option<f64>) -> Result<Plan, String> {
         let drive = match self.kind {
-            Kind::Unary | Kind::Refused | Kind::Steps | Kind::Afterwards | Kind::Json | Kind::Connect => Drive::Closed,
+            Kind::Unary | Kind::Refused | Kind::Steps | Kind::Cores | Kind::Afterwards | Kind::Json | Kind::Connect => {
+                Drive::Closed
+            }
             Kind::Open => Drive::Open(rate().ok_or("the open loop needs a run of its closed loop first")?),
             Kind::Flood | Kind::Paced | Kind::Idle | Kind::Events => Drive::Streams,
         };
-        let (connections, calls_each) = match (self.kind, self.http) {
-            (Kind::Idle, _) => (self.connections, IDLE),
-            // A browser has one HTTP/2 connection for all its streams.
-            (Kind::Paced, Http::Two) => (16, self.connections / 16),
-            _ => (self.connections, 1),
-        };
-        let window = Duration::from_secs_f64(self.seconds);
-        Ok(Plan { connections, calls_each, drive, warm_up: Duration::from_secs_f64(self.seconds / 4.0), window })
+        let &Self { connections, calls_each, seconds, .. } = self;
+        let [warm_up, window] = [seconds / 4.0, seconds].map(Duration::from_secs_f64);
+        Ok(Plan { connections, calls_each, drive, warm_up, window })
     }
 
     /// Whether messages are records of the contract `records.proto`.
@@ -270,7 +304,7 @@ impl Scenario {
         match self.kind {
             Kind::Flood | Kind::Paced | Kind::Idle | Kind::Events => Expected::Endless,
             Kind::Refused => Expected::Refusal,
-            Kind::Unary | Kind::Open | Kind::Steps | Kind::Afterwards | Kind::Json | Kind::Connect => {
+            Kind::Unary | Kind::Open | Kind::Steps | Kind::Cores | Kind::Afterwards | Kind::Json | Kind::Connect => {
                 Expected::Echo(self.size)
             }
         }

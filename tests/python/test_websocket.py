@@ -99,7 +99,8 @@ limits = [{{ requests = 1, period = "1h" }}]"""
         with urllib.request.urlopen(f"http://{self.gateway}/v1/auth/jwks") as response:
             self.assertEqual(response.status, 200)
         status = self.call_path(JWKS, {"message": {}})[-1]["status"]
-        self.assertEqual((status["code"], status["details"][0]["reason"]), (8, "RATE_LIMITED"))
+        self.assertEqual(status["code"], 8)
+        self.assertIn("RATE_LIMITED", [detail.get("reason") for detail in status["details"]])
 
     def test_status_has_its_details(self):
         received, code = self.call("Refuse", {"message": {"text": "a", "count": 1}})

@@ -217,11 +217,10 @@ pub(super) fn begins_like(name: &HeaderName, prefix: &str) -> bool {
     name.as_str().get(..prefix.len()).is_some_and(|start| is_like(start, prefix))
 }
 
-/// Whether two names are equal, or differ only in `_` where `wanted` has `-`: CGI and WSGI servers do not distinguish
-/// them.
+/// Whether two names are equal, or differ only in `_` and `-`: CGI and WSGI servers do not distinguish them.
 pub(super) fn is_like(name: &str, wanted: &str) -> bool {
-    name.len() == wanted.len()
-        && name.bytes().zip(wanted.bytes()).all(|(one, other)| one == other || (one == b'_' && other == b'-'))
+    let plain = |byte| if byte == b'_' { b'-' } else { byte };
+    name.len() == wanted.len() && name.bytes().map(plain).eq(wanted.bytes().map(plain))
 }
 
 #[cfg(test)]
@@ -229,6 +228,14 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn names_that_differ_in_underscores_are_alike() {
+        for (name, wanted) in [("x-team", "x_team"), ("x_team", "x-team"), ("x_a-b", "x-a_b")] {
+            assert!(is_like(name, wanted), "{name} {wanted}");
+        }
+        assert!(!is_like("x-team", "x-teams") && !is_like("x.team", "x-team"));
+    }
 
     const ALL: [&str; 12] = [
         "x-trellis-time",

@@ -1,6 +1,6 @@
 //! The connections to one server. They speak HTTP/2; each carries a bounded number of calls, and another is opened when
 //! all are full. The first is filled before the next. Each thread of `gateway.threads` fills its own connections, whose
-//! tasks run on it; only if no more may be opened does it use those of other threads.
+//! tasks run on it. It uses those of other threads while one of them connects, or if no more may be opened.
 
 use std::{
     io,
@@ -248,17 +248,27 @@ impl ConnectionPool {
         if let Some(permit) = self.pick() {
             return Ok(permit);
         }
-        let _turn = self.connecting.lock().await;
-        // Calls that waited for the same connection share it, or its failure.
-        if let Some(permit) = self.pick() {
-            return Ok(permit);
-        }
+        let _turn = match self.connecting.try_lock() {
+            Ok(turn) => turn,
+            // Another call connects. Calls that wait for it share its connection, or its failure, also on other
+            // threads: otherwise each thread would connect after the one before.
+            Err(_) => {
+                if let Some(permit) = self.pick_shared(false) {
+                    return Ok(permit);
+                }
+                let turn = self.connecting.lock().await;
+                if let Some(permit) = self.pick().or_else(|| self.pick_shared(false)) {
+                    return Ok(permit);
+                }
+                turn
+            }
+        };
         let failed = *self.failed.lock();
         if failed.is_some_and(|at| at >= started) {
             return Err(Failure::Unreachable("the previous attempt failed".to_owned()));
         }
         if self.is_full() {
-            return self.pick_anywhere().ok_or(Failure::Full);
+            return self.pick_shared(false).or_else(|| self.pick_shared(true)).ok_or(Failure::Full);
         }
         match self.connect().await {
             Ok(connection) => {
@@ -272,12 +282,18 @@ impl ConnectionPool {
         }
     }
 
+    /// Whether no connection may be opened. A thread without calls keeps its idle connections; they are closed if they
+    /// take the place of another.
     fn is_full(&self) -> bool {
-        let open = |mut connections: Connections<'_>| {
-            retain_usable(&mut connections);
-            connections.len()
+        let count = |retain: fn(&mut Vec<Arc<Connection>>)| {
+            let open = |mut connections: Connections<'_>| {
+                retain(&mut connections);
+                connections.len()
+            };
+            self.lock_all().map(open).sum::<usize>()
         };
-        self.lock_all().map(open).sum::<usize>() >= self.most_connections
+        let retain_busy = |connections: &mut Vec<Arc<Connection>>| connections.retain(|one| !one.is_idle());
+        count(retain_usable) >= self.most_connections && count(retain_busy) >= self.most_connections
     }
 
     /// A stream on the first connection that has one free: calls on the same connection share reads and writes, which cost
@@ -289,9 +305,11 @@ impl ConnectionPool {
     }
 
     /// A stream on a connection of any thread.
-    fn pick_anywhere(&self) -> Option<StreamPermit> {
-        let pick = |into_crowd| self.lock_all().find_map(|mut connections| self.pick_in(&mut connections, into_crowd));
-        pick(false).or_else(|| pick(true))
+    fn pick_shared(&self, into_crowd: bool) -> Option<StreamPermit> {
+        self.lock_all().find_map(|mut connections| {
+            retain_usable(&mut connections);
+            self.pick_in(&mut connections, into_crowd)
+        })
     }
 
     /// `into_crowd`: includes connections on which many cancelled calls wait.
@@ -349,3 +367,7 @@ fn retain_usable(connections: &mut Vec<Arc<Connection>>) {
     let has_many_faults = |connection: &Connection| connection.faults.load(Ordering::Relaxed) >= FAULTS;
     connections.retain(|connection| !connection.is_closed() && !has_many_faults(connection));
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -30,12 +30,16 @@ pub(super) async fn accept<H: Handler>(server: Arc<Server<H>>, listener: Listene
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                not_accepted(&error);
                 // Out of file descriptors: an immediate retry would only use CPU time.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
+}
+
+fn not_accepted(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
 }
 
 /// Starts to serve a connection: on one of the server's threads, or if it has none, on those of the process.
@@ -44,7 +48,7 @@ fn start<H: Handler>(server: &Arc<Server<H>>, mut stream: Accepted, peer: Socket
     let moves = place.is_some();
     let preparing = Box::pin(async move {
         if moves {
-            stream.move_here().ok()?;
+            stream.move_here().inspect_err(not_accepted).ok()?;
         }
         prepare(serving, stream, peer, tls).await
     });

@@ -18,6 +18,7 @@ use kit::{
     time::SteadyClock,
 };
 use tokio::task::spawn_blocking;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     config::Config,
@@ -120,11 +121,12 @@ impl Gateway {
     /// Serves on `listeners` until the shutdown's drain is over.
     pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, shutdown: Shutdown) -> std::io::Result<()> {
         let (tls, limits, stalls) = (self.state.tls(), self.rpc.service.limits.clone(), self.state.stalls());
-        let refreshing = tokio::spawn(Arc::clone(&self.state).refresh(shutdown.clone()));
         let threads = Arc::new(ServerThreads::start(self.threads)?);
+        // A caller may drop this future.
+        let _stopping = threads.stop_when_dropped();
+        let _refreshing = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.state).refresh(shutdown.clone())));
         let served = server::serve(self, tls, limits, stalls, Arc::clone(&threads), listeners, shutdown).await;
         threads.stop().await;
-        refreshing.abort();
         served
     }
 
@@ -148,7 +150,14 @@ impl KeySource for NoKeys {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt as _;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        time::timeout,
+    };
 
     use super::*;
     use crate::config::{ExternalConfig, Open};
@@ -177,6 +186,24 @@ mod tests {
     async fn reload_does_not_block_the_runtime() {
         let (gateway, config) = gateway();
         assert!(gateway.reload(&config).now_or_never().is_none(), "the work is done on another thread");
+    }
+
+    /// Regression: the threads and their connections continued.
+    #[tokio::test]
+    async fn threads_stop_when_serve_is_dropped() {
+        let (_, config) = gateway();
+        let config = Config { threads: 2, ..config };
+        let services = OwnServices::new(proto::DESCRIPTORS);
+        let gateway = Arc::new(Gateway::embedded(&config, services, &Shutdown::new()).unwrap());
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let serving = tokio::spawn(gateway.serve(vec![Listener { socket, tls: false }], Shutdown::new()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert_ne!(client.read(&mut [0; 4096]).await.unwrap(), 0);
+        serving.abort();
+        let closed = async { while client.read(&mut [0; 4096]).await.is_ok_and(|bytes| bytes > 0) {} };
+        timeout(Duration::from_secs(5), closed).await.expect("the connection is dropped with its thread");
     }
 
     #[tokio::test]

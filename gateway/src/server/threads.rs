@@ -15,7 +15,10 @@ use std::{
 };
 
 use tokio::runtime::{Builder, Handle};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use crate::io::thread::set_number;
 
@@ -45,10 +48,12 @@ impl ServerThreads {
     /// Starts `count` threads.
     pub(crate) fn start(count: usize) -> io::Result<Self> {
         let mut started = Self::default();
+        let stopping = started.stop_when_dropped();
         for number in 1..=count {
             let thread = started.start_thread(number)?;
             started.threads.push(thread);
         }
+        stopping.disarm();
         Ok(started)
     }
 
@@ -74,6 +79,11 @@ impl ServerThreads {
         let ServerThread { runtime, connections } = after.iter().chain(before).min_by_key(load)?;
         connections.fetch_add(1, Ordering::Relaxed);
         Some(Place { runtime: runtime.clone(), connections: Arc::clone(connections) })
+    }
+
+    /// Stops the threads when the guard is dropped, without waiting for them.
+    pub(crate) fn stop_when_dropped(&self) -> DropGuard {
+        self.stopping.clone().drop_guard()
     }
 
     /// Stops the threads, and drops what still runs on them.

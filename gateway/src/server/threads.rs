@@ -12,15 +12,22 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
-use tokio::runtime::{Builder, Handle};
+use tokio::{
+    runtime::{Builder, Handle},
+    time::timeout,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
 use crate::io::thread::set_number;
+
+/// How long the threads may take to stop. Only a task that blocks its thread takes long.
+const STOP: Duration = Duration::from_secs(2);
 
 /// The running threads; none if connections share the threads of the process.
 #[derive(Default)]
@@ -86,11 +93,13 @@ impl ServerThreads {
         self.stopping.clone().drop_guard()
     }
 
-    /// Stops the threads, and drops what still runs on them.
+    /// Stops the threads, and drops what still runs on them. A thread that a task blocks is left behind after [`STOP`].
     pub(crate) async fn stop(&self) {
         self.stopping.cancel();
         self.running.close();
-        self.running.wait().await;
+        if timeout(STOP, self.running.wait()).await.is_err() {
+            tracing::warn!("a call blocks a thread of gateway.threads: the gateway stops without it");
+        }
     }
 }
 
@@ -138,5 +147,21 @@ mod tests {
         });
         threads.stop().await;
         assert!(dropped.await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stop_does_not_wait_for_a_blocked_thread() {
+        let threads = ServerThreads::start(1).unwrap();
+        let place = threads.place().unwrap();
+        let (blocking, blocked) = std::sync::mpsc::channel::<()>();
+        let (starting, started) = tokio::sync::oneshot::channel();
+        place.runtime.spawn(async move {
+            starting.send(()).ok();
+            blocked.recv()
+        });
+        started.await.unwrap();
+        threads.stop().await;
+        assert!(!threads.running.is_empty());
+        drop(blocking);
     }
 }

@@ -136,15 +136,30 @@ impl Streams {
     /// Redis has stored `count` for a client. If the number has changed meanwhile, it is sent again.
     pub(super) fn acknowledge(&self, key: BucketKey, count: u32) {
         let mut all = self.open.lock(std::iter::once(key));
-        if all.get(&key).map_or(0, |open| open.count) != count {
-            self.mark_unsent(key);
-            self.changed.notify_one();
+        if !self.is_current(key, all.get(&key), count) {
             return;
         }
         self.unsent.lock().remove(&key);
         if count == 0 {
             all.remove(&key);
         }
+    }
+
+    /// Redis has stored `count` for a stream that opens. Of two that open at once, it may store the lower number last and
+    /// acknowledge it first. The acknowledgement of the higher number must then not prevent that it is sent again.
+    pub(super) fn resend_if_changed(&self, key: BucketKey, count: u32) {
+        let all = self.open.lock(std::iter::once(key));
+        self.is_current(key, all.get(&key), count);
+    }
+
+    /// Whether the number is still `count`. If not, it is sent again.
+    fn is_current(&self, key: BucketKey, open: Option<&OpenStreams>, count: u32) -> bool {
+        let is_current = open.map_or(0, |open| open.count) == count;
+        if !is_current {
+            self.mark_unsent(key);
+            self.changed.notify_one();
+        }
+        is_current
     }
 
     /// All open streams.

@@ -79,8 +79,7 @@ impl<L: RunScript> SharedStreams<L> {
         let name: Arc<str> = script::name(&format!("streams {}", ask.scope), &ask.key).into();
         match (self.link.run(&COUNT, &self.record(&name, mine, ask.most)).await, ask.failure_mode) {
             (Ok(Value::Int(1)), _) => {
-                // Of two streams that open at once, Redis may store the lower number last.
-                self.streams.acknowledge(ask.key, mine);
+                self.streams.resend_if_changed(ask.key, mine);
                 Ok(hold)
             }
             (Ok(_), _) => Err(TooMany::Open),

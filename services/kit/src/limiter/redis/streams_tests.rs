@@ -16,6 +16,9 @@ struct FakeRedis {
     is_down: AtomicBool,
     is_slow: AtomicBool,
     resumed: Notify,
+    /// Whether the next response is late: the number is stored before.
+    is_late: AtomicBool,
+    responded: Notify,
     asked: AtomicUsize,
     stored: Lock<Vec<i64>>,
 }
@@ -32,6 +35,9 @@ impl RunScript for FakeRedis {
             self.resumed.notified().await;
         }
         self.stored.lock().push(call.count());
+        if self.is_late.swap(false, Ordering::SeqCst) {
+            self.responded.notified().await;
+        }
         Ok(Value::Int(1))
     }
 }
@@ -104,6 +110,34 @@ async fn streams_that_open_at_once_are_all_counted() {
     assert_eq!(redis.last(), Some(2), "{:?}", redis.stored.lock());
     drop(held);
     keeping.abort();
+}
+
+/// Regression: the acknowledgement of the higher number ended the repetition.
+#[tokio::test(start_paused = true)]
+async fn lower_number_that_is_stored_last_is_replaced() {
+    let redis = Arc::new(FakeRedis::default());
+    let shared = SharedStreams::new(Arc::clone(&redis), "me".to_owned(), 0.5);
+    redis.is_slow.store(true, Ordering::SeqCst);
+    let first = async {
+        let first = open(&shared).await;
+        assert_eq!(*redis.stored.lock(), [2, 1]);
+        redis.responded.notify_one();
+        first
+    };
+    let second = async {
+        redis.asked(1).await;
+        redis.is_late.store(true, Ordering::SeqCst);
+        open(&shared).await
+    };
+    let resumes = async {
+        redis.asked(2).await;
+        redis.resumed.notify_one();
+    };
+    let held = tokio::join!(first, second, resumes);
+    assert!(shared.streams.has_unsent());
+    shared.send(Streams::unsent).await;
+    assert_eq!((redis.last(), shared.streams.has_unsent()), (Some(2), false));
+    drop(held);
 }
 
 #[tokio::test(start_paused = true)]

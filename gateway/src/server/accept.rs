@@ -105,7 +105,7 @@ async fn prepare<H: Handler>(
             let certificate = match PeerCertificate::verified(chain, handshakes.trust.as_ref()) {
                 Ok(certificate) => certificate,
                 Err(error) => {
-                    refuse_certificate(&error);
+                    refuse_certificate(&error, client.address);
                     return None;
                 }
             };
@@ -113,8 +113,11 @@ async fn prepare<H: Handler>(
         }
         Ok(Err(error)) => {
             match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-                    refuse_certificate(&error);
+                Some(why @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) => {
+                    refuse_certificate(&error, client.address);
+                    if let Some(trust) = &handshakes.trust {
+                        trust.note(why);
+                    }
                 }
                 _ => tracing::debug!(%error, "a TLS handshake failed"),
             }
@@ -125,9 +128,9 @@ async fn prepare<H: Handler>(
 }
 
 /// Counts a client whose certificate is missing or not valid.
-fn refuse_certificate(error: &dyn fmt::Display) {
+fn refuse_certificate(error: &dyn fmt::Display, address: IpAddr) {
     metrics::counter!("gateway_connections_refused_total", "reason" => "client_certificate").increment(1);
-    tracing::debug!(%error, "the certificate of a client was refused (gateway.tls.client_ca)");
+    tracing::debug!(%error, %address, "the certificate of a client was refused (gateway.tls.client_ca, client_crl)");
 }
 
 /// Counts a connection by its address, unless that is a trusted proxy, through which all clients connect. `None`: too

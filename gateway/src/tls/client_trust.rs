@@ -1,13 +1,20 @@
 //! The authorities and revocations that verify the certificates of clients.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use kit::{
     Timestamp,
     tls::{Unfit, certificates},
 };
 use tokio_rustls::rustls::{
-    RootCertStore,
+    CertificateError, Error, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject as _},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
@@ -22,6 +29,8 @@ pub(crate) struct ClientTrust {
     mode: ClientCertificates,
     authorities: Vec<CertificateDer<'static>>,
     revocations: Vec<CertificateRevocationListDer<'static>>,
+    /// Whether the log states that a list has expired.
+    has_warned: AtomicBool,
 }
 
 impl PartialEq for ClientTrust {
@@ -42,7 +51,7 @@ impl ClientTrust {
         Self::new(config.client_certificates, authorities, revocations).map(Some).map_err(named)
     }
 
-    fn new(
+    pub(super) fn new(
         mode: ClientCertificates,
         authorities: Vec<CertificateDer<'static>>,
         revocations: Vec<CertificateRevocationListDer<'static>>,
@@ -60,7 +69,7 @@ impl ClientTrust {
             ClientCertificates::Off | ClientCertificates::Required => builder,
         };
         let verifier = builder.build().map_err(|e| Unfit { key: "client_crl", why: e.to_string() })?;
-        Ok(Self { verifier, mode, authorities, revocations })
+        Ok(Self { verifier, mode, authorities, revocations, has_warned: AtomicBool::new(false) })
     }
 
     /// Whether clients without a certificate are refused.
@@ -72,7 +81,21 @@ impl ClientTrust {
     pub(super) fn verifies(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
         let seconds = u64::try_from(now.as_secs()).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        chain.split_first().is_some_and(|(first, rest)| self.verifier.verify_client_cert(first, rest, now).is_ok())
+        let Some((first, rest)) = chain.split_first() else { return false };
+        self.verifier.verify_client_cert(first, rest, now).inspect_err(|error| self.note(error)).is_ok()
+    }
+
+    /// Logs once that a revocation list has expired: all clients of its authority are refused until it is renewed.
+    pub(crate) fn note(&self, error: &Error) {
+        use CertificateError::{ExpiredRevocationList, ExpiredRevocationListContext};
+        let Error::InvalidCertificate(ExpiredRevocationList | ExpiredRevocationListContext { .. }) = error else {
+            return;
+        };
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a certificate revocation list has expired, so that clients are refused: renew gateway.tls.client_crl"
+            );
+        }
     }
 }
 

@@ -7,6 +7,10 @@ pub(crate) const AUTHORIZATION_DENIED: &str = "AUTHORIZATION_DENIED";
 pub(crate) const BODY_MALFORMED: &str = "BODY_MALFORMED";
 /// too many calls of the method are in progress; RetryInfo
 pub(crate) const CALLS_IN_FLIGHT_LIMITED: &str = "CALLS_IN_FLIGHT_LIMITED";
+/// the certificate of the connection has expired or is no longer trusted: connect again with a valid one
+pub(crate) const CLIENT_CERTIFICATE_INVALID: &str = "CLIENT_CERTIFICATE_INVALID";
+/// the method needs a [client certificate](gateway.md#client-certificates)
+pub(crate) const CLIENT_CERTIFICATE_REQUIRED: &str = "CLIENT_CERTIFICATE_REQUIRED";
 /// the content type is none of the method's
 pub(crate) const CONTENT_TYPE_UNSUPPORTED: &str = "CONTENT_TYPE_UNSUPPORTED";
 /// a page of this origin may not call
@@ -59,6 +63,8 @@ pub(crate) const RESPONSE_CUT: &str = "RESPONSE_CUT";
 pub(crate) const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
 /// forward authentication requires a role that the account does not have
 pub(crate) const ROLE_REQUIRED: &str = "ROLE_REQUIRED";
+/// the access token does not have a scope that the method requires
+pub(crate) const SCOPE_REQUIRED: &str = "SCOPE_REQUIRED";
 /// the upstream's response ended without a status
 pub(crate) const STATUS_MISSING: &str = "STATUS_MISSING";
 /// the caller has too many open streams of the method

@@ -6,7 +6,7 @@ use kit::{error, principal::Principal};
 use tonic::{Code, Status};
 
 use super::selection::Selection;
-use crate::{config::RequiredScopesConfig, rate_limit::KnownMethods};
+use crate::{config::RequiredScopesConfig, rate_limit::KnownMethods, reason};
 
 /// The section of the configuration.
 const KEY: &str = "gateway.required_scopes";
@@ -55,7 +55,7 @@ pub(super) fn check(required: &RequiredScopes, principal: &Principal) -> Result<
     let missing = required.iter().find(|(needed, _)| !principal.scopes().contains(needed));
     missing.map_or(Ok(()), |(needed, _)| {
         let message = format!("the access token does not have the scope {needed:?}, which this method requires");
-        Err(error::status(Code::PermissionDenied, "SCOPE_REQUIRED", message))
+        Err(error::status(Code::PermissionDenied, reason::SCOPE_REQUIRED, message))
     })
 }
 

@@ -16,6 +16,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tonic::{Code, Status};
 
 use super::{ClientTrust, identity};
+use crate::reason;
 
 /// How long a check of a chain counts.
 const CHECK_AGE: Duration = Duration::from_secs(60);
@@ -107,10 +108,10 @@ impl CertificateState {
             Self::Valid(_) => return Ok(()),
             Self::Absent if !is_needed => return Ok(()),
             Self::Absent | Self::Missing => {
-                ("CLIENT_CERTIFICATE_REQUIRED", "connect over TLS with a client certificate to call this method")
+                (reason::CLIENT_CERTIFICATE_REQUIRED, "connect over TLS with a client certificate to call this method")
             }
             Self::Invalid => (
-                "CLIENT_CERTIFICATE_INVALID",
+                reason::CLIENT_CERTIFICATE_INVALID,
                 "the certificate of this connection has expired or is no longer trusted; connect again with a valid one",
             ),
         };

@@ -147,12 +147,26 @@ pub(super) fn unsupported_type(message: &str) -> Status {
 /// Adds the headers that HTTP has for the status, unless its metadata states them: how to authenticate (RFC 9110,
 /// section 15.5.2), and when a retry may succeed (section 10.2.3).
 pub(crate) fn add_http_headers(status: &Status, headers: &mut HeaderMap) {
-    if status.code() == Code::Unauthenticated {
-        headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
+    if let Some(challenge) = challenge(status) {
+        headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static(challenge));
     }
     let may_retry = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
     if let Some(seconds) = error::retry_after_seconds(status).filter(|_| may_retry) {
         headers.entry(RETRY_AFTER).or_insert(seconds.into());
+    }
+}
+
+/// The challenge of `www-authenticate` (RFC 6750, section 3). A token is no help against a refusal because of the
+/// client's certificate.
+fn challenge(status: &Status) -> Option<&'static str> {
+    let is_for = |reasons: &[&str]| error::reason(status).is_some_and(|reason| reasons.contains(&&*reason));
+    match status.code() {
+        Code::Unauthenticated if is_for(&[reason::CLIENT_CERTIFICATE_INVALID, reason::CLIENT_CERTIFICATE_REQUIRED]) => {
+            None
+        }
+        Code::Unauthenticated => Some("Bearer"),
+        Code::PermissionDenied if is_for(&[reason::SCOPE_REQUIRED]) => Some("Bearer error=\"insufficient_scope\""),
+        _ => None,
     }
 }
 
@@ -184,6 +198,15 @@ mod tests {
             Some("3")
         );
         assert_eq!(header(&error::quota("FULL", "a", "full"), HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn challenge_names_what_a_token_can_change() {
+        let of = |code, reason| challenge(&error::status(code, reason, ""));
+        assert_eq!(of(Code::Unauthenticated, "TOKEN_INVALID"), Some("Bearer"));
+        assert_eq!(of(Code::Unauthenticated, reason::CLIENT_CERTIFICATE_REQUIRED), None);
+        assert_eq!(of(Code::PermissionDenied, reason::SCOPE_REQUIRED), Some("Bearer error=\"insufficient_scope\""));
+        assert_eq!(of(Code::PermissionDenied, reason::ROLE_REQUIRED), None);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct ExternalMethod {
 impl<'a> ShownLimits<'a> {
     /// Reads the configuration. The error names the invalid key.
     pub fn new(config: &'a Config, policies: &Table) -> Result<Self, String> {
-        let known = KnownMethods { policies, external: &config.external };
+        let known = KnownMethods { policies, external: &config.external, own: None };
         Ok(Self { config, rules: RouteRules::new(config, known, &InFlightCounts::default())? })
     }
 

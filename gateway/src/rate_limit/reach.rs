@@ -6,6 +6,7 @@ use kit::policy::{Access, Table};
 
 use super::overrides::covers;
 use crate::config::{ExternalConfig, FORWARD_AUTH, INTROSPECTION, is_under};
+use crate::own_services::OwnServices;
 
 /// The paths of the methods that the descriptors of upstreams declare, by prefix.
 pub(crate) type DeclaredMethods<'a> = HashMap<&'a str, Vec<&'a str>>;
@@ -17,6 +18,8 @@ pub(crate) struct KnownMethods<'a> {
     pub(crate) policies: &'a Table,
     /// The upstreams, by prefix.
     pub(crate) external: &'a BTreeMap<String, ExternalConfig>,
+    /// The services of this process.
+    pub(crate) own: Option<&'a OwnServices>,
 }
 
 impl KnownMethods<'_> {
@@ -44,6 +47,14 @@ impl KnownMethods<'_> {
         methods.iter().try_for_each(|method| self.check_one(method))
     }
 
+    /// Whether this process serves such a method and opens it without a policy.
+    fn is_own(&self, method: &str) -> bool {
+        let is_open = |own: &OwnServices, path: &str| own.serve(path) && self.policies.get(path).is_none();
+        self.own.filter(|own| own.are_public).is_some_and(|own| {
+            self.policies.descriptors().any(|(path, _)| covers(method, &path) && is_open(own, &path))
+        })
+    }
+
     fn check_one(&self, method: &str) -> Result<(), String> {
         let is_callable = |path: &str| {
             let policy = self.policies.get(path);
@@ -52,6 +63,7 @@ impl KnownMethods<'_> {
         if INTROSPECTION.iter().any(|service| covers(method, service))
             || self.policies.iter().any(|(path, _)| covers(method, path) && is_callable(path))
             || self.external.keys().any(|prefix| covers(method, prefix))
+            || self.is_own(method)
         {
             return Ok(());
         }
@@ -86,4 +98,46 @@ pub(crate) fn undeclared(key: &str, methods: &[String], declared: &DeclaredMetho
 fn upstream_of<'a>(method: &str, prefixes: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let service = method.split('/').next().unwrap_or_default().trim_end_matches('.');
     prefixes.filter(|prefix| is_under(prefix, service)).max_by_key(|prefix| prefix.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::{
+        DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
+    };
+
+    use super::*;
+
+    #[test]
+    fn rule_may_name_public_services_of_this_process() {
+        let some = |text: &str| Some(text.to_owned());
+        let (input, output) = (some(".own.Note"), some(".own.Note"));
+        let say =
+            MethodDescriptorProto { name: some("Say"), input_type: input, output_type: output, ..Default::default() };
+        let service =
+            |name| ServiceDescriptorProto { name: some(name), method: vec![say.clone()], ..Default::default() };
+        let file = FileDescriptorProto {
+            name: some("own.proto"),
+            package: some("own"),
+            syntax: some("proto3"),
+            message_type: vec![DescriptorProto { name: some("Note"), ..Default::default() }],
+            service: vec![service("Here"), service("Elsewhere")],
+            ..Default::default()
+        };
+        let descriptors: &'static [u8] = FileDescriptorSet { file: vec![file] }.encode_to_vec().leak();
+        let policies = &Table::from_descriptors(descriptors).unwrap();
+        let mut own = OwnServices::new(descriptors);
+        own.names.insert("own.Here");
+        let is_known = |own: &OwnServices, method: &str| {
+            KnownMethods { policies, external: &BTreeMap::new(), own: Some(own) }.check_one(method).is_ok()
+        };
+        assert!(!is_known(&own, "own.Here"), "no client may call it");
+        let own = own.public();
+        for (method, expected) in
+            [("own.Here/Say", true), ("own", true), ("own.Here/Shout", false), ("own.Elsewhere", false)]
+        {
+            assert_eq!(is_known(&own, method), expected, "{method}");
+        }
+    }
 }

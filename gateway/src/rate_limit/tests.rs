@@ -52,7 +52,7 @@ fn user(roles: &[&str]) -> Principal {
 }
 
 fn read(config: &Config, policies: &Table) -> Result<Overrides, String> {
-    Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external })
+    Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external, own: None })
 }
 
 /// How many calls of `PATH` a minute allows a caller with this address, API key and roles.

@@ -36,7 +36,7 @@ fn config(limits: &[(&str, InFlightConfig)], works: &[(&str, MaintenanceConfig)]
 
 fn rules(config: &Config, counts: &InFlightCounts) -> Result<RouteRules, String> {
     let policies = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
-    RouteRules::new(config, KnownMethods { policies: &policies, external: &config.external }, counts)
+    RouteRules::new(config, KnownMethods { policies: &policies, external: &config.external, own: None }, counts)
 }
 
 fn enter(rules: &MethodRules) -> Result<Option<InFlightPermit>, String> {

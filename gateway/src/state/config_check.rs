@@ -28,7 +28,7 @@ impl Config {
         check_forward_auth(self)?;
         check_forms(policies, &self.forward_auth.path)?;
         let (known, _) = LastGood::read(self, None)?;
-        let known_methods = KnownMethods { policies, external: &self.external };
+        let known_methods = KnownMethods { policies, external: &self.external, own: None };
         let rules = RouteRules::new(self, known_methods, &InFlightCounts::default())?;
         let declared = external::declared_methods(&known.contracts);
         rules.undeclared(&declared).into_iter().next().map_or(Ok(()), Err)

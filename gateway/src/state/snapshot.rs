@@ -90,7 +90,7 @@ impl Snapshot {
         let external = external.collect::<Result<Vec<_>, _>>()?;
         let contracts = &known.contracts;
         let policies = &context.policies;
-        let rules = &RouteRules::new(config, KnownMethods { policies, external: &config.external }, in_flight)?;
+        let rules = &RouteRules::new(config, KnownMethods { policies, external: &config.external, own }, in_flight)?;
         let undeclared = rules.undeclared(&external::declared_methods(contracts));
         let sources =
             RouteSources { limits, policies, registry, mesh, own, upstreams, external: &external, contracts, rules };

@@ -163,7 +163,9 @@ fn closed(external: &[ExternalUpstream], contracts: &Contracts, routes: &Routes)
 /// prefix.
 fn graphql(config: &Config, routes: &Routes, sources: &RouteSources<'_>) -> GraphqlSchema {
     let policies = sources.policies;
-    let open = |path: &str| matches!(routes.find(path), Found::Method(_));
+    // The descriptors may declare services that this process does not serve.
+    let is_here = |path: &str| sources.own.is_none_or(|own| own.serve(path));
+    let open = |path: &str| is_here(path) && matches!(routes.find(path), Found::Method(_));
     let mesh = policies.descriptors().filter(|(path, _)| open(path));
     let mesh = mesh.map(|(path, descriptor)| Method { descriptor, cost: cost(policies.get(&path)) });
     let mut services = vec![Services { prefix: None, registry: sources.registry.clone(), methods: mesh.collect() }];

@@ -136,6 +136,12 @@ impl Snapshot {
         if let Some(graphql) = &self.graphql {
             graphql.warn(before.and_then(|before| before.graphql.as_ref()));
         }
+        let is_new = before.is_none_or(|before| before.config.graphql.enabled);
+        if self.graphql.is_none() && is_new {
+            for (prefix, _) in self.config.external.iter().filter(|(_, of)| of.graphql) {
+                tracing::warn!("gateway.external.{prefix:?}.graphql has no effect: set gateway.graphql.enabled = true");
+            }
+        }
         let warnings = before.map_or(&[][..], |before| &before.routes.warnings);
         for FormWarning { upstream, problem } in new_warnings(&self.routes.warnings, warnings) {
             tracing::warn!(%upstream, problem, "a fault in the HTTP forms of an upstream");

@@ -100,6 +100,7 @@ impl State {
         current.warn(None);
         let tls = ListenerTls::none()?;
         tls.replace(known.certified.clone(), known.clients.as_ref())?;
+        issuers.keep(&current.issuers);
         Ok(Self {
             context: context.clone(),
             mesh,
@@ -228,6 +229,7 @@ impl State {
     fn take(&self, next: Snapshot, known: &mut LastGood, wanted: LastGood) -> Result<(), String> {
         self.tls.replace(wanted.certified.clone(), wanted.clients.as_ref())?;
         self.stalls.set_bound(next.config.stalled_response_bytes);
+        self.issuers.keep(&next.issuers);
         *known = wanted;
         next.warn(Some(&self.snapshot()));
         *self.current.write() = Arc::new(next);

@@ -22,10 +22,10 @@ const KEY: &str = "gateway.token_issuers";
 pub(crate) struct IssuerRegistry(Mutex<HashMap<String, Arc<Issuer>>>);
 
 impl IssuerRegistry {
-    /// The issuers of a configuration. Errors name the key.
+    /// The issuers of a configuration. Errors name the key. [`Self::keep`] stores them once the configuration applies.
     pub(crate) fn of(&self, config: &Config) -> Result<HashMap<String, Arc<Issuer>>, String> {
         check(config)?;
-        let mut known = self.0.lock();
+        let known = self.0.lock();
         let mut next = HashMap::new();
         for (name, of) in &config.token_issuers {
             let issuer = match known.get(name).filter(|issuer| issuer.config == *of) {
@@ -34,8 +34,12 @@ impl IssuerRegistry {
             };
             next.insert(name.clone(), issuer);
         }
-        known.clone_from(&next);
         Ok(next)
+    }
+
+    /// Keeps the issuers of the configuration in force for the next one.
+    pub(crate) fn keep(&self, issuers: &[Arc<Issuer>]) {
+        *self.0.lock() = issuers.iter().map(|issuer| (issuer.name.to_string(), Arc::clone(issuer))).collect();
     }
 }
 

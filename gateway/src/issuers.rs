@@ -10,7 +10,13 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
@@ -55,6 +61,8 @@ pub(crate) struct Issuer {
     published: RwLock<Option<Published>>,
     /// When the last request for the keys began. Locked during the request, so that all callers share it.
     began: Mutex<Option<Instant>>,
+    /// Whether the last request for the keys failed: an unknown key may be a new one.
+    has_failed: AtomicBool,
     verified: Cache<[u8; 32], VerifiedToken>,
 }
 
@@ -79,7 +87,7 @@ pub(crate) enum Verdict {
     Genuine(Arc<ExternalUser>),
     Expired,
     Invalid,
-    /// There are no keys yet, or they are too old.
+    /// There are no keys yet, they are too old, or the key of the token could not be read.
     Undecided,
 }
 
@@ -121,6 +129,7 @@ impl Issuer {
             pause: PAUSE,
             published: RwLock::default(),
             began: Mutex::default(),
+            has_failed: AtomicBool::default(),
             verified: Cache::new(MOST_VERIFIED),
         }
     }
@@ -175,6 +184,7 @@ impl Issuer {
                 self.in_force(user)
             }
             Err(IssuerRefusal::Expired) => Verdict::Expired,
+            Err(IssuerRefusal::UnknownKey) if self.has_failed.load(Relaxed) => Verdict::Undecided,
             Err(IssuerRefusal::UnknownKey | IssuerRefusal::Invalid) => Verdict::Invalid,
         }
     }
@@ -222,7 +232,9 @@ impl Issuer {
         let outcome = if set.is_ok() { "read" } else { "failed" };
         metrics::counter!("gateway_issuer_keys_total", "issuer" => self.name.to_string(), "outcome" => outcome)
             .increment(1);
-        self.publish(set?)
+        let published = set.and_then(|set| self.publish(set));
+        self.has_failed.store(published.is_err(), Relaxed);
+        published
     }
 
     /// Puts keys in force. With an unchanged set, verified tokens are kept.

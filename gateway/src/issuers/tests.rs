@@ -251,6 +251,8 @@ async fn last_keys_stay_in_force_for_their_time() {
         local.set.lock().clone_from(&unreadable);
         sleep(SHORT).await;
         assert!(local.issuer.read(SHORT).await.is_err(), "{unreadable:.20}");
+        let of_new_key = key.sign(json!({ "kid": "2" }), &local.claims());
+        assert_eq!(local.issuer.verify(&of_new_key).await, Verdict::Undecided, "the key may be a new one");
         assert!(matches!(local.issuer.verify(&token).await, Verdict::Genuine(_)));
     }
     local.clock.advance(Duration::from_secs(300));

@@ -134,7 +134,8 @@ impl RpcCall<'_> {
         // The cookie is forwarded only to methods that read it, and never for a page of another origin.
         self.keep_cookie(method, &mut request)?;
         // Authentication and authorization. The service verifies both again.
-        let proof = self.authenticate(method, request.headers()).await;
+        let arrived = Instant::now();
+        let proof = self.authenticate_in_time(method, request.headers(), arrived).await?;
         call.principal.clone_from(&proof.caller.principal);
         // Maintenance, before credentials are required: all clients read the message, and some may pass.
         method.rules.check_maintenance(proof.caller.principal.as_ref(), self.client)?;
@@ -146,7 +147,7 @@ impl RpcCall<'_> {
         let mut admitted = self.admission().admit(method, principal, request.headers()).await?;
         // The call is counted, so that a refusal by a later step states the rest of the quota too.
         let rate_limit = admitted.headers.take();
-        match self.forward_admitted(method, &proof, request, admitted, &trace).await {
+        match self.forward_admitted(method, &proof, request, admitted, (arrived, &trace)).await {
             Ok(head) => Ok(Head { admitted: Admitted { headers: rate_limit, ..head.admitted }, ..head }),
             Err(refusal) => Err(with_headers(refusal, rate_limit)),
         }
@@ -159,14 +160,14 @@ impl RpcCall<'_> {
         proof: &Proof,
         mut request: Request<Inbound>,
         admitted: Admitted,
-        trace: &TraceContext,
+        (arrived, trace): (Instant, &TraceContext),
     ) -> Result<Head, Status> {
         // The rest of the head: only now, so that no stranger makes the gateway parse.
         let limit = self.message_bytes();
         self.client_protocol.read(&request, method.codec.as_ref(), limit)?;
-        // The deadline. It includes the wait for a connection.
+        // The deadline. It includes the wait for keys and for a connection.
         let timeout = self.client_protocol.timeout(request.headers())?;
-        let deadline = [method.deadline, timeout].into_iter().flatten().min().map(|most| Instant::now() + most);
+        let deadline = [method.deadline, timeout].into_iter().flatten().min().map(|most| arrived + most);
         // A client states no claim: only a verified token does.
         headers::remove_like(request.headers_mut(), &self.snapshot.claim_headers);
         // The authorization service: after the limits, so that no client floods it.

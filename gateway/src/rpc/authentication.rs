@@ -3,9 +3,11 @@
 use http::HeaderMap;
 use kit::{
     access::{self, Failure, Proof},
+    error,
     policy::Access,
     principal::Principal,
 };
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::RpcCall;
@@ -15,9 +17,24 @@ use crate::{
 };
 
 impl RpcCall<'_> {
+    /// Verifies the credential. The wait for keys ends at the deadline of the call. A malformed timeout is refused later.
+    pub(super) async fn authenticate_in_time(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        arrived: Instant,
+    ) -> Result<Proof, Status> {
+        let timeout = self.client_protocol.timeout(headers).ok().flatten();
+        let proof = self.authenticate(method, headers);
+        match [method.deadline, timeout].into_iter().flatten().min() {
+            Some(most) => timeout_at(arrived + most, proof).await.map_err(|_| error::deadline_exceeded()),
+            None => Ok(proof.await),
+        }
+    }
+
     /// Verifies the credential. A token of another issuer counts only for an upstream that accepts the issuer: for
     /// everything else it is no token.
-    pub(super) async fn authenticate(&self, method: &Method, headers: &HeaderMap) -> Proof {
+    async fn authenticate(&self, method: &Method, headers: &HeaderMap) -> Proof {
         if let Target::ExternalUpstream { issuers, .. } = &method.target
             && let Some((issuer, token)) = issuers.of(headers)
         {

@@ -55,10 +55,17 @@ async fn read(config: &TokenIssuerConfig) -> Result<Bytes, String> {
     if metadata.issuer != config.issuer {
         return Err(format!("{address} is the metadata of {:?}", metadata.issuer));
     }
-    if metadata.jwks_uri.starts_with("http://") && config.issuer.starts_with("https://") {
-        return Err(format!("{address}: jwks_uri {:?} is not an https:// address", metadata.jwks_uri));
-    }
+    check_scheme(&config.issuer, &metadata.jwks_uri).map_err(|why| format!("{address}: {why}"))?;
     get(&metadata.jwks_uri).await
+}
+
+/// An issuer over TLS states an address over TLS. Schemes have no case.
+pub(super) fn check_scheme(issuer: &str, jwks_uri: &str) -> Result<(), String> {
+    let is_secure = |address| fetchable(address).map(|uri| uri.scheme_str() == Some("https"));
+    if is_secure(issuer)? && !is_secure(jwks_uri)? {
+        return Err(format!("jwks_uri {jwks_uri:?} is not an https:// address"));
+    }
+    Ok(())
 }
 
 async fn get(address: &str) -> Result<Bytes, String> {

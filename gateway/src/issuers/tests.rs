@@ -274,6 +274,15 @@ async fn metadata_of_another_issuer_is_refused() {
 }
 
 #[test]
+fn secure_issuer_states_a_secure_address() {
+    for plain in ["http://localhost/keys", "HTTP://localhost/keys"] {
+        assert!(fetch::check_scheme("https://login.acme.test", plain).is_err(), "{plain}");
+        assert_eq!(fetch::check_scheme("http://localhost", plain), Ok(()));
+    }
+    assert_eq!(fetch::check_scheme("https://login.acme.test", "HTTPS://keys.acme.test"), Ok(()));
+}
+
+#[test]
 fn issuers_keep_their_keys_through_a_reload() {
     let section = |refresh| TokenIssuerConfig {
         issuer: "https://login.acme.test".to_owned(),

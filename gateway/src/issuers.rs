@@ -43,7 +43,7 @@ pub(crate) use registry::{IssuerRegistry, all_claim_headers, check};
 const PAUSE: Duration = Duration::from_secs(10);
 /// The largest number of keys.
 const MOST_KEYS: usize = 64;
-/// The number of verified tokens that are kept, with about 1 KiB each.
+/// The number of verified tokens that are kept. Most take about 1 KiB; the size of the token bounds its scopes and claims.
 const MOST_VERIFIED: usize = 16_384;
 /// The largest value of a header from a claim.
 const MOST_CLAIM: usize = 1_024;

@@ -52,6 +52,12 @@ impl AcceptedIssuers {
 
 /// Checks the section, and the names in `token_issuers` of upstreams. Errors name the key.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
+    // First: a misspelled name would otherwise be reported as an issuer without effect.
+    for (prefix, upstream) in &config.external {
+        if let Some(missing) = upstream.token_issuers.iter().find(|name| !config.token_issuers.contains_key(*name)) {
+            return Err(format!("gateway.external.{prefix:?}.token_issuers: {KEY}.{missing} does not exist"));
+        }
+    }
     let mut stated: HashMap<&str, &str> = HashMap::new();
     for (name, of) in &config.token_issuers {
         of.check().map_err(|error| format!("{KEY}.{name}.{error}"))?;
@@ -64,9 +70,6 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
         }
     }
     for (prefix, upstream) in &config.external {
-        if let Some(missing) = upstream.token_issuers.iter().find(|name| !config.token_issuers.contains_key(*name)) {
-            return Err(format!("gateway.external.{prefix:?}.token_issuers: {KEY}.{missing} does not exist"));
-        }
         if upstream.forward_issuer_token && upstream.token_issuers.is_empty() {
             return Err(format!(
                 "gateway.external.{prefix:?}.forward_issuer_token has no effect without token_issuers"

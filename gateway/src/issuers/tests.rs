@@ -307,4 +307,7 @@ fn issuers_keep_their_keys_through_a_reload() {
     assert!(check(&unused).unwrap_err().contains("has no effect"));
     let missing = crate::Config { token_issuers: BTreeMap::new(), ..config(60) };
     assert!(check(&missing).unwrap_err().contains("does not exist"));
+    let mut misspelled = config(60);
+    misspelled.external.get_mut("a").unwrap().token_issuers = vec!["acmee".to_owned()];
+    assert!(check(&misspelled).unwrap_err().contains("acmee does not exist"));
 }

@@ -146,10 +146,10 @@ impl Issuer {
             let failure = if is_due { self.read(Duration::ZERO).await.err() } else { None };
             match &failure {
                 Some(error) if failure != logged => {
-                    tracing::warn!(issuer = %self.name, error, "the keys of a token issuer cannot be read");
+                    tracing::warn!(issuer = %self.name, error, "the keys of token issuer {} cannot be read", self.name);
                 }
                 None if logged.is_some() => {
-                    tracing::info!(issuer = %self.name, "the keys of a token issuer can be read again");
+                    tracing::info!(issuer = %self.name, "the keys of token issuer {} can be read again", self.name);
                 }
                 _ => {}
             }
@@ -215,7 +215,7 @@ impl Issuer {
         let issuer = Arc::clone(self);
         let reading = tokio::spawn(async move {
             if let Err(error) = issuer.read(issuer.pause).await {
-                tracing::debug!(issuer = %issuer.name, error, "the keys of a token issuer cannot be read");
+                tracing::debug!(issuer = %issuer.name, error, "the keys of token issuer {} cannot be read", issuer.name);
             }
         });
         reading.await.ok();

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use kit::policy::{Access, Table};
 
 use super::overrides::covers;
-use crate::config::{ExternalConfig, FORWARD_AUTH, INTROSPECTION, is_under};
-use crate::own_services::OwnServices;
+use crate::{
+    config::{ExternalConfig, FORWARD_AUTH, INTROSPECTION, is_under},
+    own_services::OwnServices,
+};
 
 /// The paths of the methods that the descriptors of upstreams declare, by prefix.
 pub(crate) type DeclaredMethods<'a> = HashMap<&'a str, Vec<&'a str>>;

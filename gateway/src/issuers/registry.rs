@@ -61,7 +61,13 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     let mut stated: HashMap<&str, &str> = HashMap::new();
     for (name, of) in &config.token_issuers {
         of.check().map_err(|error| format!("{KEY}.{name}.{error}"))?;
-        claim_headers(name, of)?;
+        let headers = claim_headers(name, of)?;
+        let sets = &config.authorization.sets;
+        let shared =
+            headers.iter().find(|(header, _)| sets.iter().any(|set| header.as_str().eq_ignore_ascii_case(set)));
+        if let Some((header, _)) = shared {
+            return Err(format!("{KEY}.{name}.claim_headers: {header} is in gateway.authorization.sets too"));
+        }
         if let Some(other) = stated.insert(&of.issuer, name) {
             return Err(format!("{KEY}.{name}.issuer: is that of {KEY}.{other} too"));
         }
@@ -92,6 +98,9 @@ fn claim_headers(name: &str, config: &TokenIssuerConfig) -> Result<Vec<(HeaderNa
         let is_own = headers::is_client_address(&name) || [AUTHORIZATION, COOKIE].contains(&name);
         if is_own || !headers::is_of_client(&name) {
             return Err(bad("is set by clients or by the gateway itself"));
+        }
+        if name.as_str().ends_with("-bin") {
+            return Err(bad("ends with -bin: gRPC would read the value as base64"));
         }
         Ok((name, claim.clone()))
     };

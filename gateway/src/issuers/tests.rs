@@ -311,3 +311,27 @@ fn issuers_keep_their_keys_through_a_reload() {
     misspelled.external.get_mut("a").unwrap().token_issuers = vec!["acmee".to_owned()];
     assert!(check(&misspelled).unwrap_err().contains("acmee does not exist"));
 }
+
+#[test]
+fn unsuitable_claim_header_is_refused() {
+    let check = |header: &str| {
+        let issuer = TokenIssuerConfig {
+            issuer: "https://login.acme.test".to_owned(),
+            audiences: vec!["api".to_owned()],
+            algorithms: vec![IssuerAlgorithm::EdDsa],
+            claim_headers: BTreeMap::from([(header.to_owned(), "org".to_owned())]),
+            ..TokenIssuerConfig::default()
+        };
+        let upstream = crate::config::ExternalConfig { token_issuers: vec!["acme".to_owned()], ..Default::default() };
+        let mut config = crate::Config {
+            token_issuers: BTreeMap::from([("acme".to_owned(), issuer)]),
+            external: BTreeMap::from([("a".to_owned(), upstream)]),
+            ..Default::default()
+        };
+        config.authorization.sets = vec!["X-User".to_owned()];
+        check(&config)
+    };
+    assert_eq!(check("x-org"), Ok(()));
+    assert!(check("x-user").unwrap_err().contains("authorization.sets"));
+    assert!(check("x-org-bin").unwrap_err().contains("-bin"));
+}

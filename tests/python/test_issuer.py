@@ -13,7 +13,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 import grpc
 from shop import Note
-from test_external import UpstreamCase, eventually
+from upstream import UpstreamCase, eventually
 
 AUDIENCE = "https://api.acme.test"
 #: The private key, and PyJWT's class for its kind, by the algorithm.

@@ -15,6 +15,7 @@ use super::{
     harness::{Mesh, Person, Ports, Store, free_port, fresh_database, new_id},
     replicas::sample,
     split::{PARTS, make_keys, prepared},
+    wait::until,
     web,
 };
 
@@ -130,15 +131,6 @@ impl Load {
         let wanted = self.calls.load(Ordering::SeqCst) + calls;
         until("the readers complete calls", async || self.calls.load(Ordering::SeqCst) >= wanted).await;
     }
-}
-
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Reads until the load is over. Returns the calls that failed, and those that took more than a second.

@@ -27,10 +27,10 @@ use super::{
     external_upstream::{respond, serve, well},
     files,
     harness::{Mesh, Ports, free_port},
+    wait::until,
     web::{self, BINARY, Error, Http, Received, TEXT},
 };
 
-const WAIT: Duration = Duration::from_secs(60);
 const READ: &str = "/acme.v1.Shop/Read";
 /// A method that needs a certificate.
 const PAY: &str = "/acme.v1.Shop/Pay";
@@ -216,15 +216,6 @@ async fn socket(mut stream: TlsStream<TcpStream>, path: &str, headers: &[(&str, 
     // The gateway ends the connection without an alert of TLS, or waits for the client's own Close frame.
     timeout(Duration::from_secs(3), stream.read_to_end(&mut received)).await.ok();
     String::from_utf8_lossy(&received).into_owned()
-}
-
-async fn until(what: &str, check: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !check().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(WAIT, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,4 +66,5 @@ mod tls;
 mod token_issuers;
 mod uploads;
 mod upstream;
+mod wait;
 mod web;

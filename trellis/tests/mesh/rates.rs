@@ -13,12 +13,12 @@ use super::{
     harness::{Mesh, Ports, Store, free_port, reason},
     redis::Redis,
     split::{make_keys, prepared},
+    wait::until,
     web::{self, BINARY, Http, Received},
 };
 
 const PATH: &str = "/acme.v1.Shop/Good";
 const PAGE: &str = "https://app.example.org";
-const NOTICED: Duration = Duration::from_secs(60);
 
 /// A gateway for one external service, with `limits` in its configuration.
 async fn gateway(redis: &Redis, keys: &std::path::Path, upstream: &str, limits: &str) -> Mesh {
@@ -42,20 +42,12 @@ async fn gateway_by(
     process.set("LIMITER__BUDGET", "1s");
     process.set("GATEWAY__CORS_ORIGINS", PAGE);
     process.launch();
-    until(async || shows(&process, "limiter").await == Some(true)).await;
+    until("the limiter is connected", async || shows(&process, "limiter").await == Some(true)).await;
     process
 }
 
 fn settings(upstream: &str, limits: &str) -> String {
     format!("[gateway]\n{limits}\n[gateway.external.\"acme.v1.Shop\"]\nto = [\"{upstream}\"]\naccess = \"public\"\n")
-}
-
-async fn until(check: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    while !check().await {
-        assert!(started.elapsed() < NOTICED, "the condition did not hold in time");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// The state of a dependency on the admin listener, of the first part that has it.
@@ -195,7 +187,10 @@ async fn limits_are_reloaded_and_api_keys_never_reach_redis() {
          limits = [{{ requests = 4, period = \"1h\", by = \"api_key\" }}]"
     );
     fs::write(gateway.folder().join("trellis.toml"), settings(&upstream, &partners)).unwrap();
-    until(async || gateway.log().contains("the configuration was read again")).await;
+    until("the gateway reads the configuration again", async || {
+        gateway.log().contains("the configuration was read again")
+    })
+    .await;
     assert_eq!(admitted(&with_key, 10).await, 4);
     assert_eq!(admitted(&[("x-api-key", "stranger")], 5).await, 0, "an unknown key counts by address");
     let stored = redis.ask(&["KEYS", "*"]);
@@ -204,7 +199,7 @@ async fn limits_are_reloaded_and_api_keys_never_reach_redis() {
     let wrong = partners.replace("requests = 4", "requests = 0");
     fs::write(gateway.folder().join("trellis.toml"), settings(&upstream, &wrong)).unwrap();
     let named = "gateway.rate_limits.overrides.partners.limits.requests: must be at least 1";
-    until(async || gateway.log().contains(named)).await;
+    until("the log names the key", async || gateway.log().contains(named)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +207,7 @@ async fn redis_failure_fails_no_call_and_process_stays_ready() {
     let mut redis = Redis::start(&[]);
     let mesh = Mesh::start(Store::Sqlite, &[("REDIS__URL", &redis.url())]).await;
     let ready = async || web::get(mesh.ports.admin, "/readyz").await.unwrap().status;
-    until(async || shows(&mesh, "limiter").await == Some(true)).await;
+    until("the limiter is connected", async || shows(&mesh, "limiter").await == Some(true)).await;
     let ada = mesh.sign_up("ada").await;
     let calls = async || {
         for _ in 0..20 {
@@ -225,15 +220,15 @@ async fn redis_failure_fails_no_call_and_process_stays_ready() {
     calls().await;
     redis.kill();
     calls().await;
-    until(async || shows(&mesh, "limiter").await == Some(false)).await;
+    until("the limiter is disconnected", async || shows(&mesh, "limiter").await == Some(false)).await;
     assert_eq!(ready().await, 200);
     calls().await;
     redis.launch();
-    until(async || shows(&mesh, "limiter").await == Some(true)).await;
+    until("the limiter is connected", async || shows(&mesh, "limiter").await == Some(true)).await;
     redis.signal("STOP");
     calls().await;
     redis.signal("CONT");
-    until(async || shows(&mesh, "limiter").await == Some(true)).await;
+    until("the limiter is connected", async || shows(&mesh, "limiter").await == Some(true)).await;
     calls().await;
     assert_eq!(ready().await, 200);
 }
@@ -252,14 +247,14 @@ async fn streams_beyond_the_limit_of_a_caller_are_refused() {
     mesh.set("LIMITER__BUDGET", "1s");
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;
-    until(async || shows(&mesh, "limiter").await == Some(true)).await;
+    until("the limiter is connected", async || shows(&mesh, "limiter").await == Some(true)).await;
     let ada = mesh.sign_up("ada").await;
     let subscribe = async || ada.messaging().subscribe(ada.request(SubscribeRequest::default())).await;
     let mut open = vec![subscribe().await.unwrap(), subscribe().await.unwrap()];
     let refused = subscribe().await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "STREAMS_LIMITED"));
     open.pop();
-    until(async || subscribe().await.is_ok()).await;
+    until("a stream opens", async || subscribe().await.is_ok()).await;
 }
 
 /// The rights that docs/configuration.md lists for Redis's access list.
@@ -290,7 +285,7 @@ async fn redis_user_with_documented_rights_connects_over_tls() {
     }
     assert_eq!(admitted, 3, "the gateways share one count");
     for gateway in &gateways {
-        until(async || shows(gateway, "bus").await == Some(true)).await;
+        until("the bus is connected", async || shows(gateway, "bus").await == Some(true)).await;
         assert!(!gateway.log().contains("secret"));
     }
 }

@@ -1,9 +1,6 @@
 //! Rules of the gateway's configuration for methods: limits on calls in flight, and maintenance.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -15,10 +12,9 @@ use super::{
     cancel,
     faulty_upstream::{self, Behavior, READ, Upstream, WRITE},
     harness::{Mesh, Ports, reason},
+    wait::until,
     web::{self, BINARY, Http, Received},
 };
-
-const NOTICED: Duration = Duration::from_secs(60);
 
 /// A gateway without a mesh, in front of one upstream.
 struct Edge {
@@ -73,14 +69,6 @@ impl Edge {
     }
 }
 
-async fn until(check: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    while !check().await {
-        assert!(started.elapsed() < NOTICED, "the condition did not hold in time");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_in_flight_are_limited_in_every_protocol() {
     let upstream = Upstream::start(Behavior::Held).await;
@@ -88,7 +76,7 @@ async fn calls_in_flight_are_limited_in_every_protocol() {
     let edge = Edge::start(&upstream.address, true, rules).await;
     let channel = edge.gateway.channel(edge.port()).await;
     let held = [READ, WRITE].map(|path| tokio::spawn(faulty_upstream::call(channel.clone(), path)));
-    until(async || upstream.attempts() == 2).await;
+    until("two calls arrive", async || upstream.attempts() == 2).await;
     let refused = faulty_upstream::call(channel.clone(), READ).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "CALLS_IN_FLIGHT_LIMITED"));
     let web = edge.call(READ).await;
@@ -100,15 +88,18 @@ async fn calls_in_flight_are_limited_in_every_protocol() {
     assert_eq!(upstream.attempts(), 2, "a refused call is not forwarded");
     // A reload keeps the count.
     edge.change(&rules.replace("calls = 2", "calls = 3"));
-    until(async || edge.gateway.log().contains("the configuration was read again")).await;
+    until("the gateway reads the configuration again", async || {
+        edge.gateway.log().contains("the configuration was read again")
+    })
+    .await;
     let third = tokio::spawn(faulty_upstream::call(channel.clone(), READ));
-    until(async || upstream.attempts() == 3).await;
+    until("a third call arrives", async || upstream.attempts() == 3).await;
     assert_eq!(edge.call(READ).await.grpc_status(), "14");
     upstream.release();
     for call in held.into_iter().chain([third]) {
         call.await.unwrap().unwrap();
     }
-    until(async || edge.call(READ).await.grpc_status() == "0").await;
+    until("the method is open", async || edge.call(READ).await.grpc_status() == "0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +115,7 @@ async fn open_stream_counts_as_a_call_in_flight() {
     let second = open().await;
     assert_eq!(second.headers()["grpc-status"], "14");
     drop(first);
-    until(async || !open().await.headers().contains_key("grpc-status")).await;
+    until("a stream opens", async || !open().await.headers().contains_key("grpc-status")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +126,7 @@ async fn maintenance_of_a_method_starts_and_ends_with_a_reload() {
     let rules = "[gateway.maintenance.shop]\nmethods = [\"acme.v1.Shop/Read\"]\nmessage = \"back at 14:00 UTC\"\n\
                  retry_after = \"10m\"\n";
     edge.change(rules);
-    until(async || edge.call(READ).await.grpc_status() == "14").await;
+    until("the method is in maintenance", async || edge.call(READ).await.grpc_status() == "14").await;
     let attempts = upstream.attempts();
     let web = edge.call(READ).await;
     assert_eq!((web.reason().as_str(), web.header("grpc-message")), ("MAINTENANCE", "back%20at%2014:00%20UTC"));
@@ -150,8 +141,11 @@ async fn maintenance_of_a_method_starts_and_ends_with_a_reload() {
         assert_eq!(web::get(port, path).await.unwrap().status, 200, "{path}");
     }
     edge.change(&format!("{rules}allow_addresses = [\"127.0.0.0/8\", \"::1\"]\n"));
-    until(async || edge.call(READ).await.grpc_status() == "0").await;
+    until("the method is open", async || edge.call(READ).await.grpc_status() == "0").await;
     edge.change(&format!("{rules}enabled = false\n"));
-    until(async || edge.gateway.log().matches("the configuration was read again").count() == 3).await;
+    until("the gateway reads the configuration a third time", async || {
+        edge.gateway.log().matches("the configuration was read again").count() == 3
+    })
+    .await;
     assert_eq!(edge.call(READ).await.grpc_status(), "0");
 }

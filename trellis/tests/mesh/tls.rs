@@ -17,6 +17,7 @@ use tonic::Code;
 use super::{
     harness::{Mesh, Ports, fresh_database, new_id},
     split::{PARTS, make_keys, prepared},
+    wait::until,
     web,
 };
 
@@ -68,15 +69,6 @@ fn process(part: &str, ports: Ports, keys: &Path, database: &str, files: &Files)
     process.set("TLS__CLIENT_CA", &files.path("ca.crt"));
     process.set("TLS__REFRESH", "200ms");
     process
-}
-
-async fn until(what: &str, check: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !check().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

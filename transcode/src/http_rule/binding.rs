@@ -132,7 +132,7 @@ impl Binding {
             return Ok(());
         }
         match &self.body {
-            Body::Absent => return Err(RequestError::NoBody),
+            Body::Absent => return Err(RequestError::MissingBody),
             Body::Whole => self.input.to_proto(body, &options.body, &options.limits, out),
             Body::Field(field) => field.to_proto(body, &options.body, &options.limits, out),
         }

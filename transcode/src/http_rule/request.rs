@@ -61,7 +61,7 @@ pub enum RequestError {
     Body(TranscodeError),
     /// The method takes no body.
     #[error("this request takes no body: send the fields as query parameters, and no body")]
-    NoBody,
+    MissingBody,
 }
 
 impl RequestError {
@@ -73,7 +73,7 @@ impl RequestError {
             Self::Body(error) => {
                 Some(error.path.strip_prefix("$.").unwrap_or_default()).filter(|path| !path.is_empty())
             }
-            Self::NoBody => None,
+            Self::MissingBody => None,
         }
     }
 }

@@ -51,7 +51,7 @@ fn form(status: &Status) -> transcode::Status<'_> {
 pub(super) fn refused(error: &RequestError) -> Status {
     match error {
         RequestError::Body(error) => return codec::refused(error),
-        RequestError::NoBody => return malformed(&error.to_string()),
+        RequestError::MissingBody => return malformed(&error.to_string()),
         RequestError::Path { .. } | RequestError::Query(_) => {}
     }
     match error.field() {

@@ -52,8 +52,9 @@ pub(crate) enum Drive {
     /// At this rate per second (open loop). A free client takes the next call; the latency of a call that waits for a
     /// client includes the wait.
     Open(f64),
-    /// Never: each call is a stream that outlives the window. The results count its messages.
-    Streams,
+    /// Never: each call is a stream that outlives the window. The results count its messages, and contain their latency
+    /// if the messages start with a stamp.
+    Streams { stamped: bool },
 }
 
 /// The results of one window.
@@ -109,7 +110,7 @@ pub(crate) async fn run(plan: &Plan, request: Rc<Request>, process: &Process) ->
     tally.close();
     let (elapsed, cpu) = (started.elapsed(), process.cpu()?.saturating_sub(cpu));
     // Lets calls finish: servers close connections after many cancelled calls, which would slow down the next window.
-    if !matches!(plan.drive, Drive::Streams) {
+    if !matches!(plan.drive, Drive::Streams { .. }) {
         timeout(LAST_RESPONSES, async { while callers.join_next().await.is_some() {} }).await.ok();
     }
     callers.shutdown().await;

@@ -246,7 +246,8 @@ impl Scenario {
                 Drive::Closed
             }
             Kind::Open => Drive::Open(rate().ok_or("the open loop needs a run of its closed loop first")?),
-            Kind::Flood | Kind::Paced | Kind::Idle | Kind::Events => Drive::Streams,
+            // Records have no stamp.
+            Kind::Flood | Kind::Paced | Kind::Idle | Kind::Events => Drive::Streams { stamped: !self.has_records() },
         };
         let &Self { connections, calls_each, seconds, .. } = self;
         let [warm_up, window] = [seconds / 4.0, seconds].map(Duration::from_secs_f64);

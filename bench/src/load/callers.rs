@@ -32,7 +32,7 @@ pub(super) async fn start(
             match plan.drive {
                 Drive::Closed => callers.spawn_local(caller.at_once()),
                 Drive::Open(_) => callers.spawn_local(caller.when_due(Rc::clone(&due))),
-                Drive::Streams => callers.spawn_local(caller.listen()),
+                Drive::Streams { stamped } => callers.spawn_local(caller.listen(stamped)),
             };
         }
     }
@@ -125,9 +125,9 @@ impl Caller {
     }
 
     /// Reads a stream until the end of the window. An earlier end is a failure.
-    async fn listen(mut self) {
+    async fn listen(mut self, stamped: bool) {
         let Some(mut connection) = self.connection.take() else { return };
-        let outcome = connection.call(&self.request, |stamp| self.tally.message(stamp)).await;
+        let outcome = connection.call(&self.request, |stamp| self.tally.message(stamped.then_some(stamp))).await;
         self.tally.failed(match outcome {
             Ok(response) => format!("the stream ended: {response:?}"),
             Err(error) => error,

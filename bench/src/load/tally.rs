@@ -46,12 +46,12 @@ impl Tally {
     }
 
     /// Records a message of a stream, and its latency if it has a stamp.
-    pub(super) fn message(&self, stamp: Stamp) {
+    pub(super) fn message(&self, stamp: Option<Stamp>) {
         if !self.is_open.get() {
             return;
         }
         count(&self.done);
-        let sent = u64::from_be_bytes(stamp);
+        let sent = stamp.map_or(0, u64::from_be_bytes);
         if sent > 0 {
             self.latency.borrow_mut().record(clock::now().saturating_sub(sent));
         }

@@ -166,7 +166,11 @@ impl Json {
 
 /// A service outside the mesh: `[gateway.external."acme.shop"]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as { to = \"http://host:port\", access = \"public\" }"
+)]
 pub struct ExternalConfig {
     /// Its addresses: `http://host:port` or, over TLS, `https://host:port`; one or several. A name stands for all
     /// addresses that DNS returns for it.

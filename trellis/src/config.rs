@@ -124,9 +124,26 @@ impl Default for Identity {
 impl Config {
     /// Reads the file, the environment and the flags.
     pub(crate) fn load(file: Option<&Path>, flags: &[String]) -> Result<Self, String> {
-        let config: Self = config::load(self::file(file).as_deref(), flags).map_err(|e| e.to_string())?;
+        let config: Self =
+            config::load(self::file(file).as_deref(), flags, &Self::schema()).map_err(|e| e.to_string())?;
         config.check()?;
         Ok(config)
+    }
+
+    /// The defaults, with an entry of each table whose keys the operator chooses.
+    fn schema() -> Self {
+        fn entry<T: Default>() -> BTreeMap<String, T> {
+            [(config::ANY.to_owned(), T::default())].into()
+        }
+        let mut schema = Self::default();
+        let gateway = &mut schema.gateway;
+        gateway.rate_limits.overrides = entry();
+        gateway.in_flight = entry();
+        gateway.maintenance = entry();
+        gateway.token_issuers = entry();
+        gateway.required_scopes = entry();
+        gateway.external = entry();
+        schema
     }
 
     /// Whether a process of these parts has no mesh: a gateway to external upstreams, without a key of its own and

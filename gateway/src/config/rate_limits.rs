@@ -38,7 +38,7 @@ pub enum Fields {
 
 /// Other limits: `[gateway.rate_limits.overrides.partners]`. A caller must match every list that is not empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table with limits")]
 pub struct Override {
     /// Methods (`acme.shop.v1.Cart/Add`), or prefixes that end at a dot or slash (`acme.shop.v1.Cart`, `acme`). Empty:
     /// all.

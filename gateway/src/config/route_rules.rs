@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The calls that may be in progress: `[gateway.in_flight.reports]`. A stream counts while it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table, such as { methods = [\"acme.shop\"], calls = 100 }")]
 pub struct InFlightConfig {
     /// Methods (`acme.shop.v1.Cart/Add`), or prefixes that end at a dot or slash (`acme.shop.v1.Cart`, `acme`). They
     /// share the limit. Empty: all but the gateway's own health checks and reflection.
@@ -43,7 +43,7 @@ impl InFlightConfig {
 
 /// Methods that refuse calls: `[gateway.maintenance.shop]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table, such as { enabled = true, methods = [\"acme.shop\"] }")]
 pub struct MaintenanceConfig {
     /// Whether calls are refused.
     pub enabled: bool,

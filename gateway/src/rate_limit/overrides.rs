@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::HeaderName;
 use kit::{
+    config::quoted,
     limiter::{FailureMode, MOST_RULES, Quota},
     policy::{By, RateLimit, StreamLimit},
     principal::Principal,
@@ -58,15 +59,16 @@ impl Overrides {
             ));
         }
         let one = |(name, of): (&String, &Override)| {
-            MethodOverride::new(name, of, known).map_err(|error| format!("{KEY}.{name}.{error}"))
+            MethodOverride::new(name, of, known).map_err(|error| format!("{KEY}.{}.{error}", quoted(name)))
         };
         Ok(Self { all: config.overrides.iter().map(one).collect::<Result<_, _>>()?, fields: config.fields })
     }
 
     /// The methods that the descriptors of upstreams do not declare. Each message names the key.
     pub(crate) fn undeclared(&self, declared: &DeclaredMethods<'_>) -> Vec<String> {
-        let of =
-            |one: &MethodOverride| reach::undeclared(&format!("{KEY}.{}.methods", one.name), &one.methods, declared);
+        let of = |one: &MethodOverride| {
+            reach::undeclared(&format!("{KEY}.{}.methods", quoted(&one.name)), &one.methods, declared)
+        };
         self.all.iter().flat_map(of).collect()
     }
 
@@ -111,7 +113,7 @@ impl MethodOverride {
     fn terms(&self, scope: &str, usual: &Terms, fields: Fields) -> Terms {
         let by_caller = |streams| StreamLimit { streams, by: By::Caller };
         let streams = (usual.streams.is_some() && self.streams > 0).then(|| by_caller(self.streams));
-        let source = format!("{KEY}.{}", self.name);
+        let source = format!("{KEY}.{}", quoted(&self.name));
         let mut terms = Terms::new(
             scope,
             &self.limits,

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use kit::config::quoted;
 use parking_lot::Mutex;
 use tonic::Status;
 
@@ -59,8 +60,9 @@ pub(super) fn read(
     counts: &InFlightCounts,
 ) -> Result<Vec<InFlightRule>, String> {
     let one = |(name, of): (&String, &InFlightConfig)| {
-        of.check().map_err(|error| format!("{KEY}.{name}.{error}"))?;
-        let selection = Selection::new(format!("{KEY}.{name}.methods"), &of.methods, known)?;
+        let key = format!("{KEY}.{}", quoted(name));
+        of.check().map_err(|error| format!("{key}.{error}"))?;
+        let selection = Selection::new(format!("{key}.methods"), &of.methods, known)?;
         let count = counts.of(name);
         let limit = InFlightLimit { name: name.as_str().into(), calls: of.calls, retry_after: of.retry_after.0, count };
         Ok(InFlightRule { selection, limit })
@@ -108,7 +110,11 @@ impl InFlightLimit {
 
     /// A row of `trellis policy`.
     pub(super) fn row(&self) -> [String; 3] {
-        ["in flight".to_owned(), format!("{} calls of all callers", self.calls), format!("{KEY}.{}", self.name)]
+        [
+            "in flight".to_owned(),
+            format!("{} calls of all callers", self.calls),
+            format!("{KEY}.{}", quoted(&self.name)),
+        ]
     }
 }
 

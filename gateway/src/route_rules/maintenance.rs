@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kit::principal::Principal;
+use kit::{config::quoted, principal::Principal};
 use tonic::Status;
 
 use super::{later, selection::Selection};
@@ -44,7 +44,7 @@ pub(super) fn of(rules: &[Arc<Maintenance>], scope: &str) -> Option<Arc<Maintena
 
 impl Maintenance {
     fn new(name: &str, of: &MaintenanceConfig, known: KnownMethods<'_>) -> Result<Self, String> {
-        let key = format!("{KEY}.{name}");
+        let key = format!("{KEY}.{}", quoted(name));
         of.check().map_err(|error| format!("{key}.{error}"))?;
         let selection = Selection::new(format!("{key}.methods"), &of.methods, known)?;
         if let Some(own) = selection.introspection() {
@@ -69,6 +69,6 @@ impl Maintenance {
     pub(super) fn row(&self) -> [String; 3] {
         let exceptions =
             if self.roles.is_empty() && self.networks.is_empty() { "" } else { ", except allowed callers" };
-        ["maintenance".to_owned(), format!("calls are refused{exceptions}"), format!("{KEY}.{}", self.name)]
+        ["maintenance".to_owned(), format!("calls are refused{exceptions}"), format!("{KEY}.{}", quoted(&self.name))]
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kit::{error, principal::Principal};
+use kit::{config::quoted, error, principal::Principal};
 use tonic::{Code, Status};
 
 use super::selection::Selection;
@@ -27,7 +27,7 @@ pub(super) fn read(
     known: KnownMethods<'_>,
 ) -> Result<Vec<ScopeRule>, String> {
     let one = |(name, of): (&String, &RequiredScopesConfig)| {
-        let key = format!("{KEY}.{name}");
+        let key = format!("{KEY}.{}", quoted(name));
         if of.methods.is_empty() {
             return Err(format!("{key}.methods: is empty, so that the section has no effect"));
         }
@@ -61,5 +61,7 @@ pub(super) fn check(required: &RequiredScopes, principal: &Principal) -> Result<
 
 /// The rows of `trellis policy`.
 pub(super) fn rows(required: &RequiredScopes) -> impl Iterator<Item = [String; 3]> {
-    required.iter().map(|(needed, name)| ["access".to_owned(), format!("scope {needed}"), format!("{KEY}.{name}")])
+    required
+        .iter()
+        .map(|(needed, name)| ["access".to_owned(), format!("scope {needed}"), format!("{KEY}.{}", quoted(name))])
 }

@@ -1,6 +1,6 @@
 //! The path of forward authentication (`gateway.forward_auth`).
 
-use kit::{policy::Access, principal::UserSession};
+use kit::{config::quoted, policy::Access, principal::UserSession};
 use transcode::http_rule::Template;
 
 use super::{
@@ -71,7 +71,8 @@ fn check_unused(config: &Config) -> Result<(), String> {
     let names_it = |methods: &[String]| methods.iter().any(|method| method == FORWARD_AUTH);
     match config.rate_limits.overrides.iter().find(|(_, of)| names_it(&of.methods)) {
         Some((name, _)) => Err(format!(
-            "gateway.rate_limits.overrides.{name}.methods: {FORWARD_AUTH:?} has no effect, because {KEY}.path is empty"
+            "gateway.rate_limits.overrides.{}.methods: {FORWARD_AUTH:?} has no effect, because {KEY}.path is empty",
+            quoted(name)
         )),
         None => Ok(()),
     }

@@ -1,12 +1,15 @@
 //! Typed configuration from, in rising order: defaults, a TOML file, `TRELLIS_…` variables, `--set` flags.
 //!
 //! The serialized defaults are the schema: a key that they do not contain is unknown, and the type of its default
-//! determines how the text of a variable or flag is parsed. Errors name the key and its source.
+//! determines how the text of a variable or flag is parsed. In a table whose keys the operator chooses, the entry `*` is
+//! the schema of each entry. Errors name the key and its source.
 
+mod key;
 mod mistakes;
 
 use std::{env, ffi::OsString, fmt, fs, path::Path, str::FromStr, time::Duration};
 
+pub use key::quoted;
 pub(crate) use mistakes::closest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use toml::{Table, Value};
@@ -19,18 +22,30 @@ pub const ENV_PREFIX: &str = "TRELLIS_";
 #[error("configuration: {0}")]
 pub struct ConfigError(String);
 
-/// Reads the effective configuration. `flags` are `key=value` strings.
-pub fn load<T>(file: Option<&Path>, flags: &[String]) -> Result<T, ConfigError>
+/// The entry of a table whose keys the operator chooses that stands for all of them in a schema.
+pub const ANY: &str = "*";
+
+/// Reads the effective configuration. `schema` has the defaults, and an entry [`ANY`] in each table whose keys the operator
+/// chooses. `flags` are `key=value` strings.
+pub fn load<T>(file: Option<&Path>, flags: &[String], schema: &T) -> Result<T, ConfigError>
 where
-    T: Default + Serialize + DeserializeOwned,
+    T: Serialize + DeserializeOwned,
 {
     let variables = variables(env::vars_os())?;
-    from_sources(file, variables, flags)
+    from_sources(file, variables, flags, schema)
 }
 
-/// The variables that set keys, among all of the environment: `(name, key, value)`. Those of other programs may be any
-/// bytes.
-fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String, String)>, ConfigError> {
+/// A variable of the environment that sets a key.
+#[derive(Debug, PartialEq, Eq)]
+struct Variable {
+    name: String,
+    /// The parts of the key.
+    key: Vec<String>,
+    value: String,
+}
+
+/// The variables that set keys, among all of the environment. Those of other programs may be any bytes.
+fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<Variable>, ConfigError> {
     let mut found = Vec::new();
     for (name, value) in all {
         let name = name.to_string_lossy().into_owned();
@@ -40,34 +55,54 @@ fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(Str
             continue;
         }
         let value = value.into_string().map_err(|_| ConfigError(format!("{name}: the value is not UTF-8")))?;
-        let key = key.to_ascii_lowercase().replace("__", ".");
-        found.push((name, key, value));
+        let key = key.to_ascii_lowercase().split("__").map(str::to_owned).collect();
+        found.push(Variable { name, key, value });
     }
     Ok(found)
 }
 
-/// Like [`load`], with the given variables: `(name, key, value)`.
+/// Like [`load`], with the given variables.
 fn from_sources<T>(
     file: Option<&Path>,
-    variables: Vec<(String, String, String)>,
+    variables: Vec<Variable>,
     flags: &[String],
+    schema: &T,
 ) -> Result<T, ConfigError>
 where
-    T: Default + Serialize + DeserializeOwned,
+    T: Serialize + DeserializeOwned,
 {
-    let defaults = Table::try_from(T::default()).map_err(|e| ConfigError(e.to_string()))?;
+    let schema = Table::try_from(schema).map_err(|e| ConfigError(e.to_string()))?;
     let mut table = match file {
-        Some(path) => read_file::<T>(path, &defaults)?,
+        Some(path) => read_file::<T>(path, &schema)?,
         None => Table::new(),
     };
-    for (name, key, value) in variables {
-        set(&mut table, &defaults, &key, &value).map_err(|e| ConfigError(format!("{name}: {e}")))?;
+    for Variable { name, key, value } in variables {
+        set(&mut table, &schema, &key, &value).map_err(|e| ConfigError(format!("{name}: {e}")))?;
     }
     for flag in flags {
-        let (key, value) = flag.split_once('=').ok_or(ConfigError(format!("--set {flag}: expected KEY=VALUE")))?;
-        set(&mut table, &defaults, key, value).map_err(|e| ConfigError(format!("--set {key}: {e}")))?;
+        let (key, value) = split_flag(flag).ok_or(ConfigError(format!("--set {flag}: expected KEY=VALUE")))?;
+        let set = key::parts(key).and_then(|parts| set(&mut table, &schema, &parts, value));
+        set.map_err(|e| ConfigError(format!("--set {key}: {e}")))?;
     }
     parse(table).map_err(ConfigError)
+}
+
+/// The key and the value of a flag. A quoted part of the key may contain the sign.
+pub fn split_flag(flag: &str) -> Option<(&str, &str)> {
+    let mut quote = None;
+    let at = flag.find(|c| match (quote, c) {
+        (None, '=') => true,
+        (None, '"' | '\'') => {
+            quote = Some(c);
+            false
+        }
+        (Some(open), c) if open == c => {
+            quote = None;
+            false
+        }
+        _ => false,
+    })?;
+    Some((&flag[..at], &flag[at + 1..]))
 }
 
 /// Parses a TOML text, without other sources.
@@ -91,39 +126,40 @@ fn parse<T: DeserializeOwned>(table: Table) -> Result<T, String> {
     serde_path_to_error::deserialize(table.clone()).map_err(|error| {
         let reason = error.inner().to_string();
         let reason = mistakes::in_plain_words(reason.lines().next().unwrap_or_default(), error.path(), &table);
-        let path = error.path().to_string();
-        if path == "." { reason } else { format!("{path}: {reason}") }
+        let key = key::of(error.path());
+        if key.is_empty() { reason } else { format!("{key}: {reason}") }
     })
 }
 
-/// Sets `key` to `text`, parsed as the type of the default.
-fn set(table: &mut Table, defaults: &Table, key: &str, text: &str) -> Result<(), String> {
-    let (parents, name) = key.rsplit_once('.').map_or((Vec::new(), key), |(p, n)| (p.split('.').collect(), n));
+/// Sets the key with these `parts` to `text`, parsed as the type in the schema.
+fn set(table: &mut Table, schema: &Table, parts: &[String], text: &str) -> Result<(), String> {
+    let Some((name, parents)) = parts.split_last() else { return Err("the key is empty".to_owned()) };
     let mut here = table;
-    let mut schema = Some(defaults);
-    let mut prefix = String::new();
+    // `None`: any key, with a text.
+    let mut schema = Some(schema).filter(|known| !known.is_empty());
+    let (mut prefix, mut in_entry) = (String::new(), false);
     for parent in parents {
-        // A table without defaults has keys that the operator chooses (routes, trusted keys).
         schema = match schema {
-            Some(known) if !known.is_empty() => {
-                let found = known.get(parent).ok_or_else(|| mistakes::unknown_key(&prefix, parent, known))?;
-                Some(found.as_table().ok_or(format!("unknown key {key}: {prefix}{parent} is not a table"))?)
+            Some(known) => {
+                let found = mistakes::find(&prefix, parent, known);
+                let found = found.map_err(|error| if in_entry { mistakes::with_dots(&error) } else { error })?;
+                in_entry |= known.contains_key(ANY);
+                let inner = found.as_table().ok_or_else(|| mistakes::no_table(&prefix, parent))?;
+                // A table without a schema has keys that the operator chooses (trusted keys).
+                Some(inner).filter(|inner| !inner.is_empty())
             }
-            open => open,
+            None => None,
         };
-        prefix += parent;
+        prefix += &key::quoted(parent);
         prefix.push('.');
-        let entry = here.entry(parent).or_insert_with(|| Value::Table(Table::new()));
-        here = entry.as_table_mut().ok_or(format!("{parent} is not a table"))?;
+        let entry = here.entry(parent.clone()).or_insert_with(|| Value::Table(Table::new()));
+        here = entry.as_table_mut().ok_or_else(|| mistakes::no_table("", parent))?;
     }
     let value = match schema {
-        Some(known) if !known.is_empty() => {
-            let default = known.get(name).ok_or_else(|| mistakes::unknown_key(&prefix, name, known))?;
-            typed(default, text)?
-        }
-        _ => Value::String(text.to_owned()),
+        Some(known) => typed(mistakes::find(&prefix, name, known)?, text)?,
+        None => Value::String(text.to_owned()),
     };
-    here.insert(name.to_owned(), value);
+    here.insert(name.clone(), value);
     Ok(())
 }
 
@@ -135,6 +171,11 @@ fn typed(default: &Value, text: &str) -> Result<Value, String> {
         Value::Integer(_) => Value::Integer(read(text, "a whole number")?),
         Value::Float(_) => Value::Float(read(text, "a number")?),
         Value::Boolean(_) => Value::Boolean(read(text, "true or false")?),
+        // As in a file, for lists of tables and texts with commas.
+        Value::Array(_) if text.trim_start().starts_with('[') => {
+            let parsed = format!("list = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("list"));
+            parsed.ok_or_else(|| format!("expected a list, such as [\"a\", \"b\"], got {text:?}"))?
+        }
         Value::Array(_) => Value::Array(
             text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| Value::String(t.to_owned())).collect(),
         ),
@@ -159,7 +200,7 @@ pub fn differences<T: Serialize>(one: &T, other: &T) -> Result<Vec<String>, Conf
 fn compare(prefix: &str, one: &Table, other: &Table, keys: &mut Vec<String>) {
     let names = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
     for name in names {
-        let key = format!("{prefix}{name}");
+        let key = format!("{prefix}{}", key::quoted(name));
         match (one.get(name), other.get(name)) {
             (Some(Value::Table(one)), Some(Value::Table(other))) => compare(&format!("{key}."), one, other, keys),
             (one, other) if one != other => keys.push(key),

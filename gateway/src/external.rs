@@ -15,6 +15,8 @@ use kit::{
     policy::{Access, Policy, Table},
 };
 
+use prost_reflect::DescriptorPool;
+
 pub(crate) use contract::{Contract, Contracts, declared_methods};
 pub(crate) use reflection::fetch;
 pub(crate) use shown::together;
@@ -28,6 +30,9 @@ use crate::{
 
 /// Packages that belong to the mesh and to the gateway itself.
 const RESERVED: [&str; 3] = ["trellis", "grpc.health", "grpc.reflection"];
+
+/// How an operator makes a file of descriptors.
+const HOW_TO_DESCRIBE: &str = "make the file with `protoc --include_imports -o FILE.binpb FILE.proto`";
 
 /// An upstream as it is configured.
 pub(crate) struct ExternalUpstream {
@@ -126,6 +131,19 @@ pub(crate) fn check(prefix: &str, config: &config::ExternalConfig) -> Result<(),
     balance::check(&config.to).map_err(|why| bad(".to", why))
 }
 
+/// Checks that an upstream for signed-in callers has some, in a gateway `without_users`: one that knows no auth service. The
+/// error names the key.
+pub(crate) fn check_callers(prefix: &str, config: &config::ExternalConfig, without_users: bool) -> Result<(), String> {
+    if !without_users || config.access != config::Open::SignedIn || !config.token_issuers.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "gateway.external.{prefix:?}.access: signed_in admits no caller, because this gateway knows no users: it has neither \
+         an auth service (peers and identity are not set) nor issuers of tokens; set token_issuers of the upstream, or peers \
+         and identity, or access = \"public\""
+    ))
+}
+
 /// Checks that tokens for the upstream are not valid in the mesh, whose services the contracts in `policies` name.
 pub(crate) fn check_audience(prefix: &str, config: &config::ExternalConfig, policies: &Table) -> Result<(), String> {
     let audience = config.token_audience.as_str();
@@ -141,8 +159,14 @@ pub(crate) fn check_audience(prefix: &str, config: &config::ExternalConfig, poli
 /// Reads the descriptors of the upstream under `prefix`, if their source is a file. Errors name the key.
 pub(crate) fn read_file(prefix: &str, source: &DescriptorSource) -> Option<Result<Contract, String>> {
     let DescriptorSource::File(path) = source else { return None };
-    let encoded = fs::read(path).map_err(|e| e.to_string());
-    let contract = encoded.and_then(|encoded| Contract::read(&encoded, prefix, source, |_| true));
+    let contract = match fs::read(path) {
+        Err(error) => Err(format!("{error}; {HOW_TO_DESCRIBE}, or set \"reflection\"")),
+        Ok(encoded) => Contract::read(&encoded, prefix, source, |_| true).map_err(|why| {
+            // The text of a contract is a usual mistake, and so is a set without its imports.
+            let is_set = DescriptorPool::decode(encoded.as_slice()).is_ok();
+            if is_set { why } else { format!("{why}; {HOW_TO_DESCRIBE}") }
+        }),
+    };
     Some(contract.map_err(|why| format!("gateway.external.{prefix:?}.descriptors: {}: {why}", path.display())))
 }
 
@@ -164,6 +188,47 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_without_a_descriptor_set_is_explained() {
+        let folder = std::env::temp_dir();
+        let file = folder.join(format!("gateway-descriptors-{}", std::process::id()));
+        let error = |path: &std::path::Path| {
+            read_file("acme", &DescriptorSource::File(path.to_owned())).unwrap().map(drop).unwrap_err()
+        };
+        let missing = error(&file);
+        assert!(missing.contains("or set \"reflection\"") && missing.contains("protoc --include_imports"), "{missing}");
+        fs::write(&file, "syntax = \"proto3\"; package acme;").unwrap();
+        let text = error(&file);
+        let set = crate::test_contracts::encoded("syntax = \"proto3\"; package other; service S {}");
+        fs::write(&file, set).unwrap();
+        let other = error(&file);
+        fs::remove_file(&file).unwrap();
+        assert!(text.contains("protoc --include_imports -o FILE.binpb"), "{text}");
+        assert!(other.contains("no service of acme is declared") && !other.contains("protoc"), "{other}");
+    }
+
+    #[test]
+    fn signed_in_without_users_or_issuers_is_refused() {
+        let with = |access, issuers: &[&str]| config::ExternalConfig {
+            access,
+            token_issuers: issuers.iter().map(|name| (*name).to_owned()).collect(),
+            ..config::ExternalConfig::default()
+        };
+        let refused = check_callers("acme", &with(config::Open::SignedIn, &[]), true).unwrap_err();
+        assert!(
+            refused.starts_with("gateway.external.\"acme\".access: ") && refused.contains("token_issuers"),
+            "{refused}"
+        );
+        for (config, without_users) in [
+            (with(config::Open::SignedIn, &[]), false),
+            (with(config::Open::SignedIn, &["acme"]), true),
+            (with(config::Open::Public, &[]), true),
+            (with(config::Open::Deny, &[]), true),
+        ] {
+            assert_eq!(check_callers("acme", &config, without_users), Ok(()));
+        }
+    }
 
     #[test]
     fn a_prefix_is_a_name_outside_the_reserved_packages() {

@@ -82,7 +82,7 @@ fn gateway(config: &Config, scope: Scope<'_>) -> Result<(), String> {
         return Ok(());
     }
     let policies = Policies::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
-    config.gateway.check(&policies)
+    config.gateway.check(&policies, config.is_external_only(scope.0))
 }
 
 /// Checks the connections between processes, and their TLS files.

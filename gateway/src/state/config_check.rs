@@ -18,11 +18,14 @@ use crate::{
 impl Config {
     /// Checks everything that a gateway checks at its start, including the files that the configuration names, but
     /// makes no connections. Errors name the key.
-    pub fn check(&self, policies: &Table) -> Result<(), String> {
+    ///
+    /// `without_users`: the gateway has no mesh, and so no auth service.
+    pub fn check(&self, policies: &Table, without_users: bool) -> Result<(), String> {
         Origins::new(&self.cors_origins)?;
         Proxies::new(&self.trusted_proxies, self.client_address_header)?;
         self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
         self.external.iter().try_for_each(|(prefix, of)| external::check_audience(prefix, of, policies))?;
+        self.external.iter().try_for_each(|(prefix, of)| external::check_callers(prefix, of, without_users))?;
         authorization::check(&self.authorization)?;
         issuers::check(self)?;
         check_forward_auth(self)?;

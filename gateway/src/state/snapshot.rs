@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use kit::{
     config::Span,
     descriptors,
+    policy::{Access, Policy},
     server::{self, ServiceContext},
 };
 use prost_types::FileDescriptorSet;
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     authorization::Authorizer,
     config::{Config, INTROSPECTION},
-    external::{self, Contracts, DescriptorSource, ExternalUpstream},
+    external::{self, Contract, Contracts, DescriptorSource, ExternalUpstream},
     http::{client_address::Proxies, cors::Origins},
     issuers::{AcceptedIssuers, Issuer, IssuerRegistry, all_claim_headers},
     own_services::OwnServices,
@@ -62,6 +63,8 @@ pub(crate) struct Snapshot {
     pub(super) undeclared: Vec<String>,
     /// The prefixes of external upstreams whose methods are all closed.
     pub(crate) closed: Vec<Arc<str>>,
+    /// The prefixes of external upstreams with methods for users, of whom this gateway knows none.
+    without_users: Vec<Arc<str>>,
 }
 
 /// What every snapshot of a gateway is built with.
@@ -81,6 +84,8 @@ impl Snapshot {
     pub(super) fn new(config: &Config, fixed: &Fixed<'_>, known: &LastGood) -> Result<Self, String> {
         let Fixed { context, mesh, own, registry, health, upstreams, in_flight, issuers } = *fixed;
         let limits = &context.limits;
+        let without_users = mesh.is_empty();
+        config.external.iter().try_for_each(|(prefix, of)| external::check_callers(prefix, of, without_users))?;
         let issuers = issuers.of(config)?;
         let external = config.external.iter().map(|(prefix, of)| {
             let (trust, accepted) =
@@ -114,6 +119,7 @@ impl Snapshot {
             graphql,
             persisted: known.persisted.clone(),
             closed: closed(&external, contracts, &routes),
+            without_users: if without_users { for_users(config, contracts) } else { Vec::new() },
             routes,
             authorizer: Authorizer::new(&config.authorization, known.authorization.as_ref(), upstreams)?,
             origins: Origins::new(&config.cors_origins)?,
@@ -131,6 +137,12 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// Whether a path is that of an OpenAPI document whose upstream has descriptors that were never read.
+    pub(crate) fn is_document_unread(&self, path: &str) -> bool {
+        let prefix = path.strip_prefix("/openapi/").and_then(|name| name.strip_suffix(".json"));
+        self.config.json.openapi && prefix.is_some_and(|prefix| self.routes.is_unread(prefix))
+    }
+
     /// Logs the faults in the HTTP and GraphQL forms of upstreams, except those that the snapshot `before` has too.
     pub(super) fn warn(&self, before: Option<&Self>) {
         if let Some(graphql) = &self.graphql {
@@ -149,6 +161,12 @@ impl Snapshot {
         for prefix in new_warnings(&self.closed, before.map_or(&[], |before| &before.closed)) {
             tracing::warn!("no method of {prefix} is callable: set gateway.external.{prefix:?}.access");
         }
+        for prefix in new_warnings(&self.without_users, before.map_or(&[], |before| &before.without_users)) {
+            tracing::warn!(
+                "methods of {prefix} that are for users admit no caller, because this gateway has no auth service: set \
+                 gateway.external.{prefix:?}.token_issuers"
+            );
+        }
     }
 }
 
@@ -163,6 +181,17 @@ fn closed(external: &[ExternalUpstream], contracts: &Contracts, routes: &Routes)
         None => of.source == DescriptorSource::None && of.open.is_none(),
     };
     external.iter().filter(is_closed).map(|of| Arc::clone(&of.prefix)).collect()
+}
+
+/// The prefixes of upstreams without token issuers whose contracts have methods for users.
+fn for_users(config: &Config, contracts: &Contracts) -> Vec<Arc<str>> {
+    let is_for_users =
+        |policy: &Option<Policy>| policy.as_ref().is_some_and(|policy| policy.access == Access::SignedIn);
+    let is_one = |(prefix, contract): &(&Arc<str>, &Arc<Contract>)| {
+        let has_issuers = config.external.get(&***prefix).is_some_and(|of| !of.token_issuers.is_empty());
+        !has_issuers && contract.methods.iter().any(|method| is_for_users(&method.policy))
+    };
+    contracts.iter().filter(is_one).map(|(prefix, _)| Arc::clone(prefix)).collect()
 }
 
 /// The schema of the methods that clients may call. The external upstreams that take part follow the mesh, sorted by

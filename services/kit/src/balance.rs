@@ -13,6 +13,7 @@ mod endpoint_health;
 mod health;
 mod load;
 mod member;
+mod outage;
 mod resolve;
 mod set;
 
@@ -26,6 +27,7 @@ pub use address::{Addresses, Location, check, in_the_clear};
 pub(crate) use channel::channel;
 pub use config::BalanceConfig;
 pub use endpoint_health::EndpointOutcome;
+use endpoint_health::Health;
 pub use member::Pick;
 use resolve::Resolver;
 use set::Set;
@@ -169,14 +171,20 @@ async fn detect_outliers<E>(set: Arc<Set<E>>) {
     }
 }
 
-/// Checks the endpoints' health. With a single endpoint the result would change nothing.
+/// Checks the endpoints' health. With a single endpoint the result would change no choice: it is checked only while no
+/// connection can be made, to notice without calls that it is back.
 async fn check_health<E: Endpoint>(set: Arc<Set<E>>) {
     let mut ticks = interval(set.config.health_interval.0);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let members = set.members();
-        if members.len() < 2 {
+        if let [only] = &*members {
+            let is_unreachable = only.record().endpoint_health.is_unreachable();
+            if is_unreachable && only.prober.check(CHECK_TIMEOUT).await.is_some_and(responds) {
+                only.record().endpoint_health.reached();
+                set.count(Instant::now());
+            }
             continue;
         }
         let results = join_all(members.iter().map(|member| member.prober.check(CHECK_TIMEOUT))).await;
@@ -198,6 +206,11 @@ async fn check_health<E: Endpoint>(set: Arc<Set<E>>) {
             }
         }
     }
+}
+
+/// Whether the endpoint accepts calls.
+fn responds(health: Health) -> bool {
+    matches!(health, Health::Serving | Health::Unknown)
 }
 
 #[cfg(test)]

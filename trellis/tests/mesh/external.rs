@@ -5,15 +5,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use h2::Reason;
-use hyper::{Request, Response};
+use hyper::{Request, Response, body::Frame};
 use proto::auth::v1::GetJwksRequest;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     cancel,
-    external_upstream::{mesh_with_all, serve_message},
+    external_upstream::{mesh_with_all, respond, serve_message, serve_on, well},
     faulty_upstream::{self, Behavior, Upstream},
-    harness::{Mesh, Ports},
+    harness::{Mesh, Ports, free_port},
+    replicas::sample,
     web::{self, BINARY, Http, Received},
 };
 
@@ -142,6 +143,42 @@ async fn gateway_with_only_external_upstreams_needs_no_keys() {
     assert_eq!(call(port, "/trellis.auth.v1.AuthService/GetJwks", &[]).await.grpc_status(), "12");
     let token = [("authorization", "Bearer eyJhbGciOiJFUzI1NiJ9.e30.x")];
     assert_eq!(call(port, "/grpc.testing.TestService/EmptyCall", &token).await.grpc_status(), "0");
+}
+
+/// Calls show that the only endpoint is down, and a check that it is up again.
+#[tokio::test(flavor = "multi_thread")]
+async fn log_states_when_an_upstream_is_down_and_up() {
+    let upstream = free_port();
+    let mesh = alone("acme", &format!("http://127.0.0.1:{upstream}")).await;
+    let endpoints =
+        async |state: &str| sample(&mesh, &format!("balance_endpoints{{upstream=\"acme\",state=\"{state}\"}}")).await;
+    assert_eq!((endpoints("serving").await, endpoints("failing").await), (1.0, 0.0), "nothing is known yet");
+    for _ in 0..3 {
+        assert_eq!(call(mesh.ports.gateway, "/acme.Shop/Buy", &[]).await.grpc_status(), "14");
+    }
+    mesh.until_logged(|line| line.contains("WARN") && line.contains("upstream acme is down")).await;
+    assert_eq!((endpoints("serving").await, endpoints("failing").await), (0.0, 1.0));
+    let listener = TcpListener::bind(("127.0.0.1", upstream)).await.unwrap();
+    serve_on(listener, |_| respond(vec![Ok(Frame::data(web::frame(b"hello"))), well()]));
+    mesh.until_logged(|line| line.contains("upstream acme is up again")).await;
+    assert_eq!((endpoints("serving").await, endpoints("failing").await), (1.0, 0.0));
+    assert_eq!(call(mesh.ports.gateway, "/acme.Shop/Buy", &[]).await.grpc_status(), "0");
+    assert_eq!(mesh.log().matches("upstream acme is down").count(), 1);
+}
+
+/// A signed-in caller can exist only where a mesh or another issuer is known.
+#[test]
+fn signed_in_without_users_or_issuers_is_refused_at_start() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let file = mesh.folder().join("trellis.toml");
+    let upstream = "[gateway.external.\"acme.shop\"]\nto = \"http://127.0.0.1:1\"\naccess = \"signed_in\"\n";
+    std::fs::write(&file, upstream).unwrap();
+    for arguments in [&["gateway"][..], &["config", "--check", "gateway"]] {
+        let output = mesh.command().arg("--config").arg(&file).args(arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains("gateway.external.\"acme.shop\".access"), "{error}");
+        assert!(error.contains("set token_issuers"), "{error}");
+    }
 }
 
 /// A status that the gateway generates for an external method has a code and a message, but no details.

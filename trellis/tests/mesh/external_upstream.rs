@@ -45,7 +45,13 @@ type Body = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
 type Received = Response<Body>;
 
 pub(crate) async fn serve(handler: impl Fn(&str) -> Received + Clone + Send + 'static) -> (String, Seen) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), handler)
+}
+
+pub(crate) fn serve_on(
+    listener: TcpListener,
+    handler: impl Fn(&str) -> Received + Clone + Send + 'static,
+) -> (String, Seen) {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let seen = Seen::default();
     let remembered = Arc::clone(&seen);

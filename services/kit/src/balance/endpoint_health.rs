@@ -75,6 +75,8 @@ pub(super) struct EndpointHealth {
     /// The number of ejections in succession.
     ejections: u32,
     consecutive: u32,
+    /// Whether the last attempt to connect failed, and no response has arrived since.
+    is_unreachable: bool,
     calls: u32,
     failures: u32,
     /// When slow start began; `None`: the endpoint is warm.
@@ -91,6 +93,7 @@ impl EndpointHealth {
             ejected_until: None,
             ejections: 0,
             consecutive: 0,
+            is_unreachable: false,
             calls: 0,
             failures: 0,
             warms_since,
@@ -109,13 +112,32 @@ impl EndpointHealth {
         self.rests_until.is_some_and(|until| now < until)
     }
 
+    /// No connection could be made.
     pub(super) fn rest(&mut self, until: Instant) {
         self.rests_until = Some(until);
+        self.is_unreachable = true;
+    }
+
+    /// A response has arrived.
+    pub(super) fn reached(&mut self) {
+        self.is_unreachable = false;
+    }
+
+    /// Whether the last attempt to connect failed.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.is_unreachable
+    }
+
+    /// Whether the last calls failed, for the log and the metrics. It is no reason to avoid the endpoint: it may be the
+    /// only one.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_unreachable || self.consecutive >= CONSECUTIVE
     }
 
     /// Records the outcome of a call. Returns true if the endpoint has enough consecutive failures to be ejected.
     pub(super) fn observe(&mut self, outcome: EndpointOutcome) -> bool {
         self.calls = self.calls.saturating_add(1);
+        self.is_unreachable &= outcome == EndpointOutcome::Failed;
         match outcome {
             EndpointOutcome::Well => self.consecutive = 0,
             EndpointOutcome::Busy => {}
@@ -155,6 +177,7 @@ impl EndpointHealth {
             Health::NotServing => false,
             Health::Silent => self.serving && self.silent < SILENT_CHECKS,
         };
+        self.is_unreachable &= !matches!(health, Health::Serving | Health::Unknown);
         if serving && !self.serving {
             self.warms_since = Some(now);
             (self.consecutive, self.rests_until, self.ejected_until) = (0, None, None);

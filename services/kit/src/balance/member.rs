@@ -97,6 +97,20 @@ impl<E> Pick<E> {
         self.member.record().load.observe(now.saturating_duration_since(self.since), now);
     }
 
+    /// Changes the endpoint's health, and updates the state of the upstream if the endpoint begins or ends to fail.
+    fn change<T>(&self, change: impl FnOnce(&mut EndpointHealth) -> T) -> T {
+        let (result, has_changed) = {
+            let mut record = self.member.record();
+            let was_failing = record.endpoint_health.is_failing();
+            let result = change(&mut record.endpoint_health);
+            (result, record.endpoint_health.is_failing() != was_failing)
+        };
+        if has_changed {
+            self.set.count(Instant::now());
+        }
+        result
+    }
+
     /// Records the outcome of the call. Only the first report counts.
     pub fn report(&self, outcome: EndpointOutcome) {
         if self.is_judged.swap(true, Ordering::Relaxed) {
@@ -108,7 +122,7 @@ impl<E> Pick<E> {
         if !matches!(outcome, EndpointOutcome::Failed | EndpointOutcome::Faulty) || slow() {
             self.begun();
         }
-        let is_failing = self.member.record().endpoint_health.observe(outcome);
+        let is_failing = self.change(|health| health.observe(outcome));
         if is_failing {
             self.set.eject(&self.member, "consecutive", now);
         }
@@ -120,13 +134,14 @@ impl<E> Pick<E> {
             self.report(EndpointOutcome::of(headers));
         } else {
             self.begun();
+            self.change(EndpointHealth::reached);
         }
     }
 
     /// Records that no connection was made: other endpoints are preferred for a while, and names are resolved again.
     pub fn unreachable(&self) {
         self.unused();
-        self.member.record().endpoint_health.rest(Instant::now() + REST);
+        self.change(|health| health.rest(Instant::now() + REST));
         self.set.resolve_now.notify_one();
     }
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use metrics::{counter, gauge};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -18,9 +18,12 @@ use super::{
     health::Prober,
     load::PeakEwma,
     member::Member,
+    outage::OutageLog,
 };
-
 use crate::{rng::Rng, tls::Trust};
+
+/// The states of endpoints in metrics.
+const STATES: [&str; 4] = ["serving", "failing", "ejected", "unwell"];
 
 type Make<E> = Box<dyn Fn(&Location) -> E + Send + Sync>;
 pub(super) type Members<E> = Arc<[Arc<Member<E>>]>;
@@ -40,6 +43,7 @@ pub(super) struct Set<E> {
     pub(super) resolve_now: Notify,
     /// Panic mode: so many endpoints are ejected that ejections are ignored. The rest could not carry the whole load.
     is_panicking: AtomicBool,
+    outage: Mutex<OutageLog>,
     chance: Rng,
 }
 
@@ -54,6 +58,7 @@ impl<E> Set<E> {
             resolved: watch::Sender::new(false),
             resolve_now: Notify::new(),
             is_panicking: AtomicBool::new(false),
+            outage: Mutex::new(OutageLog::new(name)),
             chance,
         }
     }
@@ -167,9 +172,12 @@ impl<E> Set<E> {
         }
     }
 
-    /// Lifts ejections that have ended, and updates the gauges.
+    /// Lifts ejections that have ended, updates the gauges, and logs when the last endpoint fails and when one is available
+    /// again.
     pub(super) fn count(&self, now: Instant) {
-        let (mut well, mut ejected, mut unwell) = (0, 0, 0);
+        // Held until the change is logged, so that the log has the changes in order.
+        let mut outage = self.outage.lock();
+        let (mut well, mut failing, mut ejected, mut unwell) = (0, 0, 0, 0);
         let members = self.members();
         for member in &*members {
             if member.record().endpoint_health.readmit(now) {
@@ -177,18 +185,36 @@ impl<E> Set<E> {
                 member.record().load = load;
             }
             let record = member.record();
-            match (record.endpoint_health.is_serving(), record.endpoint_health.is_ejected(now)) {
-                (false, _) => unwell += 1,
-                (true, true) => ejected += 1,
-                (true, false) => well += 1,
+            let health = &record.endpoint_health;
+            match (health.is_serving(), health.is_ejected(now), health.is_failing()) {
+                (false, ..) => unwell += 1,
+                (true, true, _) => ejected += 1,
+                (true, false, true) => failing += 1,
+                (true, false, false) => well += 1,
             }
         }
-        let most = most_ejected(well + ejected, self.config.most_ejected_share());
+        let most = most_ejected(well + failing + ejected, self.config.most_ejected_share());
         self.is_panicking.store(ejected > most, Ordering::Relaxed);
-        for (state, count) in [("serving", well), ("ejected", ejected), ("unwell", unwell)] {
+        self.gauge([well, failing, ejected, unwell]);
+        // Without an address there is nothing to judge: the resolver logs that.
+        if !members.is_empty() {
+            outage.observe(well > 0, members.len(), now);
+        }
+    }
+
+    /// Sets the gauges to these numbers of endpoints.
+    fn gauge(&self, counts: [usize; STATES.len()]) {
+        for (state, count) in STATES.into_iter().zip(counts) {
             let gauge = gauge!("balance_endpoints", "upstream" => self.name.to_string(), "state" => state);
             gauge.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         }
+    }
+}
+
+impl<E> Drop for Set<E> {
+    /// An upstream that is no longer configured has no endpoints. A new one of the same name counts again within a second.
+    fn drop(&mut self) {
+        self.gauge([0; STATES.len()]);
     }
 }
 

@@ -204,6 +204,54 @@ async fn new_endpoint_gets_its_share_slowly() {
     assert!((20..300).contains(&share(&early)) && share(&late) > 400, "{early:?} {late:?}");
 }
 
+/// The state of an endpoint, after each event, as the log and the metrics show it. The choice ignores it.
+#[test]
+fn endpoint_without_connections_or_responses_is_failing() {
+    let now = Instant::now();
+    let mut endpoint_health = EndpointHealth::new(None);
+    endpoint_health.rest(now);
+    assert!(endpoint_health.is_failing() && endpoint_health.is_serving());
+    endpoint_health.observe(EndpointOutcome::Failed);
+    assert!(endpoint_health.is_failing(), "a call without a response proves nothing");
+    endpoint_health.observe(EndpointOutcome::Faulty);
+    assert!(!endpoint_health.is_failing(), "it has responded");
+    for at in 2..=CONSECUTIVE {
+        assert!(!endpoint_health.is_failing(), "{at}");
+        endpoint_health.observe(EndpointOutcome::Failed);
+    }
+    assert!(endpoint_health.is_failing(), "the failures are in a row");
+    endpoint_health.observe(EndpointOutcome::Well);
+    assert!(!endpoint_health.is_failing());
+    endpoint_health.rest(now);
+    endpoint_health.checked(Health::NotServing, now);
+    assert!(endpoint_health.is_failing());
+    endpoint_health.checked(Health::Serving, now);
+    assert!(!endpoint_health.is_failing());
+}
+
+/// Without calls, a check notices that the only endpoint accepts connections again.
+#[tokio::test]
+async fn only_endpoint_is_checked_while_it_is_unreachable() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = BalanceConfig { health_interval: crate::config::Span(Duration::from_millis(20)), ..<_>::default() };
+    let balancer = Balancer::new("some", &[format!("http://{port}")], &config, |place| place.at).unwrap();
+    let is_failing = || balancer.set.members()[0].record().endpoint_health.is_failing();
+    assert!(!is_failing());
+    balancer.pick(&[]).await.unwrap().unreachable();
+    sleep(Duration::from_millis(100)).await;
+    assert!(is_failing(), "no process listens");
+    let listener = tokio::net::TcpListener::bind(port).await.unwrap();
+    let (_reporter, service) = tonic_health::server::health_reporter();
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    let back = async {
+        while is_failing() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), back).await.expect("a check succeeds");
+}
+
 #[test]
 fn one_not_serving_or_two_silent_checks_stop_new_calls() {
     let now = Instant::now();

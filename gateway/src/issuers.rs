@@ -6,7 +6,9 @@
 //! with UNAVAILABLE.
 
 mod fetch;
+mod refusals;
 mod registry;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -30,14 +32,17 @@ use kit::{
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
 use ring::digest::{SHA256, digest};
-use serde_json::Value;
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
 };
 
 use crate::config::TokenIssuerConfig;
+use fetch::KeySetDocument;
+use refusals::Refusals;
+pub(crate) use refusals::refused_unlisted;
 pub(crate) use registry::{IssuerRegistry, all_claim_headers, check};
+pub use report::{TokenReport, check_token};
 
 /// The time between two requests for the keys.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -64,6 +69,7 @@ pub(crate) struct Issuer {
     /// Whether the last request for the keys failed: an unknown key may be a new one.
     has_failed: AtomicBool,
     verified: Cache<[u8; 32], VerifiedToken>,
+    refusals: Refusals,
 }
 
 /// The keys in force.
@@ -114,16 +120,10 @@ impl AcceptedIssuers {
 
 impl Issuer {
     fn new(name: &str, config: &TokenIssuerConfig, headers: Vec<(HeaderName, String)>) -> Self {
-        let rules = IssuerRules {
-            issuer: config.issuer.clone(),
-            audiences: config.audiences.clone(),
-            algorithms: config.algorithms.clone(),
-            clock_skew: config.clock_skew.0,
-        };
         Self {
             name: name.into(),
             config: config.clone(),
-            rules,
+            rules: rules(config),
             headers,
             clock: Arc::new(SystemClock),
             pause: PAUSE,
@@ -131,6 +131,7 @@ impl Issuer {
             began: Mutex::default(),
             has_failed: AtomicBool::default(),
             verified: Cache::new(MOST_VERIFIED),
+            refusals: Refusals::default(),
         }
     }
 
@@ -183,9 +184,11 @@ impl Issuer {
                 self.verified.insert(hash, VerifiedToken { user: Arc::clone(&user), keys });
                 self.in_force(user)
             }
-            Err(IssuerRefusal::Expired) => Verdict::Expired,
             Err(IssuerRefusal::UnknownKey) if self.has_failed.load(Relaxed) => Verdict::Undecided,
-            Err(IssuerRefusal::UnknownKey | IssuerRefusal::Invalid) => Verdict::Invalid,
+            Err(refusal) => {
+                self.refusals.record(&self.name, refusal);
+                if refusal == IssuerRefusal::Expired { Verdict::Expired } else { Verdict::Invalid }
+            }
         }
     }
 
@@ -228,16 +231,20 @@ impl Issuer {
             return Ok(());
         }
         *began = Some(Instant::now());
-        let set = fetch::key_set(&self.config).await;
-        let outcome = if set.is_ok() { "read" } else { "failed" };
+        let (outcome, result) = match fetch::key_set(&self.config).await {
+            Err(error) => ("failed", Err(error)),
+            Ok(KeySetDocument { address, set }) => match self.publish(set) {
+                Ok(()) => ("read", Ok(())),
+                Err(why) => ("unusable", Err(format!("{address} {why}"))),
+            },
+        };
         metrics::counter!("gateway_issuer_keys_total", "issuer" => self.name.to_string(), "outcome" => outcome)
             .increment(1);
-        let published = set.and_then(|set| self.publish(set));
-        self.has_failed.store(published.is_err(), Relaxed);
-        published
+        self.has_failed.store(result.is_err(), Relaxed);
+        result
     }
 
-    /// Puts keys in force. With an unchanged set, verified tokens are kept.
+    /// Puts keys in force. With an unchanged set, verified tokens are kept. The error continues the name of the set.
     fn publish(&self, set: Bytes) -> Result<(), String> {
         let now = self.clock.now();
         let mut published = self.published.write();
@@ -251,29 +258,32 @@ impl Issuer {
     }
 
     fn user(&self, claims: IssuerClaims) -> ExternalUser {
-        let IssuerClaims { subject, scopes, expires, all } = claims;
-        let text = |claim: &str| all.get(claim).and_then(plain);
+        let text = |claim: &str| claims.text(claim).filter(|text| is_plain(text));
         let headers = self.headers.iter().filter_map(|(name, claim)| {
             let value = HeaderValue::try_from(text(claim).filter(|value| value.len() <= MOST_CLAIM)?).ok()?;
             Some((name.clone(), value))
         });
         let limit_key = match text(&self.config.limit_claim) {
             Some(value) => format!("{}\0claim\0{value}", self.name),
-            None => format!("{}\0subject\0{subject}", self.name),
+            None => format!("{}\0subject\0{}", self.name, claims.subject),
         };
         let headers = headers.collect();
+        let IssuerClaims { subject, scopes, expires, .. } = claims;
         ExternalUser { issuer: Arc::clone(&self.name), subject, scopes, limit_key, headers, expires }
     }
 }
 
-/// A claim that is a text, a number or a boolean, in printable ASCII.
-fn plain(claim: &Value) -> Option<String> {
-    let text = match claim {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(is) => is.to_string(),
-        Value::Null | Value::Array(_) | Value::Object(_) => return None,
-    };
-    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    (is_plain && text.trim_ascii() == text).then_some(text)
+fn rules(config: &TokenIssuerConfig) -> IssuerRules {
+    IssuerRules {
+        issuer: config.issuer.clone(),
+        audiences: config.audiences.clone(),
+        algorithms: config.algorithms.clone(),
+        clock_skew: config.clock_skew.0,
+    }
+}
+
+/// Whether a claim can be the value of a header.
+fn is_plain(text: &str) -> bool {
+    let is_printable = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    !text.is_empty() && is_printable && text.trim_ascii() == text
 }

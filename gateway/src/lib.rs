@@ -40,6 +40,7 @@ mod upstream;
 
 pub use config::Config;
 pub use gateway::Gateway;
+pub use issuers::{TokenReport, check_token};
 pub use kit::shutdown::{Shutdown, ShutdownConfig};
 pub use limits_report::{ExternalMethod, ShownLimits};
 pub use method_catalog::{CatalogMethod, HttpForm, method_catalog};

@@ -65,6 +65,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Jobs,
     },
+    /// Examine access tokens
+    Token {
+        #[command(subcommand)]
+        command: Token,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -139,6 +144,16 @@ pub(crate) enum Keys {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+/// The commands of `trellis token`.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Token {
+    /// Explain why the gateway accepts or refuses a token of another issuer (gateway.token_issuers)
+    ///
+    /// Reads the token from standard input, and the keys of its issuer over the network. Prints what the token states
+    /// beside what the configuration accepts, and fails if the token is refused.
+    Check,
 }
 
 /// The commands of `trellis jobs`.

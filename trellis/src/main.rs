@@ -23,6 +23,7 @@ mod services;
 mod signals;
 mod start_check;
 mod stores;
+mod token;
 
 use std::{
     fs,
@@ -84,6 +85,11 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Jobs { command }) => {
             let config = load()?;
             print(&runtime::start()?.block_on(jobs::run(&config, command))?)
+        }
+        Some(Command::Token { command: cli::Token::Check }) => {
+            let (report, verdict) = token::check(&load()?)?;
+            print(&report)?;
+            print(&verdict?)
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

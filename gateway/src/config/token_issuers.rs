@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// An issuer of access tokens outside the mesh: `[gateway.token_issuers.acme]`. Its tokens are accepted only for external
 /// upstreams that list it in `token_issuers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table with issuer, audiences and algorithms")]
 pub struct TokenIssuerConfig {
     /// The `iss` of its tokens: an `https://` address. `http://` only on the loopback.
     pub issuer: String,
@@ -23,7 +23,7 @@ pub struct TokenIssuerConfig {
     pub clock_skew: Span,
     /// How often the keys are read again.
     pub refresh: Span,
-    /// How long the last keys stay in force while they cannot be read.
+    /// How long the last keys stay in force while they cannot be read: at least twice `refresh`.
     pub keys_max_age: Span,
     /// The claim by which rate limits count a caller. Empty, or without it: by the subject.
     pub limit_claim: String,
@@ -78,7 +78,14 @@ impl TokenIssuerConfig {
         };
         within("clock_skew", self.clock_skew, Duration::ZERO, MOST_SKEW)?;
         within("refresh", self.refresh, REFRESH[0], REFRESH[1])?;
-        within("keys_max_age", self.keys_max_age, self.refresh.0, MOST_AGE)
+        // One read may fail, and the next one comes only after the time between two reads.
+        if self.keys_max_age.0 < self.refresh.0 * 2 {
+            let (age, refresh) = (self.keys_max_age, self.refresh);
+            return Err(format!(
+                "keys_max_age: {age} is less than twice `refresh`, {refresh}: raise it, or lower `refresh`"
+            ));
+        }
+        within("keys_max_age", self.keys_max_age, Duration::ZERO, MOST_AGE)
     }
 }
 
@@ -97,7 +104,7 @@ pub(crate) fn fetchable(address: &str) -> Result<Uri, String> {
 
 /// Methods whose callers need a token with scopes: `[gateway.required_scopes.export]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table with methods and scopes")]
 pub struct RequiredScopesConfig {
     /// Methods (`acme.shop.v1.Cart/Export`), or prefixes that end at a dot or slash (`acme.shop`).
     pub methods: Vec<String>,
@@ -130,7 +137,14 @@ mod tests {
             ("algorithms:", TokenIssuerConfig { algorithms: Vec::new(), ..config() }),
             ("clock_skew:", TokenIssuerConfig { clock_skew: Span(Duration::from_secs(301)), ..config() }),
             ("refresh:", TokenIssuerConfig { refresh: Span(Duration::ZERO), ..config() }),
-            ("keys_max_age:", TokenIssuerConfig { keys_max_age: Span(Duration::from_secs(299)), ..config() }),
+            ("keys_max_age:", TokenIssuerConfig { keys_max_age: Span(Duration::from_secs(599)), ..config() }),
+            ("keys_max_age: 5m is less than twice `refresh`, 5m", {
+                TokenIssuerConfig { keys_max_age: Span(Duration::from_secs(300)), ..config() }
+            }),
+            (
+                "keys_max_age: 31d is not",
+                TokenIssuerConfig { keys_max_age: Span(Duration::from_secs(31 * 86_400)), ..config() },
+            ),
         ] {
             let error = wrong.check().unwrap_err();
             assert!(error.starts_with(expected), "{error}");

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -39,24 +39,35 @@ struct IssuerMetadata {
     jwks_uri: String,
 }
 
-/// Reads the JWK set of an issuer.
-pub(super) async fn key_set(config: &TokenIssuerConfig) -> Result<Bytes, String> {
-    timeout(TIMEOUT, read(config)).await.unwrap_or_else(|_| Err(format!("no response within {TIMEOUT:?}")))
+/// A JWK set, and where it was read.
+#[derive(Debug)]
+pub(super) struct KeySetDocument {
+    pub(super) address: String,
+    pub(super) set: Bytes,
 }
 
-async fn read(config: &TokenIssuerConfig) -> Result<Bytes, String> {
-    if !config.jwks_uri.is_empty() {
-        return get(&config.jwks_uri).await;
-    }
+/// Reads the JWK set of an issuer. The error names the address.
+pub(super) async fn key_set(config: &TokenIssuerConfig) -> Result<KeySetDocument, String> {
+    let end = Instant::now() + TIMEOUT;
+    let address = match &config.jwks_uri[..] {
+        "" => discover(config, end).await?,
+        address => address.to_owned(),
+    };
+    let set = get(&address, end).await?;
+    Ok(KeySetDocument { address, set })
+}
+
+/// The address of the keys that the metadata of an issuer state.
+async fn discover(config: &TokenIssuerConfig, end: Instant) -> Result<String, String> {
     let address = format!("{}/.well-known/openid-configuration", config.issuer.trim_end_matches('/'));
     let metadata: IssuerMetadata =
-        serde_json::from_slice(&get(&address).await?).map_err(|e| format!("{address} is no metadata: {e}"))?;
+        serde_json::from_slice(&get(&address, end).await?).map_err(|e| format!("{address} is no metadata: {e}"))?;
     // Otherwise another issuer could have its keys accepted as those of this one.
     if metadata.issuer != config.issuer {
         return Err(format!("{address} is the metadata of {:?}", metadata.issuer));
     }
     check_scheme(&config.issuer, &metadata.jwks_uri).map_err(|why| format!("{address}: {why}"))?;
-    get(&metadata.jwks_uri).await
+    Ok(metadata.jwks_uri)
 }
 
 /// An issuer over TLS states an address over TLS. Schemes have no case.
@@ -68,19 +79,26 @@ pub(super) fn check_scheme(issuer: &str, jwks_uri: &str) -> Result<(), String> {
     Ok(())
 }
 
-async fn get(address: &str) -> Result<Bytes, String> {
+async fn get(address: &str, end: Instant) -> Result<Bytes, String> {
+    let response = timeout_at(end, request(address)).await;
+    response
+        .unwrap_or_else(|_| Err(format!("no response within {TIMEOUT:?}")))
+        .map_err(|why| format!("{address}: {why}"))
+}
+
+async fn request(address: &str) -> Result<Bytes, String> {
     let uri = fetchable(address)?;
-    let named = |error: &(dyn std::error::Error + 'static)| format!("{address}: {}", chain(error));
+    let text = |error: &(dyn std::error::Error + 'static)| chain(error);
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let is_secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| named(&e))?;
+    let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| text(&e))?;
     if !is_secure {
-        return exchange(stream, &uri).await.map_err(|why| format!("{address}: {why}"));
+        return exchange(stream, &uri).await;
     }
-    let name = ServerName::try_from(host).map_err(|_| format!("{address} has no valid host"))?;
-    let stream = TlsConnector::from(tls()?).connect(name, stream).await.map_err(|e| named(&e))?;
-    exchange(stream, &uri).await.map_err(|why| format!("{address}: {why}"))
+    let name = ServerName::try_from(host).map_err(|_| "the host is not valid".to_owned())?;
+    let stream = TlsConnector::from(tls()?).connect(name, stream).await.map_err(|e| text(&e))?;
+    exchange(stream, &uri).await
 }
 
 /// The authorities of the system, and HTTP/1.1.

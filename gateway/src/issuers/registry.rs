@@ -6,16 +6,22 @@ use http::{
     HeaderName,
     header::{AUTHORIZATION, COOKIE},
 };
+use kit::config::quoted;
 use parking_lot::Mutex;
 
 use super::{AcceptedIssuers, Issuer};
 use crate::{
     config::{Config, TokenIssuerConfig},
-    http::headers,
+    http::{headers, reserved::is_like},
 };
 
 /// The section of the configuration.
 const KEY: &str = "gateway.token_issuers";
+
+/// The key of an issuer.
+pub(super) fn key(name: &str) -> String {
+    format!("{KEY}.{}", quoted(name))
+}
 
 /// See the module.
 #[derive(Default)]
@@ -55,24 +61,30 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     // First: a misspelled name would otherwise be reported as an issuer without effect.
     for (prefix, upstream) in &config.external {
         if let Some(missing) = upstream.token_issuers.iter().find(|name| !config.token_issuers.contains_key(*name)) {
-            return Err(format!("gateway.external.{prefix:?}.token_issuers: {KEY}.{missing} does not exist"));
+            return Err(format!("gateway.external.{prefix:?}.token_issuers: {} does not exist", key(missing)));
         }
     }
     let mut stated: HashMap<&str, &str> = HashMap::new();
     for (name, of) in &config.token_issuers {
-        of.check().map_err(|error| format!("{KEY}.{name}.{error}"))?;
-        let headers = claim_headers(name, of)?;
-        let sets = &config.authorization.sets;
-        let shared =
-            headers.iter().find(|(header, _)| sets.iter().any(|set| header.as_str().eq_ignore_ascii_case(set)));
-        if let Some((header, _)) = shared {
-            return Err(format!("{KEY}.{name}.claim_headers: {header} is in gateway.authorization.sets too"));
+        of.check().map_err(|error| format!("{}.{error}", key(name)))?;
+        let claimed = claim_headers(name, of)?;
+        let (names, sets) = (names(&claimed), &config.authorization.sets);
+        if let Some((one, other)) = headers::alike(&names) {
+            return Err(format!(
+                "{}.claim_headers: {one} and {other} are one name for servers that do not distinguish `_` and `-`; \
+                 keep one",
+                key(name)
+            ));
+        }
+        let is_set = |header: &&HeaderName| sets.iter().any(|set| is_like(header.as_str(), &set.to_ascii_lowercase()));
+        if let Some(header) = names.iter().find(is_set) {
+            return Err(format!("{}.claim_headers: {header} is in gateway.authorization.sets too", key(name)));
         }
         if let Some(other) = stated.insert(&of.issuer, name) {
-            return Err(format!("{KEY}.{name}.issuer: is that of {KEY}.{other} too"));
+            return Err(format!("{}.issuer: is that of {} too", key(name), key(other)));
         }
         if !config.external.values().any(|upstream| upstream.token_issuers.contains(name)) {
-            return Err(format!("{KEY}.{name} has no effect: no upstream names it in token_issuers"));
+            return Err(format!("{} has no effect: no upstream names it in token_issuers", key(name)));
         }
     }
     for (prefix, upstream) in &config.external {
@@ -91,9 +103,13 @@ pub(crate) fn all_claim_headers(config: &Config) -> Vec<HeaderName> {
     names.filter_map(|name| HeaderName::try_from(name).ok()).collect()
 }
 
+fn names(headers: &[(HeaderName, String)]) -> Vec<HeaderName> {
+    headers.iter().map(|(name, _)| name.clone()).collect()
+}
+
 fn claim_headers(name: &str, config: &TokenIssuerConfig) -> Result<Vec<(HeaderName, String)>, String> {
     let read = |(header, claim): (&String, &String)| {
-        let bad = |why: &str| format!("{KEY}.{name}.claim_headers: {header:?} {why}");
+        let bad = |why: &str| format!("{}.claim_headers: {header:?} {why}", key(name));
         let name = HeaderName::try_from(header).map_err(|_| bad("is not a header name, such as x-customer"))?;
         let is_own = headers::is_client_address(&name) || [AUTHORIZATION, COOKIE].contains(&name);
         if is_own || !headers::is_of_client(&name) {

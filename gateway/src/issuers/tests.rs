@@ -11,7 +11,7 @@ use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair as _},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -45,12 +45,17 @@ impl Key {
         json!({ "kty": "OKP", "crv": "Ed25519", "kid": self.1, "use": "sig", "x": BASE64URL.encode(self.0.public_key()) })
     }
 
+    /// A token with changes of the header; `null` removes a field.
     fn sign(&self, header: Value, claims: &Value) -> String {
-        let part = |value: &Value| BASE64URL.encode(value.to_string());
+        self.sign_text(header, &claims.to_string())
+    }
+
+    fn sign_text(&self, header: Value, claims: &str) -> String {
         let mut full = json!({ "alg": "EdDSA", "kid": self.1, "typ": "at+jwt" });
         let Value::Object(changes) = header else { panic!("{header}") };
         full.as_object_mut().unwrap().extend(changes);
-        let message = format!("{}.{}", part(&full), part(claims));
+        full.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let message = format!("{}.{}", BASE64URL.encode(full.to_string()), BASE64URL.encode(claims));
         let signature = BASE64URL.encode(self.0.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }
@@ -97,7 +102,10 @@ impl LocalIssuer {
     }
 
     fn publish(&self, keys: &[&Key]) {
-        let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
+        self.publish_keys(&keys.iter().map(|key| key.jwk()).collect::<Vec<_>>());
+    }
+
+    fn publish_keys(&self, keys: &[Value]) {
         *self.set.lock() = json!({ "keys": keys }).to_string();
     }
 
@@ -250,7 +258,8 @@ async fn last_keys_stay_in_force_for_their_time() {
     ] {
         local.set.lock().clone_from(&unreadable);
         sleep(SHORT).await;
-        assert!(local.issuer.read(SHORT).await.is_err(), "{unreadable:.20}");
+        let error = local.issuer.read(SHORT).await.unwrap_err();
+        assert!(error.starts_with(&format!("{}/keys", local.address)), "{unreadable:.20}: {error}");
         let of_new_key = key.sign(json!({ "kid": "2" }), &local.claims());
         assert_eq!(local.issuer.verify(&of_new_key).await, Verdict::Undecided, "the key may be a new one");
         assert!(matches!(local.issuer.verify(&token).await, Verdict::Genuine(_)));
@@ -314,12 +323,13 @@ fn issuers_keep_their_keys_through_a_reload() {
 
 #[test]
 fn unsuitable_claim_header_is_refused() {
-    let check = |header: &str| {
+    let check_all = |headers: &[&str]| {
+        let claim = |header: &&str| ((*header).to_owned(), "org".to_owned());
         let issuer = TokenIssuerConfig {
             issuer: "https://login.acme.test".to_owned(),
             audiences: vec!["api".to_owned()],
             algorithms: vec![IssuerAlgorithm::EdDsa],
-            claim_headers: BTreeMap::from([(header.to_owned(), "org".to_owned())]),
+            claim_headers: headers.iter().map(claim).collect(),
             ..TokenIssuerConfig::default()
         };
         let upstream = crate::config::ExternalConfig { token_issuers: vec!["acme".to_owned()], ..Default::default() };
@@ -331,7 +341,88 @@ fn unsuitable_claim_header_is_refused() {
         config.authorization.sets = vec!["X-User".to_owned()];
         check(&config)
     };
+    let check = |header: &str| check_all(&[header]);
     assert_eq!(check("x-org"), Ok(()));
-    assert!(check("x-user").unwrap_err().contains("authorization.sets"));
     assert!(check("x-org-bin").unwrap_err().contains("-bin"));
+    // Many servers do not distinguish `_` and `-`.
+    for set in ["x-user", "x_user", "X_User"] {
+        assert!(check(set).unwrap_err().contains("authorization.sets"), "{set}");
+    }
+    for own in ["content_type", "transfer_encoding", "x_trellis_user", "grpc_timeout", "x_forwarded_for"] {
+        assert!(check(own).unwrap_err().contains("by the gateway itself"), "{own}");
+    }
+    assert!(check_all(&["x-org", "x_org"]).unwrap_err().contains("x-org and x_org are one name"));
+}
+
+/// As a float, a number beyond 64 bits could be that of another caller.
+#[tokio::test]
+async fn number_in_a_claim_keeps_all_digits() {
+    let local = LocalIssuer::new(|_| {}).await;
+    let key = Key::new("1");
+    local.publish(&[&key]);
+    let claims = local.claims().to_string();
+    for number in ["123456789012345678901234567890", "-9223372036854775809", "1.50", "7", "true"] {
+        let claims = claims.replace("\"org\":7", &format!("\"org\":{number}"));
+        let Verdict::Genuine(user) = local.issuer.verify(&key.sign_text(json!({}), &claims)).await else { panic!() };
+        assert_eq!(user.limit_key, format!("acme\0claim\0{number}"));
+        assert_eq!(user.headers[0].1, number);
+    }
+}
+
+/// Providers publish several keys with one id while they rotate, and keys and tokens without an id.
+#[tokio::test]
+async fn keys_of_one_id_or_without_id_are_all_tried() {
+    let [first, second, stranger] = ["1"; 3].map(Key::new);
+    let nameless = |key: &Key| {
+        let mut jwk = key.jwk();
+        jwk.as_object_mut().unwrap().remove("kid");
+        jwk
+    };
+    let without_id = json!({ "kid": null });
+    let cases = [
+        ("one id for two keys", vec![first.jwk(), second.jwk()], json!({}), [true, true, false]),
+        ("a token without an id", vec![first.jwk(), second.jwk()], without_id.clone(), [true, true, false]),
+        ("no ids", vec![nameless(&first), nameless(&second)], without_id.clone(), [true, true, false]),
+        // The issuer states which key it is.
+        ("an id that no key has", vec![nameless(&first), nameless(&second)], json!({}), [false; 3]),
+    ];
+    for (what, keys, header, expected) in cases {
+        let local = LocalIssuer::new(|_| {}).await;
+        local.publish_keys(&keys);
+        for (key, expected) in [&first, &second, &stranger].into_iter().zip(expected) {
+            let verdict = local.issuer.verify(&key.sign(header.clone(), &local.claims())).await;
+            assert_eq!(matches!(verdict, Verdict::Genuine(_)), expected, "{what}");
+        }
+    }
+    // Each costs a verification, so that their number is bounded.
+    let local = LocalIssuer::new(|_| {}).await;
+    let mut keys = vec![stranger.jwk(); 8];
+    keys.push(first.jwk());
+    local.publish_keys(&keys);
+    let token = first.sign(without_id.clone(), &local.claims());
+    assert_eq!(local.issuer.verify(&token).await, Verdict::Invalid);
+    // A token without an id may be signed with a new key: the keys are read again.
+    local.publish_keys(&[nameless(&first)]);
+    sleep(SHORT).await;
+    assert!(matches!(local.issuer.verify(&token).await, Verdict::Genuine(_)));
+}
+
+/// The provider accepts connections, and sends nothing.
+#[tokio::test(start_paused = true)]
+async fn wait_for_a_hanging_provider_has_a_limit() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let config = TokenIssuerConfig {
+        issuer: address.clone(),
+        jwks_uri: format!("{address}/keys"),
+        algorithms: vec![IssuerAlgorithm::EdDsa],
+        ..TokenIssuerConfig::default()
+    };
+    let issuer = Arc::new(Issuer::new("acme", &config, Vec::new()));
+    let began = Instant::now();
+    let error = issuer.read(Duration::ZERO).await.unwrap_err();
+    assert_eq!(error, format!("{address}/keys: no response within 5s"));
+    // Further calls do not wait: the last read began a moment ago.
+    assert_eq!(issuer.verify("a.b.c").await, Verdict::Undecided);
+    assert_eq!(began.elapsed().as_secs(), 5);
 }

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::RpcCall;
 use crate::{
-    issuers::Verdict,
+    issuers::{self, Verdict},
     routes::{Method, Target},
 };
 
@@ -42,12 +42,16 @@ impl RpcCall<'_> {
             match issuer.verify(token).await {
                 Verdict::Genuine(user) => proof.caller.principal = Some(Principal::External(user)),
                 Verdict::Expired => proof.failure = Some(Failure::Expired),
-                Verdict::Invalid => proof.failure = Some(Failure::Invalid),
-                Verdict::Undecided => proof.failure = Some(Failure::Undecided),
+                Verdict::Invalid => proof.failure = Some(Failure::OtherIssuer),
+                Verdict::Undecided => proof.failure = Some(Failure::OtherIssuerUndecided),
             }
             return proof;
         }
-        access::authenticate(headers, &self.context.service.keys, None).await
+        let proof = access::authenticate(headers, &self.context.service.keys, None).await;
+        if proof.failure == Some(Failure::OtherIssuer) {
+            issuers::refused_unlisted(method.meter.method());
+        }
+        proof
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     context::Caller,
     error,
     identity::{CLIENT_ADDRESS, Identity, Rejected, SERVICE_TOKEN},
+    jwt,
     keys::{self, KeySet, Verdict},
     policy::Access,
     principal::{MeshService, Principal},
@@ -39,8 +40,13 @@ pub enum Failure {
     Unreadable,
     /// It is not one of our tokens.
     Invalid,
+    /// It states another issuer, and is not valid here.
+    OtherIssuer,
     /// No key is available yet to verify it.
     Undecided,
+    /// It states an issuer that the method's service accepts, and no key of this issuer is available. Not even a public
+    /// method accepts the call: its service would take the caller for an anonymous one.
+    OtherIssuerUndecided,
 }
 
 /// Verifies the access token, and the service token if there is an `identity`.
@@ -70,10 +76,17 @@ async fn access_token(header: &HeaderValue, keys: &KeySet) -> Proof {
         }
         Verdict::Expired => Failure::Expired,
         Verdict::Revoked => Failure::Revoked,
+        // No key of ours can make it valid.
+        Verdict::Invalid | Verdict::Undecided if is_of_other_issuer(token) => Failure::OtherIssuer,
         Verdict::Invalid => Failure::Invalid,
         Verdict::Undecided => Failure::Undecided,
     };
     Proof { failure: Some(failure), ..Proof::default() }
+}
+
+/// Whether a token states another issuer. Nothing of it is verified, so that this only selects a message.
+fn is_of_other_issuer(token: &str) -> bool {
+    jwt::stated_issuer(token).is_some_and(|issuer| issuer != jwt::ISSUER)
 }
 
 impl Proof {
@@ -102,6 +115,7 @@ pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
         return Err(rejected.status());
     }
     match access {
+        Access::Public if proof.failure == Some(Failure::OtherIssuerUndecided) => Err(not_signed_in(proof.failure)),
         Access::Public => Ok(()),
         Access::SignedIn => match &proof.caller.principal {
             Some(Principal::User(_)) => Ok(()),
@@ -136,7 +150,13 @@ fn not_signed_in(failure: Option<Failure>) -> Status {
         Some(Failure::Expired) => refused("TOKEN_EXPIRED", "the access token has expired; refresh it"),
         Some(Failure::Revoked) => refused("SESSION_REVOKED", "the session was ended; sign in again"),
         Some(Failure::Invalid) => refused("TOKEN_INVALID", "the access token is not valid; sign in again"),
+        Some(Failure::OtherIssuer) => refused(
+            "TOKEN_INVALID",
+            "the access token is of another issuer than Trellis, and this method does not accept it: get a token for \
+             this API from an issuer that its operator accepts",
+        ),
         Some(Failure::Undecided) => error::unavailable("the key set of access tokens"),
+        Some(Failure::OtherIssuerUndecided) => error::unavailable("the key set of the token's issuer"),
     }
 }
 

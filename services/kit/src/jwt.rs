@@ -25,7 +25,7 @@ use signature::{Signer, Verifier};
 use uuid::Uuid;
 
 pub use access_key::AccessKey;
-pub use issuer::{IssuerAlgorithm, IssuerClaims, IssuerKeys, IssuerRefusal, IssuerRules, stated_issuer};
+pub use issuer::{IssuerAlgorithm, IssuerClaims, IssuerKeys, IssuerRefusal, IssuerRules, StatedToken, stated_issuer};
 pub use times::CLOCK_SKEW;
 pub(crate) use times::{Timed, Times, Untimely, Window};
 

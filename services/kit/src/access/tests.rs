@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 
 use super::*;
 use crate::{
@@ -55,7 +56,13 @@ fn each_rule_decides_about_each_caller() {
         ("expired token", failed(Failure::Expired), ["yes", "TOKEN_EXPIRED", "INTERNAL_METHOD"]),
         ("revoked session", failed(Failure::Revoked), ["yes", "SESSION_REVOKED", "INTERNAL_METHOD"]),
         ("invalid token", failed(Failure::Invalid), ["yes", "TOKEN_INVALID", "INTERNAL_METHOD"]),
+        ("token of another issuer", failed(Failure::OtherIssuer), ["yes", "TOKEN_INVALID", "INTERNAL_METHOD"]),
         ("no key set", failed(Failure::Undecided), ["yes", "UNAVAILABLE", "INTERNAL_METHOD"]),
+        (
+            "no key set of an accepted issuer",
+            failed(Failure::OtherIssuerUndecided),
+            ["UNAVAILABLE", "UNAVAILABLE", "INTERNAL_METHOD"],
+        ),
         ("rejected service token", rejected(None), ["SERVICE_TOKEN_INVALID"; 3]),
         ("user by rejected service", rejected(user()), ["SERVICE_TOKEN_INVALID"; 3]),
     ];
@@ -73,7 +80,9 @@ fn refusal_states_why_the_token_was_not_accepted() {
         (Failure::Revoked, Code::Unauthenticated),
         (Failure::Unreadable, Code::Unauthenticated),
         (Failure::Invalid, Code::Unauthenticated),
+        (Failure::OtherIssuer, Code::Unauthenticated),
         (Failure::Undecided, Code::Unavailable),
+        (Failure::OtherIssuerUndecided, Code::Unavailable),
     ] {
         assert_eq!(authorise(&Access::SignedIn, &failed(failure)).unwrap_err().code(), code);
     }
@@ -93,6 +102,31 @@ async fn header_without_a_token_is_explained() {
         let refused = authorise(&Access::SignedIn, &proof).unwrap_err();
         assert_eq!(error::reason(&refused).as_deref(), Some("TOKEN_INVALID"));
         assert!(refused.message().contains("authorization: Bearer TOKEN"), "{}", refused.message());
+    }
+}
+
+/// Such a token is never valid here: a repeat with it, or another session, would not help.
+#[tokio::test]
+async fn token_of_another_issuer_is_explained() {
+    let part = |text: &str| BASE64URL.encode(text);
+    let other = format!("{}.{}.c2ln", part(r#"{"alg":"ES256"}"#), part(r#"{"iss":"https://login.acme.test"}"#));
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {other}")).unwrap())]);
+    let (_, known) = access_token(&ClockAndRng::system(), Duration::from_secs(60));
+    for keys in [known, KeySet::new(NoAuth, ClockAndRng::system())] {
+        let proof = authenticate(&headers, &keys, None).await;
+        assert_eq!(proof.failure, Some(Failure::OtherIssuer));
+        let refused = authorise(&Access::SignedIn, &proof).unwrap_err();
+        assert_eq!(error::reason(&refused).as_deref(), Some("TOKEN_INVALID"));
+        assert!(refused.message().contains("of another issuer"), "{}", refused.message());
+    }
+}
+
+struct NoAuth;
+
+#[async_trait]
+impl KeySource for NoAuth {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        Err(Unavailable("there is no auth".to_owned()))
     }
 }
 

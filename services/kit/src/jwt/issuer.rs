@@ -1,21 +1,24 @@
 //! Tokens of issuers outside the mesh, by RFC 7519, RFC 8725 and RFC 9068. They are never accepted as our own: their key,
 //! their issuer and their audience are others.
 
-use std::time::Duration;
+mod keys;
+mod refusal;
+mod stated;
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Header, Validation,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
-};
+use std::{collections::HashMap, time::Duration};
+
+use jsonwebtoken::{Algorithm, Validation};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Value, value::RawValue};
+
+pub use keys::IssuerKeys;
+pub use refusal::IssuerRefusal;
+pub use stated::{StatedToken, stated_issuer};
 
 use crate::Timestamp;
 
 /// The longest subject (OpenID Connect Core, section 2).
 const MOST_SUBJECT: usize = 255;
-/// RSA keys have at least this many bytes (RFC 7518, section 3.3), and at most as many as ring verifies.
-const RSA_BYTES: [usize; 2] = [256, 1_024];
 /// The types of tokens. Other kinds of JWT state another type (RFC 8725, section 3.11).
 const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
 
@@ -58,7 +61,7 @@ pub struct IssuerRules {
 }
 
 /// The claims of a verified token.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct IssuerClaims {
     /// `sub`: printable ASCII.
     pub subject: String,
@@ -66,140 +69,81 @@ pub struct IssuerClaims {
     pub scopes: Vec<String>,
     /// When it expires, with the tolerance for the clock.
     pub expires: Timestamp,
-    /// All claims.
-    pub all: Map<String, Value>,
-}
-
-/// Why a token is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IssuerRefusal {
-    /// No key of the issuer has its key id. The issuer may have published it a moment ago.
-    UnknownKey,
-    /// It has expired.
-    Expired,
-    /// It is forged, malformed, or for another audience.
-    Invalid,
-}
-
-/// The keys of an issuer.
-pub struct IssuerKeys(Vec<IssuerKey>);
-
-struct IssuerKey {
-    id: Option<String>,
-    /// Those that the key and the configuration allow.
-    algorithms: Vec<Algorithm>,
-    key: DecodingKey,
-}
-
-impl IssuerKeys {
-    /// Reads a JWK set (RFC 7517). Keys of other kinds and purposes are skipped.
-    pub fn read(set: &[u8], allowed: &[IssuerAlgorithm], most: usize) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct KeySetForm {
-            keys: Vec<Value>,
-        }
-        let KeySetForm { keys } = serde_json::from_slice(set).map_err(|e| format!("is not a JWK set: {e}"))?;
-        if keys.len() > most {
-            return Err(format!("has {} keys, more than {most}", keys.len()));
-        }
-        let allowed: Vec<_> = allowed.iter().map(|one| one.algorithm()).collect();
-        let keys: Vec<_> = keys.into_iter().filter_map(|key| IssuerKey::read(key, &allowed)).collect();
-        if keys.is_empty() { Err("has no key for one of the algorithms".to_owned()) } else { Ok(Self(keys)) }
-    }
-
-    /// The key of a token. One without a key id is verified by the only key that its algorithm has.
-    fn of(&self, header: &Header) -> Option<&IssuerKey> {
-        let mut suitable = self.0.iter().filter(|key| key.algorithms.contains(&header.alg));
-        match &header.kid {
-            Some(id) => suitable.find(|key| key.id.as_ref() == Some(id)),
-            None => suitable.next().filter(|_| suitable.next().is_none()),
-        }
-    }
-}
-
-impl IssuerKey {
-    fn read(key: Value, allowed: &[Algorithm]) -> Option<Self> {
-        let jwk: Jwk = serde_json::from_value(key).ok()?;
-        let common = &jwk.common;
-        let signs = common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature);
-        let verifies = common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
-        let of_kind: &[Algorithm] = match &jwk.algorithm {
-            AlgorithmParameters::RSA(_) => &[Algorithm::RS256, Algorithm::PS256],
-            AlgorithmParameters::EllipticCurve(of) if of.curve == EllipticCurve::P256 => &[Algorithm::ES256],
-            AlgorithmParameters::OctetKeyPair(of) if of.curve == EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
-            _ => return None,
-        };
-        let stated = |algorithm: &Algorithm| {
-            common.key_algorithm.is_none_or(|only| only.to_string() == format!("{algorithm:?}"))
-        };
-        let algorithms = of_kind.iter().filter(|one| allowed.contains(one) && stated(one)).copied();
-        let algorithms: Vec<_> = algorithms.filter(|_| signs && verifies).collect();
-        let key = DecodingKey::from_jwk(&jwk).ok().filter(|key| is_strong(key) && !algorithms.is_empty())?;
-        Some(Self { id: common.key_id.clone(), algorithms, key })
-    }
-}
-
-/// RSA keys are long enough.
-fn is_strong(key: &DecodingKey) -> bool {
-    match key.kind() {
-        jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. } => {
-            let [least, most] = RSA_BYTES;
-            (least..=most).contains(&n.iter().skip_while(|byte| **byte == 0).count())
-        }
-        jsonwebtoken::DecodingKeyKind::SecretOrDer(_) => true,
-    }
-}
-
-/// The `iss` of a token that is not verified, to select the rules that verify it.
-pub fn stated_issuer(token: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Stated {
-        iss: String,
-    }
-    jsonwebtoken::dangerous::insecure_decode_claims::<Stated>(token).ok().map(|stated| stated.iss)
+    /// All claims, as the token has them.
+    all: HashMap<String, Box<RawValue>>,
 }
 
 impl IssuerRules {
     /// Verifies a token. Keys and addresses of keys in the token's own header are not read.
     pub fn verify(&self, token: &str, keys: &IssuerKeys, now: Timestamp) -> Result<IssuerClaims, IssuerRefusal> {
         super::install();
-        let header = jsonwebtoken::decode_header(token).map_err(|_| IssuerRefusal::Invalid)?;
-        let is_type = |typ: &String| TYPES.iter().any(|one| one.eq_ignore_ascii_case(typ));
-        let is_allowed = self.algorithms.iter().any(|one| one.algorithm() == header.alg);
-        if !is_allowed || header.crit.is_some() || !header.typ.as_ref().is_none_or(is_type) {
-            return Err(IssuerRefusal::Invalid);
+        let header = jsonwebtoken::decode_header(token).map_err(|_| IssuerRefusal::Malformed)?;
+        if !self.algorithms.iter().any(|one| one.algorithm() == header.alg) {
+            return Err(IssuerRefusal::Algorithm);
         }
-        let key = keys.of(&header).ok_or(IssuerRefusal::UnknownKey)?;
+        if !header.typ.as_ref().is_none_or(|typ| TYPES.iter().any(|one| one.eq_ignore_ascii_case(typ))) {
+            return Err(IssuerRefusal::Type);
+        }
+        if header.crit.is_some() {
+            return Err(IssuerRefusal::CriticalExtension);
+        }
         let mut validation = Validation::new(header.alg);
         // The times are checked by our own clock.
         validation.validate_exp = false;
         validation.set_audience(&self.audiences);
         validation.set_issuer(&[&self.issuer]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation);
-        self.read(decoded.map_err(|_| IssuerRefusal::Invalid)?.claims, now)
+        for key in keys.of(&header) {
+            match jsonwebtoken::decode(token, key, &validation).map_err(|error| IssuerRefusal::of(&error)) {
+                Err(IssuerRefusal::Signature) => {}
+                decoded => return self.read(decoded?.claims, now),
+            }
+        }
+        // A token without a key id may be signed with a new key.
+        let is_unknown = header.kid.is_none() || keys.of(&header).next().is_none();
+        Err(if is_unknown { IssuerRefusal::UnknownKey } else { IssuerRefusal::Signature })
     }
 
-    fn read(&self, all: Map<String, Value>, now: Timestamp) -> Result<IssuerClaims, IssuerRefusal> {
-        let time = |name: &str| match all.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => seconds(value).map(Some).ok_or(IssuerRefusal::Invalid),
+    fn read(&self, all: HashMap<String, Box<RawValue>>, now: Timestamp) -> Result<IssuerClaims, IssuerRefusal> {
+        let value = |name| match all.get(name) {
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| IssuerRefusal::Claim(name)),
+            None => Ok(Value::Null),
         };
-        let expires = time("exp")?.ok_or(IssuerRefusal::Invalid)? + self.clock_skew;
+        let time = |name| match value(name)? {
+            Value::Null => Ok(None),
+            value => seconds(&value).map(Some).ok_or(IssuerRefusal::Claim(name)),
+        };
+        let expires = time("exp")?.ok_or(IssuerRefusal::Claim("exp"))? + self.clock_skew;
         let latest = now + self.clock_skew;
-        if [time("nbf")?, time("iat")?].into_iter().flatten().any(|begins| begins > latest) {
-            return Err(IssuerRefusal::Invalid);
+        for name in ["nbf", "iat"] {
+            if time(name)?.is_some_and(|begins| begins > latest) {
+                return Err(IssuerRefusal::Early(name));
+            }
         }
         if expires <= now {
             return Err(IssuerRefusal::Expired);
         }
-        let subject = all.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let subject = value("sub")?.as_str().unwrap_or_default().to_owned();
         let is_plain = subject.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
         if subject.is_empty() || subject.len() > MOST_SUBJECT || !is_plain {
-            return Err(IssuerRefusal::Invalid);
+            return Err(IssuerRefusal::Claim("sub"));
         }
-        let scopes = all.get("scope").or_else(|| all.get("scp")).map(scopes).unwrap_or_default();
+        let scope = if all.contains_key("scope") { "scope" } else { "scp" };
+        let scopes = scopes(&value(scope)?);
         Ok(IssuerClaims { subject, scopes, expires, all })
+    }
+}
+
+impl IssuerClaims {
+    /// A claim that is a text, a number or a boolean. A number has all digits of the token: as a float it could be that of
+    /// another caller.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let raw = self.all.get(name)?.get();
+        match raw.as_bytes().first()? {
+            b'"' => serde_json::from_str(raw).ok(),
+            b'-' | b'0'..=b'9' | b't' | b'f' => Some(raw.to_owned()),
+            _ => None,
+        }
     }
 }
 

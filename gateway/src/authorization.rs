@@ -25,7 +25,7 @@ use crate::{
     config::AuthorizationConfig,
     http::{
         client_address::Client,
-        headers::{self, remove_like},
+        headers::{self, remove_copies, remove_like},
     },
     tls::{Trust, encoded_pem},
     upstream::{Cluster, Tolerance, Upstreams},
@@ -82,8 +82,15 @@ pub(crate) fn check(config: &AuthorizationConfig) -> Result<(), String> {
     if !config.ca.is_empty() && !config.to.iter().any(|address| address.starts_with("https://")) {
         return Err(format!("{KEY}.ca: has no effect, because no address in `to` begins with https://"));
     }
-    names("sends", &config.sends)?;
-    for name in names("sets", &config.sets)? {
+    let (sends, sets) = (names("sends", &config.sends)?, names("sets", &config.sets)?);
+    for (key, names) in [("sends", &sends), ("sets", &sets)] {
+        if let Some((one, other)) = headers::alike(names) {
+            return Err(format!(
+                "{KEY}.{key}: {one} and {other} are one name for servers that do not distinguish `_` and `-`; keep one"
+            ));
+        }
+    }
+    for name in sets {
         let is_own = headers::is_client_address(&name) || [AUTHORIZATION, COOKIE].contains(&name);
         if is_own || !headers::is_of_client(&name) {
             return Err(format!("{KEY}.sets: {name} is set by clients or by the gateway itself"));
@@ -122,9 +129,11 @@ impl Authorizer {
         }))
     }
 
-    /// Removes the headers that only the service sets from a client's request.
+    /// Removes the headers that only the service sets from a client's request, and copies of those that it reads: it decides
+    /// by the value that the upstream receives.
     pub(crate) fn strip(&self, headers: &mut HeaderMap) {
         remove_like(headers, &self.sets);
+        remove_copies(headers, &self.sends);
     }
 
     /// Asks the service about a call. An error is the refusal that the client receives.

@@ -8,7 +8,7 @@ use kit::error;
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::messages::{CheckResponse, DeniedHttpResponse, HeaderValueOption, RpcStatus};
-use crate::http::headers::is_of_client;
+use crate::http::headers::{is_of_client, remove_like};
 
 /// The longest message of a refusal, in bytes: it must fit into a header, percent-encoded.
 const MOST_MESSAGE: usize = 1_000;
@@ -23,10 +23,10 @@ pub(crate) struct HeaderChanges {
 }
 
 impl HeaderChanges {
-    /// Removes headers of the client from the request.
+    /// Removes headers of the client from the request, in each spelling.
     pub(crate) fn remove(&self, headers: &mut HeaderMap) {
-        for name in &self.remove {
-            headers.remove(name);
+        if !self.remove.is_empty() {
+            remove_like(headers, &self.remove);
         }
     }
 

@@ -31,7 +31,7 @@ fn allowed_call_gets_the_configured_headers_only() {
     let ok_response = Some(OkHttpResponse { headers, headers_to_remove });
     let changes = read(CheckResponse { ok_response, ..CheckResponse::default() }, &sets).unwrap();
     let mut request = HeaderMap::new();
-    for name in ["te", "x-secret", "x-trellis-service-token", "x-kept"] {
+    for name in ["te", "x-secret", "x_secret", "x-trellis-service-token", "x-kept"] {
         request.insert(name, "1".parse().unwrap());
     }
     changes.remove(&mut request);
@@ -80,7 +80,7 @@ fn section_without_an_effect_names_its_key() {
     };
     assert_eq!(with(|_| {}), Ok(()));
     assert_eq!(check(&AuthorizationConfig::default()), Ok(()));
-    let cases: [(Change, &str); 9] = [
+    let cases: [(Change, &str); 11] = [
         (|config| config.ca = "a.crt".to_owned(), "ca"),
         (|config| (config.to, config.fail_open) = (<_>::default(), true), "to"),
         (|config| config.to = "127.0.0.1:1".into(), "to"),
@@ -90,6 +90,8 @@ fn section_without_an_effect_names_its_key() {
         (|config| config.sets = vec!["x-trellis-user".to_owned()], "sets"),
         (|config| config.sets = vec!["x-forwarded-for".to_owned()], "sets"),
         (|config| config.sets = vec!["X_Forwarded-For".to_owned()], "sets"),
+        (|config| config.sets = ["x-tenant", "X_Tenant"].map(str::to_owned).to_vec(), "sets"),
+        (|config| config.sends = ["x-tenant", "x_tenant"].map(str::to_owned).to_vec(), "sends"),
     ];
     for (change, key) in cases {
         assert!(with(change).unwrap_err().starts_with(&format!("gateway.authorization.{key}: ")), "{key}");

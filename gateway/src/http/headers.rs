@@ -36,6 +36,11 @@ const LOCAL: [HeaderName; 10] = [
 /// Turns a caller's headers into those of a gRPC request to an upstream.
 pub(crate) fn sanitize_request(headers: &mut HeaderMap, content_type: HeaderValue) {
     drop_local(headers);
+    // Servers that do not distinguish the names would read the client's own as those of their connection.
+    let own = [CONTENT_TYPE, CONTENT_ENCODING, TE];
+    drop_where(headers, |name| {
+        name.as_str().contains('_') && LOCAL.iter().chain(&own).any(|one| is_like(name.as_str(), one.as_str()))
+    });
     clean_request(headers);
     headers.insert(CONTENT_TYPE, content_type);
     // HTTP/1.1 callers send other values, which HTTP/2 forbids.
@@ -68,7 +73,7 @@ pub(crate) fn is_of_plain_origin(headers: &HeaderMap) -> bool {
 pub(crate) fn hide_identity(headers: &mut HeaderMap, api_key: &str) {
     headers.remove(AUTHORIZATION);
     headers.remove(COOKIE);
-    headers.remove(api_key);
+    drop_where(headers, |name| is_like(name.as_str(), api_key));
 }
 
 /// The header that states a client's address to upstreams outside the mesh.
@@ -198,6 +203,20 @@ pub(crate) fn bytes(headers: &HeaderMap) -> usize {
 /// The overhead of a header field besides its name and value.
 const FIELD_BYTES: usize = 32;
 
+/// Removes copies of these headers whose names differ in underscores. A program that has read the headers themselves would
+/// otherwise have read other values than an upstream that does not distinguish the names.
+pub(crate) fn remove_copies(headers: &mut HeaderMap, names: &[HeaderName]) {
+    drop_where(headers, |name| names.iter().any(|one| one != name && is_like(name.as_str(), one.as_str())));
+}
+
+/// The first two of these names that are equal, or differ only in underscores.
+pub(crate) fn alike<'a>(names: &'a [HeaderName]) -> Option<(&'a HeaderName, &'a HeaderName)> {
+    let mut all = names.iter().enumerate();
+    all.find_map(|(at, one)| {
+        names[..at].iter().find(|other| is_like(one.as_str(), other.as_str())).map(|other| (other, one))
+    })
+}
+
 /// Removes these headers, and those whose names differ only in underscores.
 pub(crate) fn remove_like(headers: &mut HeaderMap, names: &[HeaderName]) {
     drop_where(headers, |name| names.iter().any(|one| is_like(name.as_str(), one.as_str())));
@@ -212,7 +231,8 @@ pub(crate) fn is_of_client(name: &HeaderName) -> bool {
         HeaderName::from_static("traceparent"),
         HeaderName::from_static("tracestate"),
     ];
-    !(OWN.contains(name) || LOCAL.contains(name) || is_removed_from_requests(name) || begins_like(name, "grpc-"))
+    let is_own = OWN.iter().chain(&LOCAL).any(|own| is_like(name.as_str(), own.as_str()));
+    !(is_own || is_removed_from_requests(name) || begins_like(name, "grpc-"))
 }
 
 /// Removes the headers of one connection: those that `connection` names, and [`LOCAL`].
@@ -243,6 +263,10 @@ mod tests {
             ("host", "localhost"),
             ("x-kept", "1"),
             ("authorization", "Bearer x"),
+            ("content_length", "7"),
+            ("content_type", "text/html"),
+            ("transfer_encoding", "chunked"),
+            ("keep_alive", "1"),
         ];
         for (name, value) in all {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -273,6 +297,32 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["remoteuser", "x-forwarded-for", "x_kept"]);
+    }
+
+    #[test]
+    fn api_key_of_each_spelling_is_hidden() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-api-key", "x_api_key", "x-api_key", "x-api-keys"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        hide_identity(&mut headers, "x-api-key");
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-api-keys"]);
+    }
+
+    #[test]
+    fn copies_in_other_spelling_are_removed() {
+        let names = ["x-tenant", "x_team"].map(HeaderName::from_static);
+        let mut headers = HeaderMap::new();
+        for name in ["x-tenant", "x_tenant", "x-team", "x_team", "x-other"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        remove_copies(&mut headers, &names);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-other", "x-tenant", "x_team"]);
+        assert_eq!(alike(&names), None);
+        let twice = ["x-a", "x-b", "x_a"].map(HeaderName::from_static);
+        assert_eq!(alike(&twice), Some((&twice[0], &twice[2])));
     }
 
     #[test]

@@ -218,7 +218,7 @@ pub(super) fn begins_like(name: &HeaderName, prefix: &str) -> bool {
 }
 
 /// Whether two names are equal, or differ only in `_` and `-`: CGI and WSGI servers do not distinguish them.
-pub(super) fn is_like(name: &str, wanted: &str) -> bool {
+pub(crate) fn is_like(name: &str, wanted: &str) -> bool {
     let plain = |byte| if byte == b'_' { b'-' } else { byte };
     name.len() == wanted.len() && name.bytes().map(plain).eq(wanted.bytes().map(plain))
 }

@@ -2,6 +2,8 @@
 //! console.
 
 mod check;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 use std::net::IpAddr;
@@ -25,6 +27,7 @@ use crate::{
     io::Inbound,
     protocol::{
         ClientProtocol, HttpRefusal, HttpRequest,
+        status::descriptors_unread,
         websocket::{HandshakeRefusal, handshake, is_handshake},
     },
     routes::Found,
@@ -182,6 +185,7 @@ impl Gateway {
     /// Serves requests that are not calls: probes, keys, the page.
     fn browse<'a>(&self, snapshot: &'a Snapshot, request: &Request<Inbound>, found: Found<'a>) -> Detected<'a> {
         let (path, forms) = (request.uri().path(), &snapshot.routes.http);
+        let unread = || Detected::Refused(HttpRefusal::of(forms, request.headers(), descriptors_unread()));
         Detected::Page(match path {
             "/livez" => console::plain(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
@@ -195,6 +199,7 @@ impl Gateway {
             {
                 response
             }
+            _ if snapshot.is_document_unread(path) => return unread(),
             _ if !snapshot.openapi.is_empty()
                 && let Some(response) =
                     docs::serve(request.method(), path, request.headers(), snapshot.config.compression.enabled) =>
@@ -203,6 +208,8 @@ impl Gateway {
             }
             "/.well-known/jwks.json" => key_set(&self.rpc.service.keys.jwks()),
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.rpc.service.identity.jwk()]),
+            // Whether the method exists, and which requests it takes, is not known.
+            _ if matches!(found, Found::Unread) => return unread(),
             _ if !matches!(found, Found::Undeclared | Found::Nothing) => {
                 let codec = if let Found::Method(method) = found { method.codec.as_ref() } else { None };
                 return Detected::Refused(match *request.method() {
@@ -218,7 +225,10 @@ impl Gateway {
                 let compresses = snapshot.config.compression.enabled;
                 match console::serve(request.method(), path, request.headers(), compresses).filter(|_| self.console) {
                     Some(file) => file,
-                    None => return Detected::Refused(HttpRefusal::unknown_path(forms, request)),
+                    None => {
+                        let is_incomplete = snapshot.routes.has_unread();
+                        return Detected::Refused(HttpRefusal::unknown_path(forms, request, is_incomplete));
+                    }
                 }
             }
         })

@@ -195,6 +195,16 @@ impl Routes {
         self.methods.find(path)
     }
 
+    /// Whether the descriptors of the upstream under `prefix` were never read.
+    pub(crate) fn is_unread(&self, prefix: &str) -> bool {
+        self.methods.is_unread(prefix)
+    }
+
+    /// Whether the descriptors of any upstream were never read.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.methods.has_unread()
+    }
+
     /// Whether a method that the upstream under `prefix` has declared is open.
     pub(crate) fn opens(&self, path: &str, prefix: &str) -> bool {
         self.methods.opens(path, prefix)

@@ -12,7 +12,7 @@ mod response_body;
 mod send;
 mod stream_body;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::COOKIE};
@@ -46,7 +46,7 @@ use crate::{
     io::Inbound,
     protocol::{
         ClientProtocol, ResponseEncoder,
-        status::{bare, head_too_large, is_grpc, is_over_time, not_grpc},
+        status::{bare, descriptors_unread, head_too_large, is_grpc, is_over_time, not_grpc},
     },
     routes::{Found, Method, Target},
     server::Watched,
@@ -60,9 +60,6 @@ pub(crate) use outgoing::Outgoing;
 pub(crate) use own_request::OwnRequest;
 pub(crate) use refused::RefusedRequest;
 use response_body::{ResponseBody, ResponseSource, ResponseTerms};
-
-/// The approximate time until descriptors are read again.
-const DESCRIPTORS_RETRY: Duration = Duration::from_secs(1);
 
 /// The parts of a gateway that its calls use.
 pub(crate) struct RpcContext {
@@ -357,11 +354,7 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
                 "the gateway's configuration does not open this method; its operator sets access (gateway.external)";
             Err(error::status(Code::PermissionDenied, crate::reason::METHOD_CLOSED, message))
         }
-        Found::Unread => {
-            let message = "the gateway could not read the descriptors of the service yet; try again, or have the \
-                           operator read the gateway's log, which states why";
-            Err(error::later(crate::reason::UNAVAILABLE, message, DESCRIPTORS_RETRY))
-        }
+        Found::Unread => Err(descriptors_unread()),
         Found::Undeclared | Found::Nothing => {
             Err(error::status(Code::Unimplemented, crate::reason::UNKNOWN_METHOD, "there is no such method"))
         }

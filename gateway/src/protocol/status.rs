@@ -19,6 +19,8 @@ use crate::{
 /// How long before the deadline an upstream may end a call because of it: its timer began with the same timeout, and
 /// has a resolution of one millisecond.
 const TOLERANCE: Duration = Duration::from_millis(5);
+/// The approximate time until descriptors are read again.
+const DESCRIPTORS_RETRY: Duration = Duration::from_secs(1);
 
 /// Whether a status means that the deadline has passed. gRPC servers cancel a call at its deadline; its caller must
 /// receive DEADLINE_EXCEEDED.
@@ -40,6 +42,13 @@ pub(crate) fn bare(status: Status, ends: Ends) -> Status {
         Code::DeadlineExceeded | Code::Unimplemented if is_transparent => Status::new(status.code(), status.message()),
         _ => status,
     }
+}
+
+/// The descriptors of the method's upstream were never read.
+pub(crate) fn descriptors_unread() -> Status {
+    let message = "the gateway could not read the descriptors of the service yet; try again, or have the operator read the \
+                   gateway's log, which states why";
+    error::later(reason::UNAVAILABLE, message, DESCRIPTORS_RETRY)
 }
 
 pub(crate) fn head_too_large() -> Status {

@@ -182,6 +182,16 @@ impl Methods {
         }
     }
 
+    /// Whether the descriptors of the upstream under `prefix` were never read.
+    pub(super) fn is_unread(&self, prefix: &str) -> bool {
+        matches!(self.rest.get(prefix), Some(Rest::Unread))
+    }
+
+    /// Whether the descriptors of any upstream were never read.
+    pub(super) fn has_unread(&self) -> bool {
+        self.rest.values().any(|rest| matches!(rest, Rest::Unread))
+    }
+
     /// The prefix to which a well-formed path belongs.
     fn owner<'a>(&self, path: &'a str) -> Option<&'a str> {
         service_of(path).and_then(|service| self.longest(service))

@@ -18,6 +18,7 @@ use super::{
 };
 
 const JWKS: &str = "/trellis.auth.v1.AuthService/GetJwks";
+const SIGN_UP: &str = "/trellis.auth.v1.AuthService/SignUp";
 const SIGN_IN: &str = "/trellis.auth.v1.AuthService/SignIn";
 const REFRESH: &str = "/trellis.auth.v1.AuthService/RefreshToken";
 
@@ -324,7 +325,16 @@ async fn gateway_serves_the_page_and_probes() {
     let posted = web::request("POST", port, JWKS, &[("content-type", "application/xml")], Bytes::from_static(b"<a/>"));
     assert_eq!(web::send(port, Http::One, posted).await.unwrap().status, 415);
     let got = web::get(port, JWKS).await.unwrap();
-    assert_eq!((got.status, got.header("allow")), (405, "GET, HEAD, POST"), "it has no side effects");
+    assert_eq!((got.status, got.header("allow")), (405, "OPTIONS, POST"), "GET needs a query");
+    for (method, path, status, allow) in [
+        ("PUT", JWKS, 405, "GET, HEAD, OPTIONS, POST"),
+        ("OPTIONS", JWKS, 204, "GET, HEAD, OPTIONS, POST"),
+        ("OPTIONS", SIGN_UP, 204, "OPTIONS, POST"),
+        ("GET", SIGN_UP, 405, "OPTIONS, POST"),
+    ] {
+        let received = web::send(port, Http::One, web::request(method, port, path, &[], Bytes::new())).await.unwrap();
+        assert_eq!((received.status, received.header("allow")), (status, allow), "{method} {path}");
+    }
 }
 
 /// hyper drops the body over HTTP/1.1, but h2 sends the body that it gets.

@@ -64,9 +64,16 @@ impl HttpRefusal {
         Self { forms: Arc::clone(forms), form: ErrorForm::of(request.headers()), status, code, allow: None }
     }
 
-    /// No method, page or file has the path.
-    pub(crate) fn unknown_path<B>(forms: &Arc<HttpForms>, request: &Request<B>) -> Self {
-        let status = error::status(Code::NotFound, crate::reason::UNKNOWN_PATH, "no page or method at this path");
+    /// No method, page or file has the path. `is_incomplete`: the descriptors of an upstream have not been read yet, so that
+    /// its HTTP forms are missing.
+    pub(crate) fn unknown_path<B>(forms: &Arc<HttpForms>, request: &Request<B>, is_incomplete: bool) -> Self {
+        let message = if is_incomplete {
+            "no page or method at this path; the gateway could not read the descriptors of all services yet, so that a \
+             path of theirs is missing: try again"
+        } else {
+            "no page or method at this path"
+        };
+        let status = error::status(Code::NotFound, crate::reason::UNKNOWN_PATH, message);
         Self::new(forms, request, status, StatusCode::NOT_FOUND)
     }
 
@@ -78,24 +85,26 @@ impl HttpRefusal {
         Self::new(forms, request, unsupported_type(message), StatusCode::UNSUPPORTED_MEDIA_TYPE)
     }
 
-    /// The path is that of a method in gRPC, which takes POST and, without side effects, GET with a query.
+    /// The path is that of a method in gRPC, which takes POST and, without side effects, GET with a query. Without the query
+    /// the URI takes no GET: `allow` lists the methods of the URI.
     pub(crate) fn not_a_call<B>(
         forms: &Arc<HttpForms>,
         request: &Request<B>,
         codec: Option<&Arc<MethodCodec>>,
     ) -> Self {
         let takes_get = codec.is_some_and(|codec| get::is_callable(codec.descriptor()));
-        let (message, allow) = match *request.method() {
-            Method::GET | Method::HEAD if takes_get => {
-                ("to call a method with GET, state the query parameters encoding and message", "GET, HEAD, POST")
-            }
-            _ if takes_get => {
-                ("use POST to call a method, or GET with the query parameters encoding and message", "GET, HEAD, POST")
-            }
-            _ => ("use POST to call a method", "POST"),
+        let is_get = [Method::GET, Method::HEAD].contains(request.method());
+        let message = match (takes_get, is_get) {
+            (true, true) => "to call the method with GET, state the query parameters encoding and message; or use POST",
+            (true, false) => "use POST to call the method, or GET with the query parameters encoding and message",
+            (false, _) => "use POST to call the method",
         };
-        let refusal = Self::not_allowed(forms, request, message.to_owned());
-        Self { allow: Some(HeaderValue::from_static(allow)), ..refusal }
+        let allow = if takes_get && !is_get { "GET, HEAD, OPTIONS, POST" } else { "OPTIONS, POST" };
+        let allow = HeaderValue::from_static(allow);
+        match *request.method() {
+            Method::OPTIONS => Self::options(forms, request, allow),
+            _ => Self::method_not_allowed(forms, request, message.to_owned(), allow),
+        }
     }
 
     /// The request asks for a WebSocket, and does not get one.

@@ -41,6 +41,11 @@ impl<'a> ShownLimits<'a> {
         self.rows_of(path, Some(policy), By::Caller)
     }
 
+    /// Whether calls of a method need a client certificate.
+    pub fn needs_client_certificate(&self, path: &str) -> bool {
+        self.rules.of(path).needs_client_certificate
+    }
+
     fn rows_of(&self, scope: &str, policy: Option<&Policy>, by: By) -> Vec<[String; 3]> {
         let mut rows = MethodLimits::new(scope, policy, by, self.config, &self.rules.overrides).rows();
         rows.extend(self.rules.of(scope).rows());

@@ -10,7 +10,7 @@ mod shell;
 mod text;
 mod token;
 
-use gateway::{CatalogMethod, ShownLimits, method_catalog};
+use gateway::{CatalogMethod, ShownLimits, config::ClientCertificates, method_catalog};
 use kit::policy::{Access, Table, has_no_side_effects, is_idempotent};
 use serde::Serialize;
 
@@ -36,6 +36,8 @@ struct Explanation {
     callable: bool,
     /// Whether a call needs an access token.
     needs_token: bool,
+    /// Whether a call needs a client certificate.
+    needs_certificate: bool,
     policy: Vec<Setting>,
     gateway: String,
     /// The commands that set ACCESS_TOKEN, where it is needed.
@@ -81,6 +83,7 @@ struct PolicyOf {
     /// `None`: no client may call it.
     access: Option<Access>,
     reads_session_cookie: bool,
+    needs_certificate: bool,
     rows: Vec<[String; 3]>,
 }
 
@@ -117,9 +120,12 @@ fn explain(declared: &Declared<'_>, arguments: &cli::Explain) -> Result<Explanat
     let origin = arguments.origin.as_deref();
     let browser = origin.map(|origin| Browser::new(origin, &gateway, policy.reads_session_cookie, &config.gateway));
     let (callable, needs_token) = (policy.access.is_some(), policy.access == Some(Access::SignedIn));
+    let needs_certificate = callable && policy.needs_certificate;
+    let issuers = token::issuers(method, &config.gateway);
     let (mut commands, mut notes) = (Vec::new(), Vec::new());
     if callable {
-        let call = Call { method, kind: Kind::of(method), needs_token, gateway: &gateway, config };
+        let kind = Kind::of(method);
+        let call = Call { method, kind, needs_token, needs_certificate, issuers: &issuers, gateway: &gateway, config };
         (commands, notes) = call.commands()?;
     }
     Ok(Explanation {
@@ -130,9 +136,10 @@ fn explain(declared: &Declared<'_>, arguments: &cli::Explain) -> Result<Explanat
         idempotency: Idempotency::of(method),
         callable,
         needs_token,
+        needs_certificate,
         policy: policy.rows.into_iter().map(|[name, value, source]| Setting { name, value, source }).collect(),
         gateway: gateway.url(),
-        token: if token::is_shown(method, needs_token) { token::command(methods, &gateway) } else { None },
+        token: if token::is_shown(method, needs_token, &issuers) { token::command(methods, &gateway) } else { None },
         commands,
         notes,
         browser: browser.transpose()?,
@@ -146,18 +153,22 @@ fn name(method: &CatalogMethod) -> &str {
 
 fn policy_of(method: &CatalogMethod, table: &Table, config: &Config) -> Result<PolicyOf, String> {
     let limits = ShownLimits::new(&config.gateway, table)?;
+    // With `required`, no client connects without one.
+    let is_required = config.gateway.tls.client_certificates == ClientCertificates::Required;
+    let needs_certificate = is_required || limits.needs_client_certificate(&method.path);
     if method.upstream.is_some() {
         let declared = limits.external()?.into_iter().find(|external| external.path == method.path);
         let declared = declared.ok_or_else(|| format!("the policy of {} is not known", name(method)))?;
         let (access, rows) = (declared.access.clone(), policy::external_rows(declared, config));
         // The gateway forwards no cookie to external upstreams.
-        return Ok(PolicyOf { access, reads_session_cookie: false, rows });
+        return Ok(PolicyOf { access, reads_session_cookie: false, needs_certificate, rows });
     }
     let policy = table.get(&method.path).ok_or_else(|| format!("{} has no policy", name(method)))?;
     let is_internal = matches!(policy.access, Access::Internal { .. });
     Ok(PolicyOf {
         access: (!is_internal).then(|| policy.access.clone()),
         reads_session_cookie: policy.reads_session_cookie,
+        needs_certificate,
         rows: policy::rows(&method.path, policy, config, &limits),
     })
 }

@@ -6,7 +6,7 @@ mod python;
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use gateway::{CatalogMethod, HttpForm};
+use gateway::{CatalogMethod, HttpForm, config::TokenIssuerConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
 use transcode::{Limits, ParseOptions, openapi::samples};
@@ -38,11 +38,17 @@ pub(super) struct Call<'a> {
     pub(super) method: &'a CatalogMethod,
     pub(super) kind: Kind,
     pub(super) needs_token: bool,
+    pub(super) needs_certificate: bool,
+    /// The other issuers whose tokens the method's upstream accepts, by name.
+    pub(super) issuers: &'a [(&'a str, &'a TokenIssuerConfig)],
     pub(super) gateway: &'a GatewayUrl,
     pub(super) config: &'a Config,
 }
 
 const JSON: &str = "application/json";
+/// The files with the certificate and the key of a client, as the commands name them.
+const CERTIFICATE: &str = "client.crt";
+const KEY: &str = "client.key";
 
 impl Call<'_> {
     /// The commands, and what a reader must know besides.
@@ -100,10 +106,32 @@ impl Call<'_> {
 
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.needs_token {
+        let names = |(name, of): &(&str, &TokenIssuerConfig)| {
+            let (audiences, name) = (of.audiences.join(" or "), kit::config::quoted(name));
+            format!("{} for the audience {audiences} (gateway.token_issuers.{name})", of.issuer)
+        };
+        if self.needs_token && !self.issuers.is_empty() {
+            let all: Vec<_> = self.issuers.iter().map(names).collect();
+            notes.push(format!(
+                "ACCESS_TOKEN holds an access token of {}; `trellis token check` examines one",
+                all.join(", or of ")
+            ));
+        } else if self.needs_token {
             notes.push(
                 "ACCESS_TOKEN holds the access token of a user (`auth.access_lifetime`): run the commands at the top \
                  again when it has expired"
+                    .to_owned(),
+            );
+        }
+        if self.needs_certificate && self.shows_certificate() {
+            notes.push(format!(
+                "{CERTIFICATE} and {KEY} are the certificate of the client and its key (PEM), of an authority in \
+                 gateway.tls.client_ca; a page uses a certificate that is installed in the browser"
+            ));
+        } else if self.needs_certificate {
+            notes.push(
+                "calls need a client certificate, which only connections over TLS have: name such an address with \
+                 --gateway https://HOST"
                     .to_owned(),
             );
         }
@@ -150,11 +178,18 @@ impl Call<'_> {
         self.needs_token.then(|| r#"-H "authorization: Bearer $ACCESS_TOKEN""#.to_owned())
     }
 
+    /// Whether the commands present a client certificate.
+    fn shows_certificate(&self) -> bool {
+        self.needs_certificate && self.gateway.is_secure()
+    }
+
     /// `curl` with an address, the access token and further options. Streams are not buffered.
     fn curl(&self, url: &str, options: impl IntoIterator<Item = String>) -> String {
         let is_stream = matches!(self.kind, Kind::ServerStream | Kind::TwoWayStream);
         let curl = if is_stream { "curl -sS -N" } else { "curl -sS" };
-        let all = [curl.to_owned(), shell::quoted(url)].into_iter().chain(self.token()).chain(options);
+        let certificate = self.shows_certificate().then(|| format!("--cert {CERTIFICATE} --key {KEY}"));
+        let all =
+            [curl.to_owned(), shell::quoted(url)].into_iter().chain(certificate).chain(self.token()).chain(options);
         shell::command(&all.collect::<Vec<_>>())
     }
 
@@ -203,6 +238,9 @@ impl Call<'_> {
         if !self.gateway.is_secure() {
             all.push("-plaintext".to_owned());
         }
+        if self.shows_certificate() {
+            all.push(format!("-cert {CERTIFICATE} -key {KEY}"));
+        }
         all.extend(self.contract_files());
         all.extend(self.token());
         all.push(format!("-d {}", shell::quoted(json)));
@@ -246,8 +284,12 @@ impl Call<'_> {
         self.curl(&request.url, options)
     }
 
-    /// A program of the Fetch API, for Node.js and pages. `None`: a stream without an HTTP form needs a client library.
+    /// A program of the Fetch API, for Node.js and pages. `None`: a stream without an HTTP form needs a client library, and
+    /// so does a certificate of the client.
     fn typescript(&self, json: &str, form: Option<&HttpRequest>) -> Option<String> {
+        if self.shows_certificate() {
+            return None;
+        }
         let body = Some(json.to_owned());
         let connect = HttpRequest {
             method: "POST".to_owned(),

@@ -203,3 +203,67 @@ fn upstreams_without_a_file_are_named() {
         assert!(error.contains("acme.shop") && error.contains("protoc --include_imports -o"), "{error}");
     }
 }
+
+/// A method of an external upstream, with the contract of `GetUser`.
+fn external(declared: &mut Declared<'_>) {
+    let path = "/trellis.users.v1.UsersService/GetUser";
+    let method = declared.methods.iter_mut().find(|method| method.path == path).unwrap();
+    method.upstream = Some("trellis.users.v1".to_owned());
+}
+
+#[test]
+fn token_of_another_issuer_needs_no_sign_up() {
+    let mut config = Config::default();
+    let acme = gateway::config::TokenIssuerConfig {
+        issuer: "https://login.acme.example".to_owned(),
+        audiences: vec!["https://api.acme.example".to_owned()],
+        ..gateway::config::TokenIssuerConfig::default()
+    };
+    config.gateway.token_issuers.insert("acme".to_owned(), acme);
+    let upstream = gateway::config::ExternalConfig {
+        token_issuers: vec!["acme".to_owned()],
+        ..gateway::config::ExternalConfig::default()
+    };
+    config.gateway.external.insert("trellis.users.v1".to_owned(), upstream);
+    let defaults = Config::default();
+    let mut declared = Declared::read(&defaults).unwrap();
+    external(&mut declared);
+    let method = declared.methods.iter().find(|method| method.upstream.is_some()).unwrap();
+    let issuers = token::issuers(method, &config.gateway);
+    assert_eq!(issuers.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["acme"]);
+    assert!(!token::is_shown(method, true, &issuers) && token::is_shown(method, true, &[]));
+    let gateway = GatewayUrl::new(None, &config.gateway).unwrap();
+    let (kind, needs_certificate) = (Kind::Unary, false);
+    let call = Call {
+        method,
+        kind,
+        needs_token: true,
+        needs_certificate,
+        issuers: &issuers,
+        gateway: &gateway,
+        config: &config,
+    };
+    let (_, notes) = call.commands().unwrap();
+    assert!(notes[0].contains("https://login.acme.example for the audience https://api.acme.example"), "{notes:?}");
+    assert!(!notes[0].contains("commands at the top"), "{notes:?}");
+}
+
+#[test]
+fn commands_present_a_required_client_certificate() {
+    let mut config = with_graphql();
+    config.gateway.tls.client_certificate_methods = vec!["trellis.users".to_owned()];
+    let secure = |method| of(&config, &arguments(method, None, Some("https://api.example.org"))).unwrap();
+    let explanation = secure("GetUser");
+    assert!(explanation.needs_certificate && explanation.commands.len() > 5);
+    for CallCommand { text, .. } in &explanation.commands {
+        assert!(text.contains("client.crt") && text.contains("client.key"), "{text}");
+    }
+    assert!(explanation.notes.iter().any(|note| note.contains("gateway.tls.client_ca")), "{:?}", explanation.notes);
+    assert!(!secure("ListSessions").commands.iter().any(|command| command.text.contains("client.crt")));
+    // Without TLS there is no certificate.
+    let plain = of(&config, &arguments("GetUser", None, Some("http://localhost:8080"))).unwrap();
+    assert!(!plain.commands.iter().any(|command| command.text.contains("client.crt")));
+    assert!(plain.notes.iter().any(|note| note.contains("--gateway https://")), "{:?}", plain.notes);
+    config.gateway.tls.client_certificates = ClientCertificates::Required;
+    assert!(of(&config, &arguments("GetJwks", None, Some("https://a.example"))).unwrap().needs_certificate);
+}

@@ -1,6 +1,6 @@
 //! The commands that set ACCESS_TOKEN.
 
-use gateway::CatalogMethod;
+use gateway::{CatalogMethod, Config, config::TokenIssuerConfig};
 use transcode::openapi::samples;
 
 use super::{gateway_url::GatewayUrl, shell};
@@ -10,9 +10,17 @@ const SIGN_IN: &str = "/trellis.auth.v1.AuthService/SignIn";
 /// Prints the token of a response.
 const PRINT_TOKEN: &str = r#"sed -n 's/.*"accessToken": *"\([^"]*\)".*/\1/p'"#;
 
-/// Whether a reader of the explanation needs the commands: the user of the sample must exist to sign in.
-pub(super) fn is_shown(method: &CatalogMethod, needs_token: bool) -> bool {
-    needs_token || method.path == SIGN_IN
+/// The other issuers whose tokens the method's upstream accepts, by name.
+pub(super) fn issuers<'a>(method: &CatalogMethod, config: &'a Config) -> Vec<(&'a str, &'a TokenIssuerConfig)> {
+    let upstream = method.upstream.as_ref().and_then(|prefix| config.external.get(prefix));
+    let names = upstream.map(|of| &of.token_issuers[..]).unwrap_or_default();
+    names.iter().filter_map(|name| Some((name.as_str(), config.token_issuers.get(name)?))).collect()
+}
+
+/// Whether a reader of the explanation needs the commands: the user of the sample must exist to sign in. Users of other
+/// issuers do not sign up here.
+pub(super) fn is_shown(method: &CatalogMethod, needs_token: bool, issuers: &[(&str, &TokenIssuerConfig)]) -> bool {
+    needs_token && issuers.is_empty() || method.path == SIGN_IN
 }
 
 /// Signs a sample user up, or in if the account exists.

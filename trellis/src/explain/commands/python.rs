@@ -1,14 +1,18 @@
 //! Programs in Python.
 
-use super::{Call, Kind, name};
+use super::{CERTIFICATE, Call, KEY, Kind, name};
 
 impl Call<'_> {
     /// A program of grpcio, which reads the contract by reflection.
     pub(super) fn grpcio(&self, json: &str) -> String {
         let (service, method) = name(self.method).split_once('/').unwrap_or_default();
         let address = self.gateway.address();
+        let credentials = match self.shows_certificate() {
+            true => format!("None, open({KEY:?}, \"rb\").read(), open({CERTIFICATE:?}, \"rb\").read()"),
+            false => String::new(),
+        };
         let channel = match self.gateway.is_secure() {
-            true => format!("grpc.secure_channel({address:?}, grpc.ssl_channel_credentials())"),
+            true => format!("grpc.secure_channel({address:?}, grpc.ssl_channel_credentials({credentials}))"),
             false => format!("grpc.insecure_channel({address:?})"),
         };
         let (direction, argument) = match self.kind {
@@ -61,12 +65,19 @@ request = json_format.Parse({json:?}, Request())
         } else {
             ("", "")
         };
+        let (import_tls, context, tls) = if self.shows_certificate() {
+            let context =
+                format!("tls = ssl.create_default_context()\ntls.load_cert_chain({CERTIFICATE:?}, {KEY:?})\n");
+            ("import ssl\n", context, ", ssl=tls")
+        } else {
+            ("", String::new(), "")
+        };
         let message = format!(r#"{{"message": {json}}}"#);
         let end = if self.kind.has_one_request() { "" } else { "    socket.send('{\"end\": true}')\n" };
         format!(
-            r#"{import}from websockets.sync.client import connect
+            r#"{import_tls}{import}from websockets.sync.client import connect
 
-with connect({url:?}, subprotocols=["trellis.json.v1"]) as socket:
+{context}with connect({url:?}, subprotocols=["trellis.json.v1"]{tls}) as socket:
 {token}    socket.send({message:?})
 {end}    for frame in socket:
         print(frame)

@@ -31,6 +31,8 @@ pub(crate) const HEADERS_TOO_LARGE: &str = "HEADERS_TOO_LARGE";
 pub(crate) const HEADER_INVALID: &str = "HEADER_INVALID";
 /// the service states invalid [HTTP controls](#status-and-headers-of-http)
 pub(crate) const HTTP_CONTROL_INVALID: &str = "HTTP_CONTROL_INVALID";
+/// gRPC requires HTTP/2
+pub(crate) const HTTP2_REQUIRED: &str = "HTTP2_REQUIRED";
 /// the JSON of a message is malformed, or is not that of the method's message
 pub(crate) const JSON_INVALID: &str = "JSON_INVALID";
 /// the method has no descriptors, or its response has no JSON form within the limits

@@ -8,6 +8,7 @@ mod modules;
 mod named;
 mod names;
 pub(crate) mod parts;
+mod reasons;
 mod sources;
 mod statements;
 mod test_names;
@@ -61,6 +62,7 @@ fn all<'a>(session: &'a Session, tools: &'a Tools<'a>) -> Vec<Check<'a>> {
         ("services", "see docs/writing-a-service.md", Box::new(|| parts::check(session))),
         ("layers", "see xtask/src/checks/layers/table.rs", Box::new(|| layers::check(session))),
         ("type names", "give each type a name of its own in its crate", Box::new(|| names::check(session))),
+        ("reasons of errors", "add a constant to gateway/src/reason.rs", Box::new(|| reasons::check(session))),
         ("places", "move the code to the module that owns it", Box::new(|| sources::places(session))),
         ("machine paths and hosts", "use a path or host that every machine has", Box::new(|| sources::leaks(session))),
         (

@@ -32,7 +32,7 @@ impl Protocol for Grpc {
             return Ok(());
         }
         let message = "gRPC requires HTTP/2, because HTTP/1.1 loses its trailers; use gRPC-Web";
-        Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message))
+        Err(error::status(Code::Unimplemented, crate::reason::HTTP2_REQUIRED, message))
     }
 
     fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {

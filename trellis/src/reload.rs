@@ -93,7 +93,7 @@ pub(crate) fn watch(source: Source, started: Config, gateway: Arc<Gateway>) -> i
     }
 }
 
-/// What is in force: keys that take effect at once as the last reload has set them, all others as at the start.
+/// The configuration in force: keys that take effect at once as the last reload has set them, all others as at the start.
 struct Reloads {
     started: Config,
     last: Config,

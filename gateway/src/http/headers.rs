@@ -210,7 +210,7 @@ pub(crate) fn remove_copies(headers: &mut HeaderMap, names: &[HeaderName]) {
 }
 
 /// The first two of these names that are equal, or differ only in underscores.
-pub(crate) fn alike<'a>(names: &'a [HeaderName]) -> Option<(&'a HeaderName, &'a HeaderName)> {
+pub(crate) fn alike(names: &[HeaderName]) -> Option<(&HeaderName, &HeaderName)> {
     let mut all = names.iter().enumerate();
     all.find_map(|(at, one)| {
         names[..at].iter().find(|other| is_like(one.as_str(), other.as_str())).map(|other| (other, one))

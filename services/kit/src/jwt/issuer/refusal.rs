@@ -64,7 +64,7 @@ impl IssuerRefusal {
     }
 }
 
-/// What is wrong with the token, for its operator. Nothing of the token is a part of it.
+/// The fault of a token, for the operator. The text has no part of the token.
 impl fmt::Display for IssuerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,10 @@
 //! The startup message with the addresses of the process.
 
-use std::{io::Write as _, net::SocketAddr, path::Path};
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::Path,
+};
 
 use kit::telemetry::Format;
 
@@ -11,14 +15,26 @@ pub(crate) struct Addresses {
     gateway: Option<SocketAddr>,
     /// Whether the gateway serves the page.
     has_page: bool,
+    /// Whether every listener of the gateway is on the loopback.
+    is_local: bool,
     admin: Option<SocketAddr>,
+    /// The page of the mailbox, with its key. It is printed on the terminal only, never logged.
+    pub(crate) mailbox: Option<String>,
 }
 
 impl Addresses {
     /// The addresses that were bound.
     pub(crate) fn of(listeners: &Listeners, has_page: bool) -> Self {
         let gateway = listeners.gateway.first().and_then(|listener| listener.socket.local_addr().ok());
-        Self { gateway, has_page, admin: listeners.admin.local_addr().ok() }
+        let is_loopback = |address: io::Result<SocketAddr>| address.is_ok_and(|address| address.ip().is_loopback());
+        let is_local = listeners.gateway.iter().all(|listener| is_loopback(listener.socket.local_addr()));
+        Self { gateway, has_page, is_local, admin: listeners.admin.local_addr().ok(), mailbox: None }
+    }
+
+    /// The address of the page in a process of all parts that only programs on this machine reach.
+    pub(crate) fn local_page(&self, parts: &[Part]) -> Option<String> {
+        let is_local = self.is_local && self.has_page && parts == Part::ALL;
+        self.gateway.filter(|_| is_local).map(|at| format!("http://{}", host(at)))
     }
 }
 
@@ -38,13 +54,15 @@ pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folde
     }
     let mut lines = vec![format!("trellis is ready: {}", names.join(", "))];
     if let Some(at) = addresses.gateway {
-        // Browsers accept Secure cookies from this name without TLS.
-        let host = if at.ip().is_loopback() { format!("localhost:{}", at.port()) } else { at.to_string() };
+        let host = host(at);
         if addresses.has_page {
             lines.push(format!("  page     http://{host}/"));
         }
         lines.push(format!("  gRPC     grpcurl -plaintext {host} list"));
         lines.push(format!("  health   http://{host}/readyz"));
+    }
+    if let Some(page) = &addresses.mailbox {
+        lines.push(format!("  mailbox  {page}"));
     }
     if let Some(at) = addresses.admin {
         lines.push(format!("  metrics  http://{at}/metrics"));
@@ -55,4 +73,9 @@ pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folde
     lines.push("  stop     Ctrl-C".to_owned());
     // A closed standard output does not stop the process.
     writeln!(std::io::stdout(), "{}", lines.join("\n")).ok();
+}
+
+fn host(at: SocketAddr) -> String {
+    // Browsers accept Secure cookies from this name without TLS.
+    if at.ip().is_loopback() { format!("localhost:{}", at.port()) } else { at.to_string() }
 }

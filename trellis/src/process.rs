@@ -40,11 +40,13 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
     let mut stores = Stores::new(config);
     let mut process = Process::new(config, parts, &listeners, &mut stores).await?;
     let has_page = config.gateway.console && !process.external_only;
-    let addresses = banner::Addresses::of(&listeners, has_page);
+    let mut addresses = banner::Addresses::of(&listeners, has_page);
+    process.local_page = addresses.local_page(parts);
     let Listeners { services, gateway, admin } = listeners;
     for (service, listener) in services {
         service.start(&mut process, &mut stores, listener).await?;
     }
+    addresses.mailbox = process.mailbox_page.take();
     // Before the process can report that it is ready: from then on it stops without losing a call.
     let signals = StopSignals::install();
     if !gateway.is_empty() {
@@ -83,6 +85,10 @@ pub(crate) struct Process<'a> {
     pub(crate) runs_all: bool,
     /// The process is a gateway to external upstreams only, without a mesh.
     external_only: bool,
+    /// The address of the page, if all parts run here and only programs on this machine reach it.
+    pub(crate) local_page: Option<String>,
+    /// The address of the page's mailbox, with its key, if auth has one.
+    pub(crate) mailbox_page: Option<String>,
     /// Auth's database and secrets, if auth runs here.
     pub(crate) auth: Option<(Arc<dyn AuthStore>, auth::Keys)>,
     shown: kit::admin::Shown,
@@ -148,6 +154,8 @@ impl<'a> Process<'a> {
             addresses,
             runs_all: parts == Part::ALL,
             external_only,
+            local_page: None,
+            mailbox_page: None,
             auth,
             clock_rng,
             shown: kit::admin::Shown::new(),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use auth::{Auth, AuthStore};
+use auth::{Auth, AuthStore, Mail, mail::Surroundings};
 use clap::{Subcommand, ValueEnum, builder::PossibleValue};
 use kit::{balance::Addresses, config::Secret};
 use kit_data::store::{Location, Settings};
@@ -90,11 +90,21 @@ impl Wired for Auth {
     async fn wire(process: &mut Process<'_>, _: &mut Stores<'_>) -> Result<Self, String> {
         let part = Part::Service(Service::Auth);
         let (store, keys) = process.auth.take().ok_or("auth is not a part of this process")?;
+        let surroundings = Surroundings { local_page: process.local_page.clone() };
+        let mail = Mail::open(&process.config.auth.mail, &surroundings).map_err(|why| format!("configuration: {why}"))?;
+        process.mailbox_page = mail.mailbox_page(&keys.mailbox_key());
+        if !mail.is_on() {
+            tracing::warn!(
+                "e-mail is off: no one can reset a password or verify an address; set auth.mail.server, auth.mail.from and \
+                 auth.mail.base_url"
+            );
+        }
         Ok(Self {
             config: process.config.auth.clone(),
             jobs: process.config.jobs.clone(),
             store,
             keys,
+            mail: Arc::new(mail),
             users: process.peer(Service::Users, part)?,
             messaging: process.peer(Service::Messaging, part)?,
             bus: Arc::clone(&process.bus),

@@ -41,6 +41,7 @@ pub(crate) fn check(config: &Config, scope: Scope<'_>) -> Result<(), String> {
         gateway(config, scope),
         links(config, scope),
         identity(config, scope),
+        mail(config, scope),
     ];
     checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))
 }
@@ -75,6 +76,11 @@ fn is_address(text: &str) -> bool {
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     // A name has a letter: 127.0.0.999 is a wrong IPv4 address.
     !host.is_empty() && is_name && host.bytes().any(|byte| byte.is_ascii_alphabetic()) && is_port
+}
+
+/// Checks the files of the section `[auth.mail]`.
+fn mail(config: &Config, scope: Scope<'_>) -> Result<(), String> {
+    if scope.runs(Part::Service(Service::Auth)) { auth::Mail::check(&config.auth.mail) } else { Ok(()) }
 }
 
 fn gateway(config: &Config, scope: Scope<'_>) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod credentials;
+mod mail;
 mod sessions;
 mod sign_up;
 mod tokens;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use kit::{Context, error, extract, limiter::Multiples, page, principal::UserSession};
 use proto::auth::v1::{
     ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetJwksRequest,
-    GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListSessionsRequest,
-    ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse, RevokeAllSessionsRequest,
+    GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse,
+    ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse, RequestPasswordResetRequest,
+    RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse, RevokeAllSessionsRequest,
     RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse,
     SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
 };
@@ -21,10 +23,11 @@ use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap}
 use crate::{
     Auth, Config,
     cookie::Cookies,
-    domain::{Client, EmailAddress},
+    domain::{Client, EmailAddress, MailKind},
     password::{Hasher, Password, Queue},
 };
 use attempts::Strict;
+use mail::Requester;
 use tokens::{Delivery, Ended, PresentedTokens};
 
 pub(crate) struct Api {
@@ -156,6 +159,31 @@ impl AuthService for Api {
         let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
         self.replace_password(session, context.caller.address, request).await?;
         Ok(Response::new(ChangePasswordResponse {}))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        let by = Requester::of(&request);
+        self.request_mail(MailKind::PasswordReset, &request.get_ref().email, by).await?;
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        let address = Context::of(&request).caller.address;
+        self.reset(address, request.into_inner()).await?;
+        Ok(Response::new(ResetPasswordResponse {}))
+    }
+
+    async fn list_mailbox(
+        &self,
+        request: Request<ListMailboxRequest>,
+    ) -> Result<Response<ListMailboxResponse>, Status> {
+        self.mailbox(request.into_inner()).await.map(Response::new)
     }
 
     async fn delete_account(

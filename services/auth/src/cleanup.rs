@@ -1,5 +1,5 @@
 //! A recurring job that deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace
-//! period, ended sessions, and old used tokens.
+//! period, ended sessions, old used tokens, expired links, and mails that could not be sent.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const PENDING: Duration = Duration::from_secs(3_600);
 const ENDED: Duration = Duration::from_secs(24 * 3_600);
 /// How long a used token is kept. Presenting it ends its session; after this time it is unknown and only refused.
 const USED: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How long a mail waits that cannot be sent. Its job is a dead letter by then.
+const UNSENT: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// The most sign-ups of one round.
 const BATCH: u32 = 500;
 
@@ -34,6 +36,7 @@ pub(crate) async fn round(
         store.abandon(account, now - PENDING, now, clock_rng.new_id()).await?;
     }
     while store.prune(now - ENDED, now - USED, PRUNED).await? > 0 {}
+    while store.prune_mail(now, now - UNSENT, PRUNED).await? > 0 {}
     Ok(Outcome::Done)
 }
 

@@ -1,5 +1,7 @@
 //! The configuration of auth.
 
+mod mail;
+
 use std::time::Duration;
 
 use kit::{
@@ -7,6 +9,7 @@ use kit::{
     keys::LONGEST_ACCESS,
     limiter::Quota,
 };
+pub use mail::{MailConfig, MailboxMode, Tls};
 use serde::{Deserialize, Serialize};
 
 /// The section `[auth]`.
@@ -69,6 +72,8 @@ pub struct Config {
     pub refreshes_from_address: u32,
     /// See `refreshes`.
     pub refreshes_period: Span,
+    /// Mails, and the links in them.
+    pub mail: MailConfig,
 }
 
 impl Default for Config {
@@ -98,6 +103,7 @@ impl Default for Config {
             refreshes: 60,
             refreshes_from_address: 600,
             refreshes_period: Span(Duration::from_secs(60)),
+            mail: MailConfig::default(),
         }
     }
 }
@@ -110,7 +116,7 @@ impl Config {
                 "auth.access_lifetime: at most 1h, because ended sessions are listed for one hour only".to_owned()
             );
         }
-        Ok(())
+        self.mail.check()
     }
 
     /// Attempts at one account from one address.

@@ -4,6 +4,7 @@ mod client;
 mod email;
 mod ended;
 pub mod jobs;
+mod mail;
 mod page;
 pub mod refresh;
 mod token;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 pub use client::Client;
 pub use email::{EmailAddress, InvalidEmail};
 pub use ended::{EndedPage, EndedSession};
+pub use mail::{KeptMail, Language, MailDetails, MailKind, MailToken, NewLink, NewMail, StoredMail};
 pub use page::{BadToken, Page};
 pub use token::{RefreshToken, Seal, TokenHash};
 

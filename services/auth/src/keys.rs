@@ -14,7 +14,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL},
+};
 use kit::{
     ClockAndRng, Timestamp,
     jwk::Jwk,
@@ -126,6 +129,16 @@ impl Keys {
 
     pub(crate) fn seal(&self) -> &Seal {
         &self.0.seal
+    }
+
+    /// The key that opens the mailbox: only who reads these secrets, or the terminal of the process, knows it.
+    pub fn mailbox_key(&self) -> String {
+        BASE64URL.encode(self.pseudonym("mailbox key"))
+    }
+
+    /// Whether `key` opens the mailbox. Compares keyed hashes, so that the time reveals nothing of the key.
+    pub(crate) fn opens_mailbox(&self, key: &str) -> bool {
+        self.pseudonym(key) == self.pseudonym(&self.mailbox_key())
     }
 
     /// A keyed hash of `text`: equal for equal texts, and of no use without these secrets.

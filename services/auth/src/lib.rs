@@ -11,7 +11,9 @@ mod cookie;
 mod deletion;
 pub mod domain;
 pub mod keys;
+pub mod mail;
 mod password;
+mod sending;
 mod service;
 pub mod store;
 
@@ -31,7 +33,9 @@ pub use config::Config;
 use cookie::Cookies;
 use deletion::Deletion;
 pub use keys::Keys;
+pub use mail::Mail;
 pub use proto::auth::v1::auth_service_server::SERVICE_NAME;
+use sending::Sending;
 pub use service::Auth;
 pub use store::AuthStore;
 
@@ -76,6 +80,7 @@ impl Auth {
     /// The worker with the handlers of all jobs.
     fn worker(&self) -> Worker {
         let (abandoned, deleted) = (Deletion::new(self), Deletion::new(self));
+        let sending = Sending::new(self);
         let (store, clock_rng, lifetimes) = (Arc::clone(&self.store), self.clock_rng.clone(), self.lifetimes());
         let cleanup = move |_| {
             let (store, clock_rng) = (Arc::clone(&store), clock_rng.clone());
@@ -84,6 +89,7 @@ impl Auth {
         Worker::new(self.store.jobs().clone(), self.jobs.clone(), self.clock_rng.clone())
             .on(move |job, _| abandoned.clone().abandoned(job))
             .on(move |job, attempt| deleted.clone().deleted(job, attempt))
+            .on(move |job, _| sending.clone().send(job))
             .every("auth.cleanup", cleanup::PERIOD, cleanup)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kit::{ClockAndRng, bus::Bus, client::Peer, limiter::RateLimiter};
 use kit_data::jobs;
 
-use crate::{config::Config, keys::Keys, store::AuthStore};
+use crate::{config::Config, keys::Keys, mail::Mail, store::AuthStore};
 
 /// The service before it starts to serve.
 pub struct Auth {
@@ -17,6 +17,8 @@ pub struct Auth {
     pub store: Arc<dyn AuthStore>,
     /// Sign access tokens and encrypt refresh tokens.
     pub keys: Keys,
+    /// Writes and delivers mails.
+    pub mail: Arc<Mail>,
     /// The users service, which owns the profiles.
     pub users: Peer,
     /// The messaging service, which owns the memberships.

@@ -1,5 +1,6 @@
 //! The store of accounts and sessions.
 
+mod mail;
 mod postgres;
 mod sqlite;
 
@@ -18,10 +19,12 @@ use crate::domain::{
     Session, SessionId, TokenHash,
 };
 
+pub use mail::MailStore;
+
 /// The statements of the service. A change of several sessions of an account locks the account's row first, so that no
 /// session opens or ends meanwhile.
 #[async_trait]
-pub trait AuthStore: Send + Sync {
+pub trait AuthStore: MailStore + Send + Sync {
     /// The jobs of the service.
     fn jobs(&self) -> &Queue;
 

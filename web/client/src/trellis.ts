@@ -29,6 +29,8 @@ export interface Trellis {
   client<S extends DescService>(service: S): Client<S>;
   /** Account and session calls of a signed-in user. `session` signs in and out. */
   readonly auth: Client<typeof AuthService>;
+  /** Account calls that need no session: those of the links in e-mails. */
+  readonly publicAuth: Client<typeof AuthService>;
   readonly users: Client<typeof UsersService>;
   readonly messaging: Client<typeof MessagingService>;
   /** The outbox of `userId`. Create one per user and page. */
@@ -38,7 +40,8 @@ export interface Trellis {
 }
 
 export function createTrellis({ baseUrl, browser = thisBrowser() }: TrellisOptions): Trellis {
-  const session = new Session(createClient(AuthService, publicTransport(baseUrl)), browser);
+  const publicAuth = createClient(AuthService, publicTransport(baseUrl));
+  const session = new Session(publicAuth, browser);
   const transport = signedInTransport(baseUrl, session);
   const messaging = createClient(MessagingService, transport);
   return {
@@ -47,6 +50,7 @@ export function createTrellis({ baseUrl, browser = thisBrowser() }: TrellisOptio
     client: (service) => createClient(service, transport),
     messaging,
     auth: createClient(AuthService, transport),
+    publicAuth,
     users: createClient(UsersService, transport),
     outbox: (userId) => new Outbox({ userId, store: browser.store, send: sendThrough(messaging) }),
     follow: (cursors, signal) => follow({ messaging, session }, cursors, signal),

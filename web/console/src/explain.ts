@@ -13,6 +13,9 @@ export const NO_CONVERSATION = "This conversation does not exist, or you are not
 const BY_REASON: Readonly<Record<string, string>> = {
   BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
   EMAIL_TAKEN: "An account with this e-mail address already exists. Sign in instead.",
+  LINK_INVALID: "This link was used before, has expired, or is not complete. Ask for a new one.",
+  MAIL_DISABLED: "This server sends no e-mail. Ask its operator for help.",
+  MAILBOX_KEY_INVALID: "This address does not open the mailbox. The server prints the right one when it starts.",
   HANDLE_RESERVED: "This handle is reserved. Choose another one.",
   HANDLE_TAKEN: "This handle is taken. Choose another one.",
   TOO_MANY_HANDLES: "You have changed your handle too often. Choose one of your former handles, or try again later.",

@@ -9,7 +9,9 @@ import "./styles/dialog.css";
 
 import { createTrellis, type SessionState } from "../../client/src/index.js";
 import { h } from "./dom.js";
+import { closeLink, onNavigate, openedLink } from "./route.js";
 import { ChatPage } from "./views/chat-page.js";
+import { linkPage } from "./views/link-page.js";
 import { brand, signInPage } from "./views/sign-in.js";
 
 const trellis = createTrellis({ baseUrl: window.location.origin });
@@ -17,11 +19,26 @@ const app = document.querySelector("#app") as HTMLElement;
 let page: ChatPage | undefined;
 
 function show(state: SessionState): void {
+  // The page of a link stays until its user leaves it, whatever happens to the session.
+  if (openedLink()) return;
   page?.close();
   page = state.kind === "signedIn" ? new ChatPage(trellis, state.userId) : undefined;
   if (page) app.replaceChildren(page.element);
-  else if (state.kind === "signedOut") app.replaceChildren(signInPage(trellis.session, state.cause));
+  else if (state.kind === "signedOut") app.replaceChildren(signInPage(trellis, state.cause));
   else app.replaceChildren(splash());
+}
+
+/** Shows the page of a link in an e-mail, if one is open. */
+function showLink(): void {
+  const link = openedLink();
+  if (!link) return;
+  page?.close();
+  page = undefined;
+  const leave = () => {
+    closeLink();
+    show(trellis.session.state);
+  };
+  app.replaceChildren(linkPage(trellis, link, leave));
 }
 
 /** Shown until the server has reported whether the session is valid. */
@@ -39,6 +56,8 @@ if (window.isSecureContext) {
   trellis.session.onChange(show);
   void trellis.session.restore();
   if (trellis.session.state.kind === "signedOut") show(trellis.session.state);
+  showLink();
+  onNavigate(showLink, new AbortController().signal);
 } else {
   app.replaceChildren(insecure());
 }

@@ -23,3 +23,24 @@ export function leaveConversation(): void {
 export function onNavigate(callback: () => void, signal: AbortSignal): void {
   window.addEventListener("hashchange", callback, { signal });
 }
+
+/** The pages that links in e-mails open. */
+const LINK_PAGES = ["reset-password", "mailbox"] as const;
+
+export interface OpenedLink {
+  readonly page: (typeof LINK_PAGES)[number];
+  /** The rest of the address: the token of a link, or the key of the mailbox. It follows the #, so that no server logs it. */
+  readonly token: string;
+}
+
+/** The link with which the page was opened. */
+export function openedLink(): OpenedLink | undefined {
+  const [, name, token = ""] = window.location.hash.split("/");
+  const page = LINK_PAGES.find((known) => known === name);
+  return page && { page, token };
+}
+
+/** Removes a link from the address and the history, so that nothing of it stays there. */
+export function closeLink(): void {
+  window.history.replaceState(undefined, "", "#/");
+}

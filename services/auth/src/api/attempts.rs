@@ -119,6 +119,24 @@ impl Api {
         self.take(&limits, "too many refreshes; try again after the time in retry-after").await
     }
 
+    /// Counts a request for a mail. The limits do not depend on whether the address has an account. Mails that other
+    /// networks caused do not keep an owner out: their links are the owner's too.
+    pub(super) async fn count_mail(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<(), Status> {
+        let (pseudonym, config) = (self.pseudonym(email), &self.auth.config.mail);
+        let mut limits = self.by_networks(&[b"mail", &pseudonym], config.requests(), address, Queue::Unknown);
+        limits.push(limit(&[b"mail-to", &pseudonym], config.requests_to_address()));
+        if address.is_some() {
+            limits.extend(self.by_networks(&[b"mails"], config.requests_from_address(), address, Queue::Unknown));
+        }
+        self.take(&limits, "too many e-mails to this address; try again after the time in retry-after").await
+    }
+
+    /// Counts a use of a link, as an attempt from this network at any account.
+    pub(super) async fn count_link(&self, address: Option<IpAddr>) -> Result<(), Status> {
+        let limits = self.at_any(address, Queue::Unknown);
+        self.take(&limits, "too many attempts; try again after the time in retry-after").await
+    }
+
     /// Limits of the attempts from one network at one account.
     fn at_account(&self, pseudonym: &[u8], address: Option<IpAddr>, queue: Queue) -> Vec<Limit> {
         self.by_networks(&[b"from", pseudonym], self.auth.config.attempts_by_address(), address, queue)

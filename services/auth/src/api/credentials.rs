@@ -3,12 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use kit::{error, principal::UserSession};
-use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest};
+use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest, ResetPasswordRequest};
 use tonic::{Code, Status};
 
-use super::{Api, bad_credentials, sessions::ConfirmedSession};
+use super::{Api, bad_credentials, mail::link_invalid, sessions::ConfirmedSession};
 use crate::{
-    domain::{Account, SessionId, State},
+    domain::{Account, MailKind, MailToken, SessionId, State},
     password::{Hasher, Password, Queue, Verified},
 };
 
@@ -73,6 +73,22 @@ impl Api {
         let hashed = self.hasher.hash(new, Queue::Known).await?;
         let ended = self.auth.store.change_password(&account, &hashed, caller.id(), self.auth.clock_rng.now()).await?;
         self.publish_ended(self.or_refused(ended, session).await?);
+        Ok(())
+    }
+
+    /// Sets a new password with the token of a link. An unknown token is refused before the password is hashed, so that it
+    /// costs little: its 256 random bits cannot be guessed, whatever the time reveals.
+    pub(super) async fn reset(&self, address: Option<IpAddr>, request: ResetPasswordRequest) -> Result<(), Status> {
+        let (token, new) = (MailToken::from(request.token), Password::new(request.new_password));
+        new.check_length("new_password")?;
+        self.count_link(address).await?;
+        let (token, now) = (token.hash(), self.auth.clock_rng.now());
+        if !self.auth.store.is_link_valid(&token, MailKind::PasswordReset, now).await? {
+            return Err(link_invalid());
+        }
+        let hashed = self.hasher.hash(new, Queue::Known).await?;
+        let ended = self.auth.store.reset_password(&token, &hashed, self.auth.clock_rng.now()).await?;
+        self.publish_ended(ended.ok_or_else(link_invalid)?);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The jobs of auth: what other services must apply after a change of an account.
+//! The jobs of auth: what other services must apply after a change of an account, and the mails to send.
 
 use kit_data::jobs::Job;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,18 @@ impl Job for AccountDeleted {
     const KIND: &'static str = "account.deleted";
 }
 
+/// A mail waits to be sent. The job has its id only: the address and the sealed token of its link are in its row, which is
+/// deleted when the mail is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailQueued {
+    /// The mail.
+    pub mail_id: Uuid,
+}
+
+impl Job for MailQueued {
+    const KIND: &'static str = "mail.queued";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +56,9 @@ mod tests {
             assert_eq!(AccountAbandoned::read(1, stored), Ok(AccountAbandoned { account_id: ID }));
         }
         assert_eq!((AccountDeleted::KIND, AccountDeleted::VERSION), ("account.deleted", 1));
+        let stored = r#"{"mail_id":"01900000-0000-7000-8000-000000000001"}"#;
+        assert_eq!(serde_json::to_string(&MailQueued { mail_id: ID }).unwrap(), stored);
+        assert_eq!((MailQueued::KIND, MailQueued::VERSION), ("mail.queued", 1));
         assert_eq!((AccountAbandoned::KIND, AccountAbandoned::VERSION), ("account.abandoned", 1));
     }
 }

@@ -73,21 +73,31 @@ impl Seal {
 
     /// Encrypts `successor`, bound to its predecessor with the hash `of`.
     pub fn seal(&self, successor: &RefreshToken, of: &TokenHash, clock_rng: &ClockAndRng) -> Vec<u8> {
-        let nonce = clock_rng.random::<NONCE_LEN>();
-        let mut sealed = successor.expose().as_bytes().to_vec();
-        self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&of.0), &mut sealed)
-            .expect("a token is far below the cipher's limit");
-        [&nonce[..], &sealed].concat()
+        self.seal_text(successor.expose(), &of.0, clock_rng)
     }
 
     /// Decrypts the successor of the token `of`; `None` if it was encrypted with another key or for another token.
     pub fn open(&self, sealed: &[u8], of: &TokenHash) -> Option<RefreshToken> {
+        self.open_text(sealed, &of.0).map(RefreshToken::from)
+    }
+
+    /// Encrypts a token, bound to the id `of` of the row that keeps it.
+    pub fn seal_text(&self, token: &str, of: &[u8], clock_rng: &ClockAndRng) -> Vec<u8> {
+        let nonce = clock_rng.random::<NONCE_LEN>();
+        let mut sealed = token.as_bytes().to_vec();
+        self.0
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(of), &mut sealed)
+            .expect("a token is far below the cipher's limit");
+        [&nonce[..], &sealed].concat()
+    }
+
+    /// Decrypts a token; `None` if it was encrypted with another key or for another row.
+    pub fn open_text(&self, sealed: &[u8], of: &[u8]) -> Option<String> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         let mut sealed = Zeroizing::new(sealed.to_vec());
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let plain = self.0.open_in_place(nonce, Aad::from(&of.0), &mut sealed).ok()?;
-        std::str::from_utf8(plain).ok().map(|text| RefreshToken::from(text.to_owned()))
+        let plain = self.0.open_in_place(nonce, Aad::from(of), &mut sealed).ok()?;
+        std::str::from_utf8(plain).ok().map(str::to_owned)
     }
 }
 

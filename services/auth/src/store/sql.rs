@@ -3,6 +3,8 @@
 
 #[path = "sql/account.rs"]
 mod account;
+#[path = "sql/mail.rs"]
+mod mail;
 #[path = "sql/prune.rs"]
 mod prune;
 #[path = "sql/session.rs"]
@@ -28,6 +30,7 @@ use crate::{
     store::{AuthStore, InsertError, Refreshed, Successor},
 };
 use account::account;
+use mail::{delete_tokens, erase_mail};
 use prune::prune_some;
 use session::{
     IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
@@ -222,6 +225,8 @@ impl AuthStore for Sql {
         if !hold_session(&mut tx, account.id, keep, now).await? {
             return Ok(None);
         }
+        // Links that were sent before would replace the new password.
+        delete_tokens(&mut tx, account.id).await?;
         let ended = end_all(&mut tx, account.id, Some(keep), now).await?;
         tx.commit().await?;
         Ok(Some(ended))
@@ -248,6 +253,7 @@ impl AuthStore for Sql {
             return Ok(None);
         }
         sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.id.0).execute(&mut *tx).await?;
+        erase_mail(&mut tx, account.id).await?;
         let ended = end_all(&mut tx, account.id, None, now).await?;
         let job = AccountDeleted { account_id: account.id.0 };
         self.jobs.enqueue(&mut tx, NewJob::now(job_id, &job, now)).await?;

@@ -15,6 +15,7 @@ mod locks;
 #[path = "../../../kit-data/tests/support/locks.rs"]
 #[expect(dead_code, reason = "parts of it are used by the tests of other services only")]
 mod locks_support;
+mod mail;
 mod mesh;
 mod messaging;
 mod migration;

@@ -88,6 +88,11 @@ impl Mesh {
         Self::assemble(TempDir::new().unwrap(), location.clone(), messaging, auth::Config::default()).await
     }
 
+    /// Starts with auth on this database, with this configuration of auth.
+    pub(crate) async fn mailing_on(location: &Location, config: auth::Config) -> Self {
+        Self::assemble(TempDir::new().unwrap(), location.clone(), Messaging::new(0), config).await
+    }
+
     async fn assemble(folder: TempDir, location: Location, messaging: Messaging, config: auth::Config) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let clock_rng = ClockAndRng { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
@@ -147,6 +152,7 @@ impl Mesh {
         let jobs = jobs::JobsConfig { poll_interval: Span(Duration::from_millis(20)), ..jobs::JobsConfig::default() };
         let (location, port, context) = (self.location.clone(), self.ports[AUTH], self.context.clone());
         let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
+        let mail = auth::Mail::open(&self.config.mail, &auth::mail::Surroundings::default()).unwrap();
         let (bus, clock_rng, clock) = (self.bus.clone(), self.clock_rng.clone(), self.clock.clone());
         let runtime = Runtime::new().unwrap();
         let started = runtime.spawn(async move {
@@ -156,6 +162,7 @@ impl Mesh {
                 jobs,
                 store: auth::store::open(&location, 4).await.unwrap(),
                 keys,
+                mail: Arc::new(mail),
                 users: users.unwrap(),
                 messaging: messaging.unwrap(),
                 bus,
@@ -237,6 +244,11 @@ impl Mesh {
     /// The location of auth's database.
     pub(crate) fn location(&self) -> Location {
         self.location.clone()
+    }
+
+    /// The key that opens the mailbox.
+    pub(crate) fn mailbox_key(&self) -> String {
+        Keys::open(&keys_folder(self.folder.path())).unwrap().mailbox_key()
     }
 
     /// A request that the gateway forwards for a client at `address`.

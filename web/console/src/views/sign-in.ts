@@ -1,6 +1,6 @@
 // The sign-in and sign-up page.
 
-import type { Session, SignedOutCause } from "../../../client/src/index.js";
+import type { Session, SignedOutCause, Trellis } from "../../../client/src/index.js";
 import { h } from "../dom.js";
 import { explainSignUp } from "../explain.js";
 import { icon } from "../icons.js";
@@ -15,13 +15,14 @@ const NOTICES: Readonly<Partial<Record<SignedOutCause, string>>> = {
 };
 
 /** `cause` is the reason for the end of the session, if there was one. */
-export function signInPage(session: Session, cause: SignedOutCause): HTMLElement {
+export function signInPage({ session, publicAuth }: Trellis, cause: SignedOutCause): HTMLElement {
   const card = h("section", { class: "card" });
   const show = (content: HTMLElement[]) => {
     card.replaceChildren(...content);
     card.querySelector("input")?.focus();
   };
-  const showSignIn = () => show(signIn(session, showSignUp));
+  const showSignIn = () => show(signIn(session, showSignUp, showReset));
+  const showReset = () => show(requestReset(publicAuth, showSignIn));
   const showSignUp = () => show(signUp(session, showSignIn));
   // The card must be attached before an element in it can get the focus.
   queueMicrotask(showSignIn);
@@ -33,7 +34,7 @@ export function brand(): HTMLElement {
   return h("p", { class: "brand" }, h("span", { class: "brand-mark" }, icon("lattice")), "Trellis");
 }
 
-function signIn(session: Session, other: () => void): HTMLElement[] {
+function signIn(session: Session, other: () => void, forgot: () => void): HTMLElement[] {
   const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
   const password = passwordField({ autocomplete: "current-password" });
   return [
@@ -43,7 +44,21 @@ function signIn(session: Session, other: () => void): HTMLElement[] {
       button: "Sign in",
       submit: () => session.signIn(email.value.trim(), password.value),
     }),
+    alternative("Forgot your password?", "Set a new one", forgot),
     alternative("New here?", "Create an account", other),
+  ];
+}
+
+function requestReset(auth: Trellis["publicAuth"], back: () => void): HTMLElement[] {
+  const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
+  const submit = async () => {
+    await auth.requestPasswordReset({ email: email.value.trim() });
+    return "If an account has this address, an e-mail with a link is on its way. Check your inbox in a minute.";
+  };
+  return [
+    h("h1", {}, "Set a new password"),
+    form({ fields: [email], button: "Send a link", submit }),
+    alternative("Remember it?", "Sign in", back),
   ];
 }
 

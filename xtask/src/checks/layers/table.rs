@@ -122,9 +122,9 @@ const AUTH: Crate<'static> = Crate {
     folder: "services/auth",
     layers: &[
         layer(&["api"], "converts messages, and errors to statuses"),
-        layer(&["cleanup", "deletion"], "background work"),
+        layer(&["cleanup", "deletion", "sending"], "background work"),
         layer(&["service"], "what the API and the background work are made of"),
-        layer(&["cookie", "keys", "password"], "the secrets of sessions and accounts"),
+        layer(&["cookie", "keys", "mail", "password"], "the secrets of sessions and accounts; the texts and the delivery of mails"),
         layer(&["config", "store"], "the settings, and the store's trait and SQL"),
         layer(&["domain"], "types and rules, without I/O"),
     ],

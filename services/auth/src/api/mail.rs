@@ -1,0 +1,94 @@
+//! Mails that clients ask for, and the mailbox.
+//!
+//! A request for a mail stores the address and a job, whether an account has the address or not: the job finds out. So the
+//! response and its time reveal nothing.
+
+use std::net::IpAddr;
+
+use kit::{Context, error};
+use proto::auth::v1::{ListMailboxRequest, ListMailboxResponse, Mail as WireMail};
+use tonic::{Code, Request, Status};
+
+use super::Api;
+use crate::domain::{Client, EmailAddress, Language, MailDetails, MailKind, NewMail};
+
+/// Mails on a page of the mailbox if the request states none.
+const PAGE: u32 = 20;
+
+/// Who asks for a mail.
+pub(super) struct Requester {
+    client: Client,
+    language: Language,
+    address: Option<IpAddr>,
+}
+
+impl Requester {
+    pub(super) fn of<T>(request: &Request<T>) -> Self {
+        let header = request.metadata().get("accept-language").and_then(|value| value.to_str().ok());
+        Self {
+            client: super::client(request),
+            language: Language::preferred(header.unwrap_or_default()),
+            address: Context::of(request).caller.address,
+        }
+    }
+}
+
+impl Api {
+    /// Stores a request for a mail to an address.
+    pub(super) async fn request_mail(&self, kind: MailKind, email: &str, by: Requester) -> Result<(), Status> {
+        self.refuse_without_mail()?;
+        let email = EmailAddress::lookup(email);
+        self.count_mail(&email, by.address).await?;
+        let mail = self.new_mail(kind, email, by);
+        Ok(self.auth.store.queue_mail(&mail).await?)
+    }
+
+    fn new_mail(&self, kind: MailKind, recipient: EmailAddress, by: Requester) -> NewMail {
+        let Client { user_agent, address } = by.client;
+        NewMail {
+            id: self.auth.clock_rng.new_id(),
+            kind,
+            account: None,
+            recipient,
+            language: by.language,
+            details: MailDetails { user_agent, address },
+            create_time: self.auth.clock_rng.now(),
+        }
+    }
+
+    /// Refuses what only a mail can complete.
+    fn refuse_without_mail(&self) -> Result<(), Status> {
+        if self.auth.mail.is_on() {
+            return Ok(());
+        }
+        let message = "this server sends no e-mail; ask its operator for help";
+        Err(error::status(Code::FailedPrecondition, "MAIL_DISABLED", message))
+    }
+
+    /// Lists the newest mails of the mailbox.
+    pub(super) async fn mailbox(&self, request: ListMailboxRequest) -> Result<ListMailboxResponse, Status> {
+        let has_mailbox = self.auth.mail.mailbox_page("").is_some();
+        if !self.auth.keys.opens_mailbox(&request.key) || !has_mailbox {
+            let message = "this key opens no mailbox; the server prints the address of the mailbox when it starts";
+            return Err(error::status(Code::FailedPrecondition, "MAILBOX_KEY_INVALID", message));
+        }
+        let limit = u32::try_from(request.page_size).ok().filter(|size| *size > 0).unwrap_or(PAGE);
+        let kept = self.auth.store.list_mailbox(limit).await?;
+        let wire = |mail: crate::domain::KeptMail| WireMail {
+            mail_id: mail.id.to_string(),
+            recipient: mail.recipient,
+            subject: mail.subject,
+            text: mail.text,
+            create_time: Some(mail.create_time.into()),
+        };
+        let mut mails: Vec<_> = kept.into_iter().map(wire).collect();
+        mails.truncate(kit::page::fitting(&mails, self.page_bytes));
+        Ok(ListMailboxResponse { mails })
+    }
+}
+
+/// The same status for every reason, so that it does not reveal what the token was for.
+pub(super) fn link_invalid() -> Status {
+    let message = "the link was used before, has expired, or is not complete; ask for a new one";
+    error::status(Code::FailedPrecondition, "LINK_INVALID", message)
+}

@@ -1,0 +1,105 @@
+//! Writes mails, and delivers them: to an SMTP server, or to the mailbox.
+
+mod smtp;
+mod templates;
+
+use kit::Timestamp;
+
+use crate::{
+    config::{MailConfig, MailboxMode},
+    domain::{MailToken, StoredMail},
+};
+pub(crate) use smtp::Smtp;
+pub(crate) use templates::{Templates, Values, WrittenMail};
+
+/// Where the mails of this process go.
+pub(crate) enum Outlet {
+    /// To an SMTP server.
+    Smtp(Smtp),
+    /// To the mailbox in the database, with at most this many mails.
+    Mailbox(u32),
+    /// Nowhere: no mail is written.
+    Off,
+}
+
+/// The mails of this process.
+pub struct Mail {
+    outlet: Outlet,
+    templates: Templates,
+    /// The address of the page, without a slash at its end.
+    page: String,
+}
+
+/// The process that sends the mails.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// The address of the page of this process if only programs on this machine reach it.
+    pub local_page: Option<String>,
+}
+
+impl Mail {
+    /// Reads the templates and the files of the connection.
+    pub fn open(config: &MailConfig, surroundings: &Surroundings) -> Result<Self, String> {
+        let local = surroundings.local_page.as_deref();
+        let page = if config.base_url.is_empty() { local.unwrap_or_default() } else { &config.base_url };
+        let keeps = match config.mailbox {
+            MailboxMode::Auto => local.is_some(),
+            MailboxMode::On => true,
+            MailboxMode::Off => false,
+        };
+        let outlet = match config.server.as_str() {
+            "" if keeps && page.is_empty() => {
+                return Err("auth.mail.base_url: is empty, but auth.mail.mailbox needs it in this process".to_owned());
+            }
+            "" if keeps => Outlet::Mailbox(config.mailbox_size),
+            "" => Outlet::Off,
+            _ => Outlet::Smtp(Smtp::open(config)?),
+        };
+        let templates = Templates::read(&config.templates)?;
+        Ok(Self { outlet, templates, page: page.trim_end_matches('/').to_owned() })
+    }
+
+    /// A process that writes no mail.
+    pub fn off() -> Self {
+        Self { outlet: Outlet::Off, templates: Templates::default(), page: String::new() }
+    }
+
+    /// Checks the files that the section names.
+    pub fn check(config: &MailConfig) -> Result<(), String> {
+        Self::open(config, &Surroundings::default()).map(drop)
+    }
+
+    /// Whether mails are written.
+    pub fn is_on(&self) -> bool {
+        !matches!(self.outlet, Outlet::Off)
+    }
+
+    /// The page that shows the mailbox, if there is one. `key` opens it.
+    pub fn mailbox_page(&self, key: &str) -> Option<String> {
+        matches!(self.outlet, Outlet::Mailbox(_)).then(|| format!("{}/#/mailbox/{key}", self.page))
+    }
+
+    pub(crate) fn outlet(&self) -> &Outlet {
+        &self.outlet
+    }
+
+    /// Writes a mail, with the token of its link if it has one.
+    pub(crate) fn write(
+        &self,
+        mail: &StoredMail,
+        token: Option<&MailToken>,
+        now: Timestamp,
+    ) -> Result<WrittenMail, String> {
+        let link = mail.kind.page().zip(token).map(|(path, token)| format!("{}/#/{path}/{}", self.page, token.expose()));
+        let values = Values {
+            link: link.unwrap_or_default(),
+            page: self.page.clone(),
+            minutes: mail.expire_time.map_or(0, |end| now.until(end).as_secs().div_ceil(60)),
+            recipient: mail.recipient.as_str().to_owned(),
+            user_agent: mail.details.user_agent.clone(),
+            address: mail.details.address.clone(),
+            language: String::new(),
+        };
+        self.templates.write(mail.kind, &mail.language, values)
+    }
+}

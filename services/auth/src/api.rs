@@ -2,6 +2,7 @@
 
 mod attempts;
 mod credentials;
+mod email;
 mod mail;
 mod sessions;
 mod sign_up;
@@ -10,24 +11,16 @@ mod tokens;
 use std::sync::Arc;
 
 use kit::{Context, error, extract, limiter::Multiples, page, principal::UserSession};
-use proto::auth::v1::{
-    ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetJwksRequest,
-    GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse,
-    ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse, RequestPasswordResetRequest,
-    RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse, RevokeAllSessionsRequest,
-    RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse,
-    SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
-};
+use proto::auth::v1::{ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetEmailRequest, GetEmailResponse, GetJwksRequest, GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse, ReleaseEmailRequest, ReleaseEmailResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse, RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, VerifyEmailRequest, VerifyEmailResponse, auth_service_server::AuthService};
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
 use crate::{
     Auth, Config,
     cookie::Cookies,
-    domain::{Client, EmailAddress, MailKind},
+    domain::{Client, EmailAddress, Language, MailKind},
     password::{Hasher, Password, Queue},
 };
 use attempts::Strict;
-use mail::Requester;
 use tokens::{Delivery, Ended, PresentedTokens};
 
 pub(crate) struct Api {
@@ -165,8 +158,8 @@ impl AuthService for Api {
         &self,
         request: Request<RequestPasswordResetRequest>,
     ) -> Result<Response<RequestPasswordResetResponse>, Status> {
-        let by = Requester::of(&request);
-        self.request_mail(MailKind::PasswordReset, &request.get_ref().email, by).await?;
+        let (client, address) = (client(&request), Context::of(&request).caller.address);
+        self.request_mail(MailKind::PasswordReset, &request.get_ref().email, client, address).await?;
         Ok(Response::new(RequestPasswordResetResponse {}))
     }
 
@@ -177,6 +170,36 @@ impl AuthService for Api {
         let address = Context::of(&request).caller.address;
         self.reset(address, request.into_inner()).await?;
         Ok(Response::new(ResetPasswordResponse {}))
+    }
+
+    async fn get_email(&self, request: Request<GetEmailRequest>) -> Result<Response<GetEmailResponse>, Status> {
+        let (session, _) = extract(request)?;
+        self.email(&self.confirm(session).await?).await.map(Response::new)
+    }
+
+    async fn request_email_verification(
+        &self,
+        request: Request<RequestEmailVerificationRequest>,
+    ) -> Result<Response<RequestEmailVerificationResponse>, Status> {
+        let client = client(&request);
+        let ((session, context), _) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        self.request_verification(&self.confirm(session).await?, client, context.caller.address).await?;
+        Ok(Response::new(RequestEmailVerificationResponse {}))
+    }
+
+    async fn verify_email(&self, request: Request<VerifyEmailRequest>) -> Result<Response<VerifyEmailResponse>, Status> {
+        let address = Context::of(&request).caller.address;
+        self.verify_address(address, request.into_inner().token).await?;
+        Ok(Response::new(VerifyEmailResponse {}))
+    }
+
+    async fn release_email(
+        &self,
+        request: Request<ReleaseEmailRequest>,
+    ) -> Result<Response<ReleaseEmailResponse>, Status> {
+        let address = Context::of(&request).caller.address;
+        self.release_address(address, request.into_inner().token).await?;
+        Ok(Response::new(ReleaseEmailResponse {}))
     }
 
     async fn list_mailbox(
@@ -202,10 +225,11 @@ fn respond<T>(message: T, metadata: MetadataMap) -> Response<T> {
     response
 }
 
-/// The client, as its user sees it in the list of sessions.
+/// The client, as its user sees it in the list of sessions, and the language that it prefers.
 fn client<T>(request: &Request<T>) -> Client {
-    let name = request.metadata().get("user-agent").map(|name| String::from_utf8_lossy(name.as_bytes()));
-    Client::new(&name.unwrap_or_default(), Context::of(request).caller.address)
+    let header = |name| request.metadata().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let client = Client::new(&header("user-agent").unwrap_or_default(), Context::of(request).caller.address);
+    Client { language: Language::preferred(&header("accept-language").unwrap_or_default()), ..client }
 }
 
 /// The same status for every reason, so that it does not reveal which part is wrong.

@@ -1,5 +1,5 @@
 //! A recurring job that deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace
-//! period, ended sessions, old used tokens, expired links, and mails that could not be sent.
+//! period, accounts without an address and a session, ended sessions, old used tokens, expired links, and mails that could not be sent.
 
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ pub(crate) async fn round(
     store.erase_sealed(now - lifetimes.grace).await?;
     for account in store.list_pending(now - PENDING, BATCH).await? {
         store.abandon(account, now - PENDING, now, clock_rng.new_id()).await?;
+    }
+    for account in store.list_unreachable(BATCH).await? {
+        store.delete_unreachable(account, now, clock_rng.new_id()).await?;
     }
     while store.prune(now - ENDED, now - USED, PRUNED).await? > 0 {}
     while store.prune_mail(now, now - UNSENT, PRUNED).await? > 0 {}
@@ -96,10 +99,11 @@ mod tests {
                 id: SessionId(self.clock_rng.new_id()),
                 account: account.id,
                 password_no: account.password_no,
-                client: Client { user_agent: String::new(), address: String::new() },
+                client: Client::default(),
                 token: RefreshToken::generate(&self.clock_rng).hash(),
                 create_time: now,
                 expire_time: RULES.end(now, now),
+                mail: None,
             }
         }
 

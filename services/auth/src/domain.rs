@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub use client::Client;
 pub use email::{EmailAddress, InvalidEmail};
 pub use ended::{EndedPage, EndedSession};
-pub use mail::{KeptMail, Language, MailDetails, MailKind, MailToken, NewLink, NewMail, StoredMail};
+pub use mail::{Email, KeptMail, Language, MailDetails, MailKind, MailToken, NewLink, NewMail, StoredMail};
 pub use page::{BadToken, Page};
 pub use token::{RefreshToken, Seal, TokenHash};
 
@@ -104,6 +104,8 @@ pub struct NewSession {
     pub create_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
+    /// The mail that its opening causes.
+    pub mail: Option<NewMail>,
 }
 
 /// A session in its owner's list of sessions.

@@ -91,10 +91,12 @@ impl Mail {
         now: Timestamp,
     ) -> Result<WrittenMail, String> {
         let link = mail.kind.page().zip(token).map(|(path, token)| format!("{}/#/{path}/{}", self.page, token.expose()));
+        let minutes = mail.expire_time.map_or(0, |end| now.until(end).as_secs().div_ceil(60));
         let values = Values {
             link: link.unwrap_or_default(),
             page: self.page.clone(),
-            minutes: mail.expire_time.map_or(0, |end| now.until(end).as_secs().div_ceil(60)),
+            minutes,
+            hours: minutes.div_ceil(60),
             recipient: mail.recipient.as_str().to_owned(),
             user_agent: mail.details.user_agent.clone(),
             address: mail.details.address.clone(),

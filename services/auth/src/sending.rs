@@ -82,6 +82,7 @@ impl Sending {
     fn lifetime(&self, kind: MailKind) -> Duration {
         match kind {
             MailKind::PasswordReset => self.config.reset_lifetime.0,
+            MailKind::EmailVerification => self.config.verification_lifetime.0,
         }
     }
 

@@ -19,7 +19,7 @@ use crate::domain::{
     Session, SessionId, TokenHash,
 };
 
-pub use mail::MailStore;
+pub use mail::{MailStore, Release};
 
 /// The statements of the service. A change of several sessions of an account locks the account's row first, so that no
 /// session opens or ends meanwhile.

@@ -173,6 +173,7 @@ pub(super) const RANGES: &[Range] = &[
     count("auth.mail.mailbox_size", 1, 10_000),
     // NIST SP 800-63B-4, section 4.2.1.2: 24 hours for recovery codes that are sent by mail.
     time("auth.mail.reset_lifetime", MINUTE, DAY),
+    time("auth.mail.verification_lifetime", MINUTE, DAY),
     count("auth.mail.requests", 1, u32::MAX as u64),
     count("auth.mail.requests_to_address", 1, u32::MAX as u64),
     count("auth.mail.requests_from_address", 1, u32::MAX as u64),

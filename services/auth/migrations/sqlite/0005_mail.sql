@@ -3,6 +3,7 @@
 ALTER TABLE accounts ADD COLUMN email_verify_time INTEGER;
 ALTER TABLE accounts ADD COLUMN release_time INTEGER;
 ALTER TABLE accounts ADD COLUMN language TEXT NOT NULL DEFAULT '';
+CREATE INDEX accounts_released ON accounts (release_time) WHERE release_time IS NOT NULL;
 
 -- Mails that are not sent yet; a job sends each of them. account_id is NULL until the first attempt where only the address
 -- is known. The token of its link is sealed until the mail is sent, and only its hash stays.

@@ -5,59 +5,54 @@
 
 use std::net::IpAddr;
 
-use kit::{Context, error};
+use kit::error;
 use proto::auth::v1::{ListMailboxRequest, ListMailboxResponse, Mail as WireMail};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 use super::Api;
-use crate::domain::{Client, EmailAddress, Language, MailDetails, MailKind, NewMail};
+use crate::domain::{AccountId, Client, EmailAddress, KeptMail, MailDetails, MailKind, NewMail};
 
 /// Mails on a page of the mailbox if the request states none.
 const PAGE: u32 = 20;
 
-/// Who asks for a mail.
-pub(super) struct Requester {
-    client: Client,
-    language: Language,
-    address: Option<IpAddr>,
-}
-
-impl Requester {
-    pub(super) fn of<T>(request: &Request<T>) -> Self {
-        let header = request.metadata().get("accept-language").and_then(|value| value.to_str().ok());
-        Self {
-            client: super::client(request),
-            language: Language::preferred(header.unwrap_or_default()),
-            address: Context::of(request).caller.address,
-        }
-    }
-}
-
 impl Api {
-    /// Stores a request for a mail to an address.
-    pub(super) async fn request_mail(&self, kind: MailKind, email: &str, by: Requester) -> Result<(), Status> {
+    /// Stores a request for a mail to an address, whose account is found later.
+    pub(super) async fn request_mail(
+        &self,
+        kind: MailKind,
+        email: &str,
+        client: Client,
+        address: Option<IpAddr>,
+    ) -> Result<(), Status> {
         self.refuse_without_mail()?;
         let email = EmailAddress::lookup(email);
-        self.count_mail(&email, by.address).await?;
-        let mail = self.new_mail(kind, email, by);
+        self.count_mail(&email, address).await?;
+        let mail = self.new_mail(kind, None, Some(email), client);
         Ok(self.auth.store.queue_mail(&mail).await?)
     }
 
-    fn new_mail(&self, kind: MailKind, recipient: EmailAddress, by: Requester) -> NewMail {
-        let Client { user_agent, address } = by.client;
+    /// A mail that `client` causes. Without a recipient it goes to the verified address of the account.
+    pub(super) fn new_mail(
+        &self,
+        kind: MailKind,
+        account: Option<AccountId>,
+        recipient: Option<EmailAddress>,
+        client: Client,
+    ) -> NewMail {
+        let Client { user_agent, address, language } = client;
         NewMail {
             id: self.auth.clock_rng.new_id(),
             kind,
-            account: None,
+            account,
             recipient,
-            language: by.language,
+            language,
             details: MailDetails { user_agent, address },
             create_time: self.auth.clock_rng.now(),
         }
     }
 
     /// Refuses what only a mail can complete.
-    fn refuse_without_mail(&self) -> Result<(), Status> {
+    pub(super) fn refuse_without_mail(&self) -> Result<(), Status> {
         if self.auth.mail.is_on() {
             return Ok(());
         }
@@ -74,7 +69,7 @@ impl Api {
         }
         let limit = u32::try_from(request.page_size).ok().filter(|size| *size > 0).unwrap_or(PAGE);
         let kept = self.auth.store.list_mailbox(limit).await?;
-        let wire = |mail: crate::domain::KeptMail| WireMail {
+        let wire = |mail: KeptMail| WireMail {
             mail_id: mail.id.to_string(),
             recipient: mail.recipient,
             subject: mail.subject,

@@ -51,6 +51,7 @@ impl Api {
             token: token.hash(),
             create_time: now,
             expire_time: self.auth.lifetimes().end(now, now),
+            mail: None,
         };
         (session, token)
     }

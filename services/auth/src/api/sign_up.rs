@@ -41,7 +41,8 @@ impl Api {
         let (account, attempt) = self.pending_account(&email, &password, hashed).await?;
         let profile = CreateUserRequest { user_id: account.id.0.to_string(), handle, display_name, attempt };
         self.create_profile(context, profile).await?;
-        let (session, token) = self.new_session(&account, client);
+        let (mut session, token) = self.new_session(&account, client);
+        self.verify_later(&mut session, account.email.clone());
         if self.auth.store.activate(&session, attempt).await? {
             return Ok((session.into(), token));
         }

@@ -45,6 +45,8 @@ pub struct MailConfig {
     /// How long a link to set a new password is valid. At most 24 hours (NIST SP 800-63B-4, section 4.2.1.2: recovery codes
     /// that are sent by mail).
     pub reset_lifetime: Span,
+    /// How long a link to verify an address is valid. At most 24 hours (the same section).
+    pub verification_lifetime: Span,
     /// The most mails that one network may cause to one address, in each `requests_period`.
     pub requests: u32,
     /// The most mails that all networks together may cause to one address, in each `requests_period`.
@@ -101,6 +103,7 @@ impl Default for MailConfig {
             mailbox: MailboxMode::default(),
             mailbox_size: 100,
             reset_lifetime: Span(Duration::from_secs(30 * 60)),
+            verification_lifetime: Span(Duration::from_secs(24 * 3_600)),
             requests: 5,
             requests_to_address: 20,
             requests_from_address: 60,

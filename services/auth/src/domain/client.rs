@@ -1,5 +1,7 @@
 //! The client of a session, so that its owner can recognize it.
 
+use super::Language;
+
 /// The most characters of a user agent that are stored.
 const NAME_CHARACTERS: usize = 256;
 
@@ -10,6 +12,8 @@ pub struct Client {
     pub user_agent: String,
     /// Its address. Empty: unknown.
     pub address: String,
+    /// The language that it prefers.
+    pub language: Language,
 }
 
 impl Client {
@@ -20,6 +24,7 @@ impl Client {
             address: address
                 .filter(|address| !address.is_unspecified())
                 .map_or_else(String::new, |address| address.to_canonical().to_string()),
+            language: Language::default(),
         }
     }
 }

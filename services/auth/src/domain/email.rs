@@ -66,9 +66,11 @@ impl EmailAddress {
     }
 
     /// The address to look up an account by. An invalid address is looked up like any other: an earlier version may
-    /// have accepted it, and otherwise the response is the same as for an unknown address.
+    /// have accepted it, and otherwise the response is the same as for an unknown address. A text without an @ finds
+    /// nothing, not even the placeholder of an account without an address.
     pub fn lookup(text: &str) -> Self {
-        Self::parse(text).unwrap_or_else(|_| Self(text.trim().to_lowercase()))
+        let typed = || Self(if text.contains('@') { text.trim().to_lowercase() } else { String::new() });
+        Self::parse(text).unwrap_or_else(|_| typed())
     }
 
     /// The address from a database row.
@@ -79,6 +81,16 @@ impl EmailAddress {
     /// Replaces a deleted account's address, which becomes free again. It has no @, so it equals no real address.
     pub fn deleted(account: AccountId) -> Self {
         Self(format!("deleted:{}", account.0))
+    }
+
+    /// Replaces the address of an account that lost it to its owner. It has no @ either.
+    pub fn released(account: AccountId) -> Self {
+        Self(format!("released:{}", account.0))
+    }
+
+    /// Whether it is an address, and not a placeholder.
+    pub fn is_real(&self) -> bool {
+        self.0.contains('@')
     }
 
     /// The text of the address.

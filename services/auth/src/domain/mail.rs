@@ -23,16 +23,19 @@ const LANGUAGE_BYTES: usize = 35;
 pub enum MailKind {
     /// A link to set a new password.
     PasswordReset,
+    /// A link to verify the address, after a sign-up or on demand.
+    EmailVerification,
 }
 
 impl MailKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::PasswordReset];
+    pub const ALL: [Self; 2] = [Self::PasswordReset, Self::EmailVerification];
 
     /// The name in the database, and of the templates.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PasswordReset => "password_reset",
+            Self::EmailVerification => "email_verification",
         }
     }
 
@@ -45,6 +48,7 @@ impl MailKind {
     pub fn page(self) -> Option<&'static str> {
         match self {
             Self::PasswordReset => Some("reset-password"),
+            Self::EmailVerification => Some("verify-email"),
         }
     }
 }
@@ -58,9 +62,9 @@ pub struct NewMail {
     pub kind: MailKind,
     /// The account. `None`: the account with the address, if there is one when the mail is written.
     pub account: Option<AccountId>,
-    /// Where it goes.
-    pub recipient: EmailAddress,
-    /// The languages that the client accepts, if the account has none.
+    /// Where it goes. `None`: to the verified address of the account; without one, nowhere.
+    pub recipient: Option<EmailAddress>,
+    /// The language that the client prefers, if the account has none.
     pub language: Language,
     /// Further values of its text.
     pub details: MailDetails,
@@ -110,6 +114,15 @@ pub struct NewLink {
     pub sealed: Vec<u8>,
     /// When it expires.
     pub expire_time: Timestamp,
+}
+
+/// The address of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// The address, or a placeholder.
+    pub address: EmailAddress,
+    /// When its owner verified it.
+    pub verify_time: Option<Timestamp>,
 }
 
 /// A mail in the mailbox.

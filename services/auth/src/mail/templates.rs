@@ -26,7 +26,13 @@ macro_rules! built_in {
 }
 
 /// The templates in the binary.
-const BUILT_IN: &[(&str, &str)] = built_in!["layout.html", "en/password_reset.txt", "de/password_reset.txt"];
+const BUILT_IN: &[(&str, &str)] = built_in![
+    "layout.html",
+    "en/password_reset.txt",
+    "de/password_reset.txt",
+    "en/email_verification.txt",
+    "de/email_verification.txt",
+];
 
 /// All templates, by their file names.
 pub(crate) struct Templates {
@@ -43,6 +49,8 @@ pub(crate) struct Values {
     pub(crate) page: String,
     /// For how many minutes the link is valid.
     pub(crate) minutes: u64,
+    /// The same in hours.
+    pub(crate) hours: u64,
     /// The address to which the mail goes.
     pub(crate) recipient: String,
     /// The client that caused the mail.
@@ -123,6 +131,7 @@ impl Templates {
             link: link.to_owned(),
             page: "https://example.org".to_owned(),
             minutes: 30,
+            hours: 1,
             recipient: sample("an address"),
             user_agent: sample("a client"),
             address: sample("its address"),
@@ -173,6 +182,7 @@ impl Values {
             link: line(self.link),
             page: line(self.page),
             minutes: self.minutes,
+            hours: self.hours,
             recipient: line(self.recipient),
             user_agent: line(self.user_agent),
             address: line(self.address),

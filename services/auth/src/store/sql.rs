@@ -5,6 +5,8 @@
 mod account;
 #[path = "sql/mail.rs"]
 mod mail;
+#[path = "sql/mail_rows.rs"]
+mod mail_rows;
 #[path = "sql/prune.rs"]
 mod prune;
 #[path = "sql/session.rs"]
@@ -30,7 +32,7 @@ use crate::{
     store::{AuthStore, InsertError, Refreshed, Successor},
 };
 use account::account;
-use mail::{delete_tokens, erase_mail};
+use mail_rows::{delete_tokens, erase_mail};
 use prune::prune_some;
 use session::{
     IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
@@ -144,13 +146,15 @@ impl AuthStore for Sql {
     async fn activate(&self, session: &NewSession, attempt: i64) -> Result<bool, Error> {
         let mut tx = self.write.begin_on(session.account.0).await?;
         let activated = sqlx::query(
-            "UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state = 'pending' AND sign_up_attempt = $2",
+            "UPDATE accounts SET state = 'active', language = $3 \
+             WHERE account_id = $1 AND state = 'pending' AND sign_up_attempt = $2",
         )
         .bind(session.account.0)
         .bind(attempt)
+        .bind(session.client.language.as_str())
         .execute(&mut *tx)
         .await?;
-        if activated.rows_affected() == 0 || !insert_session(&mut tx, session).await? {
+        if activated.rows_affected() == 0 || !insert_session(&mut tx, &self.jobs, session).await? {
             return Ok(false);
         }
         tx.commit().await?;
@@ -263,7 +267,7 @@ impl AuthStore for Sql {
 
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error> {
         let mut tx = self.write.begin_on(session.account.0).await?;
-        let opened = insert_session(&mut tx, session).await?;
+        let opened = insert_session(&mut tx, &self.jobs, session).await?;
         tx.commit().await?;
         Ok(opened)
     }

@@ -9,6 +9,7 @@ mod database;
 #[path = "../../../kit-data/tests/support/databases.rs"]
 mod databases;
 mod deletion;
+mod email;
 mod erased;
 mod limits;
 mod locks;

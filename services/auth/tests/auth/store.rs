@@ -68,6 +68,7 @@ pub(crate) fn session(account: &Account, token: &TokenHash) -> NewSession {
         token: token.clone(),
         create_time: at(0),
         expire_time: RULES.end(at(0), at(0)),
+        mail: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kit::Timestamp;
 use kit_data::{
-    jobs::{NewJob, Queue},
+    jobs::NewJob,
     store::{DbTimestamp, Error},
 };
 use sqlx::{AssertSqlSafe, Row as _};
@@ -11,15 +11,16 @@ use uuid::Uuid;
 
 use super::{
     super::delete_some,
-    Row, Sql, Tx,
+    Sql, Tx,
+    mail_rows::{delete_tokens, erase_mail, insert_mail, kept, stored},
     session::{end_all, lock_account},
 };
 use crate::{
     domain::{
-        AccountId, EmailAddress, KeptMail, Language, MailKind, NewLink, NewMail, PasswordHash, SessionId, StoredMail,
-        TokenHash, jobs::MailQueued,
+        AccountId, Email, EmailAddress, KeptMail, MailKind, NewLink, NewMail, PasswordHash, SessionId, StoredMail,
+        TokenHash, jobs::AccountDeleted,
     },
-    store::MailStore,
+    store::{MailStore, Release},
 };
 
 #[async_trait]
@@ -47,13 +48,14 @@ impl MailStore for Sql {
         let mut tx = self.write.begin_on(mail.id).await?;
         let added = sqlx::query(
             "INSERT INTO mail_tokens (token_hash, kind, account_id, email, expire_time) \
-             SELECT $1, $2, account_id, email, $4 FROM accounts WHERE email = $3 AND state = 'active' \
-             RETURNING account_id",
+             SELECT $1, $2, account_id, email, $4 FROM accounts \
+             WHERE email = $3 AND account_id = COALESCE($5, account_id) AND state = 'active' RETURNING account_id",
         )
         .bind(&link.hash.0)
         .bind(mail.kind.as_str())
         .bind(mail.recipient.as_str())
         .bind(DbTimestamp(link.expire_time))
+        .bind(mail.account.map(|account| account.0))
         .fetch_optional(&mut *tx)
         .await?;
         let Some(added) = added else { return Ok(false) };
@@ -151,6 +153,90 @@ impl MailStore for Sql {
         Ok(Some(ended))
     }
 
+    async fn find_email(&self, account: AccountId) -> Result<Option<Email>, Error> {
+        let found = sqlx::query("SELECT email, email_verify_time FROM accounts WHERE account_id = $1")
+            .bind(account.0)
+            .fetch_optional(&self.read)
+            .await?;
+        let Some(row) = found else { return Ok(None) };
+        let verify_time: Option<DbTimestamp> = row.try_get("email_verify_time")?;
+        let address = EmailAddress::stored(row.try_get("email")?);
+        Ok(Some(Email { address, verify_time: verify_time.map(|DbTimestamp(at)| at) }))
+    }
+
+    async fn verify_email(&self, token: &TokenHash, now: Timestamp) -> Result<bool, Error> {
+        let Some(account) = self.account_of(token).await? else { return Ok(false) };
+        let mut tx = self.write.begin_on(account.0).await?;
+        let Some(email) = use_token(&mut tx, account, token, MailKind::EmailVerification, now).await? else {
+            return Ok(false);
+        };
+        let verified = sqlx::query(
+            "UPDATE accounts SET email_verify_time = COALESCE(email_verify_time, $3) \
+             WHERE account_id = $1 AND email = $2 AND state = 'active'",
+        )
+        .bind(account.0)
+        .bind(email.as_str())
+        .bind(DbTimestamp(now))
+        .execute(&mut *tx)
+        .await?;
+        if verified.rows_affected() == 0 {
+            return Ok(false);
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn release_email(&self, token: &TokenHash, now: Timestamp) -> Result<Release, Error> {
+        let Some(account) = self.account_of(token).await? else { return Ok(Release::Invalid) };
+        let mut tx = self.write.begin_on(account.0).await?;
+        let verification = use_token(&mut tx, account, token, MailKind::EmailVerification, now).await?;
+        let email = match verification {
+            Some(email) => Some(email),
+            None => use_token(&mut tx, account, token, MailKind::PasswordReset, now).await?,
+        };
+        let Some(email) = email else { return Ok(Release::Invalid) };
+        if !release(&mut tx, account, &email, now).await? {
+            return Ok(Release::Verified);
+        }
+        erase_mail(&mut tx, account).await?;
+        tx.commit().await?;
+        Ok(Release::Released)
+    }
+
+    async fn list_unreachable(&self, limit: u32) -> Result<Vec<AccountId>, Error> {
+        let rows = sqlx::query(
+            "SELECT account_id FROM accounts a WHERE release_time IS NOT NULL AND state = 'active' \
+             AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.account_id = a.account_id) ORDER BY release_time LIMIT $1",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.iter().map(|row| row.try_get("account_id").map(AccountId)).collect::<Result<_, _>>()?)
+    }
+
+    async fn delete_unreachable(&self, account: AccountId, now: Timestamp, job_id: Uuid) -> Result<bool, Error> {
+        let mut tx = self.write.begin_on(account.0).await?;
+        lock_account(&mut tx, account).await?;
+        let deleted = sqlx::query(
+            "UPDATE accounts SET state = 'deleted', email = $2, password_hash = '', password_no = password_no + 1, \
+             release_time = NULL WHERE account_id = $1 AND release_time IS NOT NULL AND state = 'active' \
+             AND NOT EXISTS (SELECT 1 FROM sessions WHERE account_id = $1)",
+        )
+        .bind(account.0)
+        .bind(EmailAddress::deleted(account).as_str())
+        .execute(&mut *tx)
+        .await?;
+        if deleted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.0).execute(&mut *tx).await?;
+        erase_mail(&mut tx, account).await?;
+        let job = AccountDeleted { account_id: account.0 };
+        self.jobs.enqueue(&mut tx, NewJob::now(job_id, &job, now)).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     async fn prune_mail(&self, now: Timestamp, before: Timestamp, limit: u32) -> Result<u64, Error> {
         let steps = [
             (delete_some("mail_tokens", "token_hash", "expire_time < $1"), now),
@@ -179,22 +265,20 @@ impl Sql {
     }
 }
 
-/// Stores a mail, and enqueues the job that sends it.
-pub(super) async fn insert_mail(tx: &mut Tx<'_>, jobs: &Queue, mail: &NewMail) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO mails (mail_id, kind, account_id, recipient, language, details, create_time) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+/// Takes the address from an account that has not verified it. `false`: the account does not have it, or has verified it.
+/// The address is then free for the account whose owner has proved to read its mail.
+async fn release(tx: &mut Tx<'_>, from: AccountId, email: &EmailAddress, now: Timestamp) -> Result<bool, Error> {
+    let released = sqlx::query(
+        "UPDATE accounts SET email = $3, release_time = $4 WHERE account_id = $1 AND email = $2 \
+         AND email_verify_time IS NULL AND state IN ('active', 'pending')",
     )
-    .bind(mail.id)
-    .bind(mail.kind.as_str())
-    .bind(mail.account.map(|account| account.0))
-    .bind(mail.recipient.as_str())
-    .bind(mail.language.as_str())
-    .bind(serde_json::to_string(&mail.details).unwrap_or_default())
-    .bind(DbTimestamp(mail.create_time))
+    .bind(from.0)
+    .bind(email.as_str())
+    .bind(EmailAddress::released(from).as_str())
+    .bind(DbTimestamp(now))
     .execute(&mut **tx)
     .await?;
-    jobs.enqueue(tx, NewJob::now(mail.id, &MailQueued { mail_id: mail.id }, mail.create_time)).await
+    Ok(released.rows_affected() > 0)
 }
 
 /// Locks the account's row, and then deletes the token if it is valid. Returns the address that it proves.
@@ -213,47 +297,4 @@ async fn use_token(
         .fetch_optional(&mut **tx)
         .await?;
     Ok(used.map(|row| row.try_get("email").map(EmailAddress::stored)).transpose()?)
-}
-
-/// Deletes the tokens of an account, whose row this transaction has locked.
-pub(super) async fn delete_tokens(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
-    sqlx::query("DELETE FROM mail_tokens WHERE account_id = $1").bind(account.0).execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// Deletes what mails keep of an account that is deleted. Mails that are only addressed to it find no account later.
-pub(super) async fn erase_mail(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
-    delete_tokens(tx, account).await?;
-    sqlx::query("DELETE FROM mails WHERE account_id = $1").bind(account.0).execute(&mut **tx).await?;
-    Ok(())
-}
-
-fn stored(row: &Row) -> Result<StoredMail, Error> {
-    let (kind, details, language): (String, String, String) =
-        (row.try_get("kind")?, row.try_get("details")?, row.try_get("language")?);
-    let (account, expire_time): (Option<Uuid>, Option<DbTimestamp>) =
-        (row.try_get("account_id")?, row.try_get("expire_time")?);
-    let DbTimestamp(create_time) = row.try_get("create_time")?;
-    Ok(StoredMail {
-        id: row.try_get("mail_id")?,
-        kind: MailKind::parse(&kind).ok_or_else(|| Error::Corrupt(format!("mails.kind {kind:?}")))?,
-        account: account.map(AccountId),
-        recipient: EmailAddress::stored(row.try_get("recipient")?),
-        language: Language::stored(&language),
-        details: serde_json::from_str(&details).map_err(|why| Error::Corrupt(format!("mails.details: {why}")))?,
-        sealed_token: row.try_get("sealed_token")?,
-        expire_time: expire_time.map(|DbTimestamp(at)| at),
-        create_time,
-    })
-}
-
-fn kept(row: &Row) -> Result<KeptMail, Error> {
-    let DbTimestamp(create_time) = row.try_get("create_time")?;
-    Ok(KeptMail {
-        id: row.try_get("mail_id")?,
-        recipient: row.try_get("recipient")?,
-        subject: row.try_get("subject")?,
-        text: row.try_get("body")?,
-        create_time,
-    })
 }

@@ -1,7 +1,10 @@
 //! Statements on sessions and their tokens, within the transactions that change them.
 
 use kit::Timestamp;
-use kit_data::store::{DbTimestamp, Error};
+use kit_data::{
+    jobs::Queue,
+    store::{DbTimestamp, Error},
+};
 use sqlx::Row as _;
 use uuid::Uuid;
 
@@ -9,10 +12,11 @@ use super::{
     super::{HOLD_SESSION, INSERT_SESSION, LOCK_ACCOUNT, LOCK_SESSION},
     Row, Tx,
     account::state,
+    mail_rows::insert_mail,
 };
 use crate::{
     domain::{
-        AccountId, Client, EndedSession, NewSession, Session, SessionId, TokenHash,
+        AccountId, Client, EndedSession, Language, NewSession, Session, SessionId, TokenHash,
         refresh::{Presented, Used},
     },
     store::{Continued, Successor},
@@ -116,8 +120,8 @@ pub(super) async fn rotate(
     Ok(())
 }
 
-/// Stores a session with its first token if its account is active and has had no change of its password.
-pub(super) async fn insert_session(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool, Error> {
+/// Stores a session with its first token, and its mail, if its account is active and has had no change of its password.
+pub(super) async fn insert_session(tx: &mut Tx<'_>, jobs: &Queue, session: &NewSession) -> Result<bool, Error> {
     let inserted = sqlx::query(INSERT_SESSION)
         .bind(session.id.0)
         .bind(session.account.0)
@@ -132,6 +136,9 @@ pub(super) async fn insert_session(tx: &mut Tx<'_>, session: &NewSession) -> Res
         return Ok(false);
     }
     insert_token(tx, &session.token, session.id, session.create_time).await?;
+    if let Some(mail) = &session.mail {
+        insert_mail(tx, jobs, mail).await?;
+    }
     Ok(true)
 }
 
@@ -203,6 +210,10 @@ pub(super) fn session(row: &Row) -> Result<Session, Error> {
         create_time: time("create_time")?,
         last_use_time: time("last_use_time")?,
         expire_time: time("expire_time")?,
-        client: Client { user_agent: row.try_get("user_agent")?, address: row.try_get("address")? },
+        client: Client {
+            user_agent: row.try_get("user_agent")?,
+            address: row.try_get("address")?,
+            language: Language::default(),
+        },
     })
 }

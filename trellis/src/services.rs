@@ -91,7 +91,8 @@ impl Wired for Auth {
         let part = Part::Service(Service::Auth);
         let (store, keys) = process.auth.take().ok_or("auth is not a part of this process")?;
         let surroundings = Surroundings { local_page: process.local_page.clone() };
-        let mail = Mail::open(&process.config.auth.mail, &surroundings).map_err(|why| format!("configuration: {why}"))?;
+        let mail =
+            Mail::open(&process.config.auth.mail, &surroundings).map_err(|why| format!("configuration: {why}"))?;
         process.mailbox_page = mail.mailbox_page(&keys.mailbox_key());
         if !mail.is_on() {
             tracing::warn!(

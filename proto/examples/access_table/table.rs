@@ -55,7 +55,9 @@ enum Reach {
 
 /// The reach of every method, among the callers that its access rule admits.
 const REACH: &[(&str, Reach)] = &[
+    ("auth.v1.AuthService/ChangeEmail", Reach::Any),
     ("auth.v1.AuthService/ChangePassword", Reach::Any),
+    ("auth.v1.AuthService/ConfirmEmailChange", Reach::Any),
     ("auth.v1.AuthService/DeleteAccount", Reach::Any),
     ("auth.v1.AuthService/GetEmail", Reach::Any),
     ("auth.v1.AuthService/GetJwks", Reach::Any),
@@ -72,6 +74,7 @@ const REACH: &[(&str, Reach)] = &[
     ("auth.v1.AuthService/SignIn", Reach::Any),
     ("auth.v1.AuthService/SignOut", Reach::Any),
     ("auth.v1.AuthService/SignUp", Reach::Any),
+    ("auth.v1.AuthService/UndoEmailChange", Reach::Any),
     ("auth.v1.AuthService/VerifyEmail", Reach::Any),
     ("messaging.v1.MessagingService/AcceptInvitation", Reach::Member),
     ("messaging.v1.MessagingService/AddMember", Reach::Member),

@@ -11,7 +11,17 @@ mod tokens;
 use std::sync::Arc;
 
 use kit::{Context, error, extract, limiter::Multiples, page, principal::UserSession};
-use proto::auth::v1::{ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetEmailRequest, GetEmailResponse, GetJwksRequest, GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse, ReleaseEmailRequest, ReleaseEmailResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse, RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, VerifyEmailRequest, VerifyEmailResponse, auth_service_server::AuthService};
+use proto::auth::v1::{
+    ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse, ConfirmEmailChangeRequest,
+    ConfirmEmailChangeResponse, DeleteAccountRequest, DeleteAccountResponse, GetEmailRequest, GetEmailResponse,
+    GetJwksRequest, GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest,
+    ListMailboxResponse, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse,
+    ReleaseEmailRequest, ReleaseEmailResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
+    RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
+    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest,
+    SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, UndoEmailChangeRequest,
+    UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse, auth_service_server::AuthService,
+};
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
 use crate::{
@@ -65,7 +75,11 @@ impl AuthService for Api {
             self.count_failure().await;
         }
         let account = account?;
-        let (session, token) = self.new_session(&account, client);
+        let (mut session, token) = self.new_session(&account, client.clone());
+        // Without an address the call comes from inside the mesh.
+        if queue == Queue::Unknown && !client.address.is_empty() {
+            session.mail = self.notice(MailKind::NewDevice, Some(account.id), client);
+        }
         if !self.auth.store.open_session(&session).await? {
             return Err(bad_credentials());
         }
@@ -149,8 +163,9 @@ impl AuthService for Api {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let client = client(&request);
         let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
-        self.replace_password(session, context.caller.address, request).await?;
+        self.replace_password(session, client, context.caller.address, request).await?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 
@@ -167,8 +182,8 @@ impl AuthService for Api {
         &self,
         request: Request<ResetPasswordRequest>,
     ) -> Result<Response<ResetPasswordResponse>, Status> {
-        let address = Context::of(&request).caller.address;
-        self.reset(address, request.into_inner()).await?;
+        let (client, address) = (client(&request), Context::of(&request).caller.address);
+        self.reset(client, address, request.into_inner()).await?;
         Ok(Response::new(ResetPasswordResponse {}))
     }
 
@@ -187,7 +202,10 @@ impl AuthService for Api {
         Ok(Response::new(RequestEmailVerificationResponse {}))
     }
 
-    async fn verify_email(&self, request: Request<VerifyEmailRequest>) -> Result<Response<VerifyEmailResponse>, Status> {
+    async fn verify_email(
+        &self,
+        request: Request<VerifyEmailRequest>,
+    ) -> Result<Response<VerifyEmailResponse>, Status> {
         let address = Context::of(&request).caller.address;
         self.verify_address(address, request.into_inner().token).await?;
         Ok(Response::new(VerifyEmailResponse {}))
@@ -200,6 +218,35 @@ impl AuthService for Api {
         let address = Context::of(&request).caller.address;
         self.release_address(address, request.into_inner().token).await?;
         Ok(Response::new(ReleaseEmailResponse {}))
+    }
+
+    async fn change_email(
+        &self,
+        request: Request<ChangeEmailRequest>,
+    ) -> Result<Response<ChangeEmailResponse>, Status> {
+        let client = client(&request);
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        let caller = self.confirm(session).await?;
+        self.request_change(&caller, client, context.caller.address, request).await?;
+        Ok(Response::new(ChangeEmailResponse {}))
+    }
+
+    async fn confirm_email_change(
+        &self,
+        request: Request<ConfirmEmailChangeRequest>,
+    ) -> Result<Response<ConfirmEmailChangeResponse>, Status> {
+        let (client, address) = (client(&request), Context::of(&request).caller.address);
+        self.confirm_change(client, address, request.into_inner().token).await?;
+        Ok(Response::new(ConfirmEmailChangeResponse {}))
+    }
+
+    async fn undo_email_change(
+        &self,
+        request: Request<UndoEmailChangeRequest>,
+    ) -> Result<Response<UndoEmailChangeResponse>, Status> {
+        let (client, address) = (client(&request), Context::of(&request).caller.address);
+        self.undo_change(client, address, request.into_inner().token).await?;
+        Ok(Response::new(UndoEmailChangeResponse {}))
     }
 
     async fn list_mailbox(

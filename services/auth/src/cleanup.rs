@@ -1,5 +1,6 @@
 //! A recurring job that deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace
-//! period, accounts without an address and a session, ended sessions, old used tokens, expired links, and mails that could not be sent.
+//! period, accounts without an address and a session, ended sessions, old used tokens, expired links, and mails that
+//! could not be sent.
 
 use std::time::Duration;
 
@@ -35,10 +36,10 @@ pub(crate) async fn round(
     for account in store.list_pending(now - PENDING, BATCH).await? {
         store.abandon(account, now - PENDING, now, clock_rng.new_id()).await?;
     }
+    while store.prune(now - ENDED, now - USED, PRUNED).await? > 0 {}
     for account in store.list_unreachable(BATCH).await? {
         store.delete_unreachable(account, now, clock_rng.new_id()).await?;
     }
-    while store.prune(now - ENDED, now - USED, PRUNED).await? > 0 {}
     while store.prune_mail(now, now - UNSENT, PRUNED).await? > 0 {}
     Ok(Outcome::Done)
 }

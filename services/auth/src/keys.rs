@@ -131,7 +131,7 @@ impl Keys {
         &self.0.seal
     }
 
-    /// The key that opens the mailbox: only who reads these secrets, or the terminal of the process, knows it.
+    /// The key that opens the mailbox. Only a reader of these secrets, or of the process's terminal, knows it.
     pub fn mailbox_key(&self) -> String {
         BASE64URL.encode(self.pseudonym("mailbox key"))
     }

@@ -3,6 +3,8 @@
 mod smtp;
 mod templates;
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use kit::Timestamp;
 
 use crate::{
@@ -15,7 +17,7 @@ pub(crate) use templates::{Templates, Values, WrittenMail};
 /// Where the mails of this process go.
 pub(crate) enum Outlet {
     /// To an SMTP server.
-    Smtp(Smtp),
+    Smtp(Box<Smtp>),
     /// To the mailbox in the database, with at most this many mails.
     Mailbox(u32),
     /// Nowhere: no mail is written.
@@ -53,7 +55,7 @@ impl Mail {
             }
             "" if keeps => Outlet::Mailbox(config.mailbox_size),
             "" => Outlet::Off,
-            _ => Outlet::Smtp(Smtp::open(config)?),
+            _ => Outlet::Smtp(Box::new(Smtp::open(config)?)),
         };
         let templates = Templates::read(&config.templates)?;
         Ok(Self { outlet, templates, page: page.trim_end_matches('/').to_owned() })
@@ -90,18 +92,27 @@ impl Mail {
         token: Option<&MailToken>,
         now: Timestamp,
     ) -> Result<WrittenMail, String> {
-        let link = mail.kind.page().zip(token).map(|(path, token)| format!("{}/#/{path}/{}", self.page, token.expose()));
+        let link =
+            mail.kind.page().zip(token).map(|(path, token)| format!("{}/#/{path}/{}", self.page, token.expose()));
         let minutes = mail.expire_time.map_or(0, |end| now.until(end).as_secs().div_ceil(60));
         let values = Values {
             link: link.unwrap_or_default(),
             page: self.page.clone(),
             minutes,
             hours: minutes.div_ceil(60),
+            days: minutes.div_ceil(24 * 60),
             recipient: mail.recipient.as_str().to_owned(),
             user_agent: mail.details.user_agent.clone(),
             address: mail.details.address.clone(),
+            new_email: mail.details.new_email.clone(),
+            time: in_utc(mail.create_time),
             language: String::new(),
         };
         self.templates.write(mail.kind, &mail.language, values)
     }
+}
+
+/// A time in UTC: `Sun, 06 Nov 1994 08:49:37 GMT`, as the header `Date` of the mail has it.
+fn in_utc(at: Timestamp) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(u64::try_from(at.as_secs()).unwrap_or_default()))
 }

@@ -1,7 +1,7 @@
 //! The job that sends a mail.
 //!
-//! A mail is delivered at least once. An attempt gives the mail the token of its link if it has none, hands it over, and
-//! deletes it. A process that ends in between hands it over again in the next attempt: the same link, with the same
+//! A mail is delivered at least once. An attempt gives the mail the token of its link if it has none, hands it over,
+//! and deletes it. A process that ends in between hands it over again in the next attempt: the same link, with the same
 //! `Message-ID`. So the number of copies is at most the number of processes that ended at that moment, plus one.
 
 use std::{sync::Arc, time::Duration};
@@ -82,7 +82,13 @@ impl Sending {
     fn lifetime(&self, kind: MailKind) -> Duration {
         match kind {
             MailKind::PasswordReset => self.config.reset_lifetime.0,
-            MailKind::EmailVerification => self.config.verification_lifetime.0,
+            MailKind::EmailVerification | MailKind::EmailChange => self.config.verification_lifetime.0,
+            MailKind::EmailChanged => self.config.undo_lifetime.0,
+            // They have no link.
+            MailKind::EmailChangeRequested
+            | MailKind::PasswordChanged
+            | MailKind::NewDevice
+            | MailKind::SessionEnded => Duration::ZERO,
         }
     }
 

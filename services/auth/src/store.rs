@@ -1,5 +1,6 @@
 //! The store of accounts and sessions.
 
+mod links;
 mod mail;
 mod postgres;
 mod sqlite;
@@ -15,16 +16,17 @@ use kit_data::{
 use uuid::Uuid;
 
 use crate::domain::{
-    Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash,
-    Session, SessionId, TokenHash,
+    Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewMail, NewSession, Page,
+    PasswordHash, Session, SessionId, TokenHash,
 };
 
-pub use mail::{MailStore, Release};
+pub use links::{EmailChange, LinkStore, Release};
+pub use mail::MailStore;
 
 /// The statements of the service. A change of several sessions of an account locks the account's row first, so that no
 /// session opens or ends meanwhile.
 #[async_trait]
-pub trait AuthStore: MailStore + Send + Sync {
+pub trait AuthStore: LinkStore + MailStore + Send + Sync {
     /// The jobs of the service.
     fn jobs(&self) -> &Queue;
 
@@ -67,15 +69,16 @@ pub trait AuthStore: MailStore + Send + Sync {
     /// Replaces the hash of the unchanged password, unless the hash has changed meanwhile.
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error>;
 
-    /// Replaces the password's hash and ends all sessions except `keep`, the caller's, in one transaction. Returns the
-    /// ended sessions. `None`: the account is not active (any more), its password has changed since `account` was read,
-    /// or
+    /// Replaces the password's hash, ends all sessions except `keep`, the caller's, and stores the notice, in one
+    /// transaction. Returns the ended sessions. `None`: the account is not active (any more), its password has changed
+    /// since `account` was read, or
     /// `keep` has ended, and nothing was changed.
     async fn change_password(
         &self,
         account: &Account,
         new: &PasswordHash,
         keep: SessionId,
+        notice: Option<&NewMail>,
         now: Timestamp,
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
@@ -146,6 +149,8 @@ pub struct Successor {
     pub hash: TokenHash,
     /// The token, encrypted, for a repeat of its predecessor.
     pub sealed: Vec<u8>,
+    /// The id of the notice if the presented token was used before. `None`: there is no notice.
+    pub notice: Option<Uuid>,
 }
 
 /// The result of presenting a token.

@@ -174,6 +174,7 @@ pub(super) const RANGES: &[Range] = &[
     // NIST SP 800-63B-4, section 4.2.1.2: 24 hours for recovery codes that are sent by mail.
     time("auth.mail.reset_lifetime", MINUTE, DAY),
     time("auth.mail.verification_lifetime", MINUTE, DAY),
+    time("auth.mail.undo_lifetime", HOUR, 30 * DAY),
     count("auth.mail.requests", 1, u32::MAX as u64),
     count("auth.mail.requests_to_address", 1, u32::MAX as u64),
     count("auth.mail.requests_from_address", 1, u32::MAX as u64),

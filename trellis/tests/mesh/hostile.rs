@@ -22,7 +22,8 @@ struct Target {
 
 impl Target {
     async fn start(store: Store) -> Self {
-        let mesh = Mesh::start(store, &[]).await;
+        // Without mails of the sign-up, which a job sends meanwhile.
+        let mesh = Mesh::start(store, &[("AUTH__MAIL__MAILBOX", "off")]).await;
         let ada = mesh.sign_up("ada").await;
         let services = mesh.ports.connections().await;
         Self { mesh, ada, services }
@@ -107,11 +108,12 @@ async fn bodies_without_a_valid_message_are_refused() {
         ("no frame at all", Vec::new(), &[Code::Internal, Code::InvalidArgument, Code::Unimplemented]),
     ];
     for (path, method) in open_methods() {
-        // A message without fields accepts any well-formed input.
+        // A message without fields accepts any well-formed input; the server of this test sends no mail.
         let takes_nothing = method.input().fields().len() == 0;
         for (what, body, expected) in &bodies {
             let status = target.call(&path, body.clone()).await;
-            let fine = expected.contains(&status.code()) || (takes_nothing && status.code() == Code::Ok);
+            let called = [Code::Ok, Code::FailedPrecondition].contains(&status.code());
+            let fine = expected.contains(&status.code()) || (takes_nothing && called);
             assert!(fine, "{path}, {what}: {status:?}");
         }
     }

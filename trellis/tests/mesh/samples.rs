@@ -54,7 +54,7 @@ fn right_text(field: &FieldDescriptor, known: &[(&str, &str)]) -> Option<String>
     if rules.is_true("uuid") {
         return Some(new_id());
     }
-    if field.name() == "email" {
+    if field.name() == "email" || field.name().ends_with("_email") {
         return Some(format!("{}@example.org", new_id()));
     }
     if let Some(pattern) = rules.text("pattern") {

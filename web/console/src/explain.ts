@@ -13,6 +13,9 @@ export const NO_CONVERSATION = "This conversation does not exist, or you are not
 const BY_REASON: Readonly<Record<string, string>> = {
   BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
   EMAIL_TAKEN: "An account with this e-mail address already exists. Sign in instead.",
+  EMAIL_MISSING: "This account has no e-mail address. Enter one first.",
+  EMAIL_UNCHANGED: "This is the address of your account already. Enter another one.",
+  EMAIL_VERIFIED: "The owner of this address has verified it already.",
   LINK_INVALID: "This link was used before, has expired, or is not complete. Ask for a new one.",
   MAIL_DISABLED: "This server sends no e-mail. Ask its operator for help.",
   MAILBOX_KEY_INVALID: "This address does not open the mailbox. The server prints the right one when it starts.",
@@ -109,10 +112,12 @@ function isForPeople(message: string): boolean {
 const SHAPES: Readonly<Record<string, string>> = {
   handle: "Use 3 to 30 lower-case letters, digits and underscores, with a letter first.",
   email: "Enter an e-mail address, such as ada@example.com.",
+  new_email: "Enter an e-mail address, such as ada@example.com.",
 };
 
 /** By the beginning of the server's description. The first that fits counts. */
 const BY_DESCRIPTION: readonly (readonly [start: string, words: string])[] = [
+  ["is the address of the account already", "This is the address of your account already. Enter another one."],
   ["is reserved", "This handle is reserved. Choose another one."],
   ["must not contain invisible characters; delete it", "This address contains invisible characters. Delete it, and type it by hand."],
   ["must end with a valid domain", "The part after the @ is not a valid domain. Use one such as example.com."],

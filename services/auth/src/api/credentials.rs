@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::{Api, bad_credentials, mail::link_invalid, sessions::ConfirmedSession};
 use crate::{
-    domain::{Account, MailKind, MailToken, SessionId, State},
+    domain::{Account, Client, MailKind, MailToken, SessionId, State},
     password::{Hasher, Password, Queue, Verified},
 };
 
@@ -21,7 +21,8 @@ impl Api {
         queue: Queue,
     ) -> Result<Account, Status> {
         let account = account.filter(|account| account.state == State::Active);
-        let hashed = account.as_ref().map(|account| account.password.clone());
+        // After a change of the address was undone there is no password; that takes the same time too.
+        let hashed = account.as_ref().map(|account| account.password.clone()).filter(|hash| !hash.0.is_empty());
         let verified = self.hasher.verify(password.clone(), hashed, queue).await?;
         let account = account.filter(|_| verified.is_right()).ok_or_else(bad_credentials)?;
         if verified == Verified::RightAsSent || Hasher::is_outdated(&account.password) {
@@ -36,7 +37,7 @@ impl Api {
     }
 
     /// Returns the caller's account if the password is right.
-    async fn prove_caller(
+    pub(super) async fn prove_caller(
         &self,
         session: &ConfirmedSession,
         address: Option<IpAddr>,
@@ -58,6 +59,7 @@ impl Api {
     pub(super) async fn replace_password(
         &self,
         session: Arc<UserSession>,
+        client: Client,
         address: Option<IpAddr>,
         request: ChangePasswordRequest,
     ) -> Result<(), Status> {
@@ -71,14 +73,21 @@ impl Api {
         let caller = self.confirm(Arc::clone(&session)).await?;
         let account = self.prove_caller(&caller, address, current).await?;
         let hashed = self.hasher.hash(new, Queue::Known).await?;
-        let ended = self.auth.store.change_password(&account, &hashed, caller.id(), self.auth.clock_rng.now()).await?;
+        let notice = self.notice(MailKind::PasswordChanged, Some(account.id), client);
+        let now = self.auth.clock_rng.now();
+        let ended = self.auth.store.change_password(&account, &hashed, caller.id(), notice.as_ref(), now).await?;
         self.publish_ended(self.or_refused(ended, session).await?);
         Ok(())
     }
 
-    /// Sets a new password with the token of a link. An unknown token is refused before the password is hashed, so that it
-    /// costs little: its 256 random bits cannot be guessed, whatever the time reveals.
-    pub(super) async fn reset(&self, address: Option<IpAddr>, request: ResetPasswordRequest) -> Result<(), Status> {
+    /// Sets a new password with the token of a link. An unknown token is refused before the password is hashed, so that
+    /// it costs little: its 256 random bits cannot be guessed, whatever the time reveals.
+    pub(super) async fn reset(
+        &self,
+        client: Client,
+        address: Option<IpAddr>,
+        request: ResetPasswordRequest,
+    ) -> Result<(), Status> {
         let (token, new) = (MailToken::from(request.token), Password::new(request.new_password));
         new.check_length("new_password")?;
         self.count_link(address).await?;
@@ -87,7 +96,9 @@ impl Api {
             return Err(link_invalid());
         }
         let hashed = self.hasher.hash(new, Queue::Known).await?;
-        let ended = self.auth.store.reset_password(&token, &hashed, self.auth.clock_rng.now()).await?;
+        let notice = self.notice(MailKind::PasswordChanged, None, client);
+        let now = self.auth.clock_rng.now();
+        let ended = self.auth.store.reset_password(&token, &hashed, notice.as_ref(), now).await?;
         self.publish_ended(ended.ok_or_else(link_invalid)?);
         Ok(())
     }

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use kit::error;
-use proto::auth::v1::GetEmailResponse;
+use proto::auth::v1::{ChangeEmailRequest, GetEmailResponse};
 use tonic::{Code, Status};
 
 use super::{Api, mail::link_invalid, sessions::ConfirmedSession};
 use crate::{
     domain::{Client, Email, EmailAddress, MailKind, MailToken, NewSession},
-    store::Release,
+    password::Password,
+    store::{EmailChange, Release},
 };
 
 impl Api {
@@ -38,7 +39,7 @@ impl Api {
         }
         self.count_mail(&address, from).await?;
         let mail = self.new_mail(MailKind::EmailVerification, Some(caller.account()), Some(address), client);
-        Ok(self.auth.store.queue_mail(&mail).await?)
+        Ok(self.auth.store.queue_mails(&[mail]).await?)
     }
 
     /// Adds the link to verify the address to the first session of an account.
@@ -64,6 +65,69 @@ impl Api {
             Release::Released => Ok(()),
             Release::Verified => Err(email_verified()),
             Release::Invalid => Err(link_invalid()),
+        }
+    }
+
+    /// Sends a link to the new address, and a notice to the current one.
+    pub(super) async fn request_change(
+        &self,
+        caller: &ConfirmedSession,
+        client: Client,
+        from: Option<IpAddr>,
+        request: ChangeEmailRequest,
+    ) -> Result<(), Status> {
+        self.refuse_without_mail()?;
+        let new = EmailAddress::parse(&request.new_email)
+            .map_err(|why| error::invalid_field("new_email", "EMAIL_INVALID", &why.to_string()))?;
+        let account = self.prove_caller(caller, from, Password::new(request.password)).await?;
+        if new == account.email {
+            let message = "is the address of the account already; state another one";
+            return Err(error::invalid_field("new_email", "EMAIL_UNCHANGED", message));
+        }
+        self.count_mail(&new, from).await?;
+        let masked = new.masked();
+        let mut mails = vec![self.new_mail(MailKind::EmailChange, Some(account.id), Some(new), client.clone())];
+        if account.email.is_real() {
+            let mut notice =
+                self.new_mail(MailKind::EmailChangeRequested, Some(account.id), Some(account.email), client);
+            notice.details.new_email = masked;
+            mails.push(notice);
+        }
+        Ok(self.auth.store.queue_mails(&mails).await?)
+    }
+
+    /// Changes an address with the token of a link.
+    pub(super) async fn confirm_change(
+        &self,
+        client: Client,
+        from: Option<IpAddr>,
+        token: String,
+    ) -> Result<(), Status> {
+        self.count_link(from).await?;
+        let undo = self.new_mail(MailKind::EmailChanged, None, None, client);
+        let token = MailToken::from(token).hash();
+        self.changed(self.auth.store.confirm_email(&token, &undo, self.auth.clock_rng.now()).await?)
+    }
+
+    /// Restores the previous address with the token of a link.
+    pub(super) async fn undo_change(&self, client: Client, from: Option<IpAddr>, token: String) -> Result<(), Status> {
+        self.count_link(from).await?;
+        let reset = self.new_mail(MailKind::PasswordReset, None, None, client);
+        let token = MailToken::from(token).hash();
+        self.changed(self.auth.store.undo_email(&token, &reset, self.auth.clock_rng.now()).await?)
+    }
+
+    fn changed(&self, change: EmailChange) -> Result<(), Status> {
+        match change {
+            EmailChange::Changed(ended) => {
+                self.publish_ended(ended);
+                Ok(())
+            }
+            EmailChange::Taken => {
+                let message = "another account has this address, and its owner has verified it";
+                Err(error::status(Code::AlreadyExists, "EMAIL_TAKEN", message))
+            }
+            EmailChange::Invalid => Err(link_invalid()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Mails that clients ask for, and the mailbox.
 //!
-//! A request for a mail stores the address and a job, whether an account has the address or not: the job finds out. So the
-//! response and its time reveal nothing.
+//! A request for a mail stores the address and a job, whether an account has the address or not: the job finds out. So
+//! the response and its time reveal nothing.
 
 use std::net::IpAddr;
 
@@ -28,7 +28,7 @@ impl Api {
         let email = EmailAddress::lookup(email);
         self.count_mail(&email, address).await?;
         let mail = self.new_mail(kind, None, Some(email), client);
-        Ok(self.auth.store.queue_mail(&mail).await?)
+        Ok(self.auth.store.queue_mails(&[mail]).await?)
     }
 
     /// A mail that `client` causes. Without a recipient it goes to the verified address of the account.
@@ -46,9 +46,14 @@ impl Api {
             account,
             recipient,
             language,
-            details: MailDetails { user_agent, address },
+            details: MailDetails { user_agent, address, ..MailDetails::default() },
             create_time: self.auth.clock_rng.now(),
         }
+    }
+
+    /// A notice to the verified address of an account. `None`: the server sends no mail.
+    pub(super) fn notice(&self, kind: MailKind, account: Option<AccountId>, client: Client) -> Option<NewMail> {
+        self.auth.mail.is_on().then(|| self.new_mail(kind, account, None, client))
     }
 
     /// Refuses what only a mail can complete.

@@ -66,7 +66,8 @@ impl Api {
         let Auth { store, keys, clock_rng, .. } = &self.auth;
         let (presented, successor) = (token.hash(), RefreshToken::generate(clock_rng));
         let sealed = keys.seal().seal(&successor, &presented, clock_rng);
-        let offered = Successor { hash: successor.hash(), sealed };
+        let notice = self.auth.mail.is_on().then(|| clock_rng.new_id());
+        let offered = Successor { hash: successor.hash(), sealed, notice };
         match store.refresh(&presented, &offered, client, clock_rng.now(), self.auth.lifetimes()).await? {
             Refreshed::Rotated(session) => Ok(Ok((session, successor))),
             Refreshed::Repeated(session, sealed) => {

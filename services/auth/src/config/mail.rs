@@ -42,11 +42,13 @@ pub struct MailConfig {
     pub mailbox: MailboxMode,
     /// The most mails in the mailbox. Older ones are deleted.
     pub mailbox_size: u32,
-    /// How long a link to set a new password is valid. At most 24 hours (NIST SP 800-63B-4, section 4.2.1.2: recovery codes
-    /// that are sent by mail).
+    /// How long a link to set a new password is valid. At most 24 hours (NIST SP 800-63B-4, section 4.2.1.2: recovery
+    /// codes that are sent by mail).
     pub reset_lifetime: Span,
-    /// How long a link to verify an address is valid. At most 24 hours (the same section).
+    /// How long a link to verify an address, or to confirm a new one, is valid. At most 24 hours (the same section).
     pub verification_lifetime: Span,
+    /// How long the owner of a previous address can undo its change.
+    pub undo_lifetime: Span,
     /// The most mails that one network may cause to one address, in each `requests_period`.
     pub requests: u32,
     /// The most mails that all networks together may cause to one address, in each `requests_period`.
@@ -104,6 +106,7 @@ impl Default for MailConfig {
             mailbox_size: 100,
             reset_lifetime: Span(Duration::from_secs(30 * 60)),
             verification_lifetime: Span(Duration::from_secs(24 * 3_600)),
+            undo_lifetime: Span(Duration::from_secs(7 * 24 * 3_600)),
             requests: 5,
             requests_to_address: 20,
             requests_from_address: 60,
@@ -119,7 +122,9 @@ impl MailConfig {
             return self.check_idle();
         }
         if self.mailbox == MailboxMode::On {
-            return Err("auth.mail.mailbox: mails are either sent or kept; remove auth.mail.server, or set auto".to_owned());
+            return Err(
+                "auth.mail.mailbox: mails are either sent or kept; remove auth.mail.server, or set auto".to_owned()
+            );
         }
         let is_host = self.server.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
         if !is_host || self.server.contains(':') && self.server.parse::<IpAddr>().is_err() {

@@ -93,6 +93,12 @@ impl EmailAddress {
         self.0.contains('@')
     }
 
+    /// The address for a reader who may not be its owner: `a***@example.org`.
+    pub fn masked(&self) -> String {
+        let (local, domain) = self.0.rsplit_once('@').unwrap_or_default();
+        format!("{}***@{domain}", local.chars().next().unwrap_or_default())
+    }
+
     /// The text of the address.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -26,8 +26,8 @@ impl Job for AccountDeleted {
     const KIND: &'static str = "account.deleted";
 }
 
-/// A mail waits to be sent. The job has its id only: the address and the sealed token of its link are in its row, which is
-/// deleted when the mail is sent.
+/// A mail waits to be sent. The job has its id only: the address and the sealed token of its link are in its row, which
+/// is deleted when the mail is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailQueued {
     /// The mail.

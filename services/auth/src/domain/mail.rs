@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{AccountId, EmailAddress, TokenHash};
+use super::{AccountId, Client, EmailAddress, TokenHash};
 
 /// Identifies the token for secret scanners and people.
 const PREFIX: &str = "trm_";
-/// 256 bits. OWASP Forgot Password Cheat Sheet: long enough to resist guessing, from a secure generator; 128 bits would be.
+/// 256 bits. OWASP Forgot Password Cheat Sheet: long enough to resist guessing, from a secure generator; 128 bits would
+/// be.
 const BYTES: usize = 32;
 /// The longest language tag that is stored. RFC 5646, section 4.4.1 recommends room for 35 characters.
 const LANGUAGE_BYTES: usize = 35;
@@ -25,17 +26,44 @@ pub enum MailKind {
     PasswordReset,
     /// A link to verify the address, after a sign-up or on demand.
     EmailVerification,
+    /// To a new address: a link that confirms the change.
+    EmailChange,
+    /// To the current address: a change was asked for.
+    EmailChangeRequested,
+    /// To the previous address: a link that undoes the change.
+    EmailChanged,
+    /// The password was changed or reset.
+    PasswordChanged,
+    /// A sign-in from a network that no session of the account has used.
+    NewDevice,
+    /// An old refresh token was presented, and its session was ended.
+    SessionEnded,
 }
 
 impl MailKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::PasswordReset, Self::EmailVerification];
+    pub const ALL: [Self; 8] = [
+        Self::PasswordReset,
+        Self::EmailVerification,
+        Self::EmailChange,
+        Self::EmailChangeRequested,
+        Self::EmailChanged,
+        Self::PasswordChanged,
+        Self::NewDevice,
+        Self::SessionEnded,
+    ];
 
     /// The name in the database, and of the templates.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PasswordReset => "password_reset",
             Self::EmailVerification => "email_verification",
+            Self::EmailChange => "email_change",
+            Self::EmailChangeRequested => "email_change_requested",
+            Self::EmailChanged => "email_changed",
+            Self::PasswordChanged => "password_changed",
+            Self::NewDevice => "new_device",
+            Self::SessionEnded => "session_ended",
         }
     }
 
@@ -49,7 +77,15 @@ impl MailKind {
         match self {
             Self::PasswordReset => Some("reset-password"),
             Self::EmailVerification => Some("verify-email"),
+            Self::EmailChange => Some("confirm-email"),
+            Self::EmailChanged => Some("undo-email-change"),
+            Self::EmailChangeRequested | Self::PasswordChanged | Self::NewDevice | Self::SessionEnded => None,
         }
+    }
+
+    /// Whether its link proves another address than that of the account: a new or a previous one.
+    pub fn proves_another_address(self) -> bool {
+        matches!(self, Self::EmailChange | Self::EmailChanged)
     }
 }
 
@@ -72,6 +108,20 @@ pub struct NewMail {
     pub create_time: Timestamp,
 }
 
+impl NewMail {
+    /// A notice to the verified address of an account, caused by `client`.
+    pub fn notice(id: Uuid, kind: MailKind, account: AccountId, client: Client, now: Timestamp) -> Self {
+        let Client { user_agent, address, language } = client;
+        let details = MailDetails { user_agent, address, ..MailDetails::default() };
+        Self { id, kind, account: Some(account), recipient: None, language, details, create_time: now }
+    }
+
+    /// The same mail to another recipient.
+    pub fn to(self, recipient: EmailAddress) -> Self {
+        Self { recipient: Some(recipient), ..self }
+    }
+}
+
 /// Values of the text of a mail. Stored as JSON: later releases read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -80,6 +130,8 @@ pub struct MailDetails {
     pub user_agent: String,
     /// The address of that client.
     pub address: String,
+    /// The new e-mail address of the account, masked.
+    pub new_email: String,
 }
 
 /// A stored mail.
@@ -140,8 +192,8 @@ pub struct KeptMail {
     pub create_time: Timestamp,
 }
 
-/// The token of a link in the clear: random, so that a plain hash of it is enough. It is looked up by that hash: the time of
-/// the lookup depends on the hash only, which reveals nothing of the token.
+/// The token of a link in the clear: random, so that a plain hash of it is enough. It is looked up by that hash: the
+/// time of the lookup depends on the hash only, which reveals nothing of the token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MailToken(Zeroizing<String>);
 
@@ -208,8 +260,8 @@ impl Language {
 
     /// The tag, then its shorter forms: `de-at`, `de`.
     pub fn forms(&self) -> impl Iterator<Item = &str> {
-        let shorter = |tag: &&str| tag.rsplit_once('-').map(|(shorter, _)| shorter);
-        std::iter::successors(Some(self.as_str()).filter(|tag| !tag.is_empty()), shorter)
+        let whole = Some(self.as_str()).filter(|tag| !tag.is_empty());
+        std::iter::successors(whole, |tag| tag.rsplit_once('-').map(|(shorter, _)| shorter))
     }
 }
 

@@ -81,8 +81,8 @@ impl Smtp {
         Ok(Self { transport: transport.build(), from, reply_to })
     }
 
-    /// Hands the mail over to the server. A further attempt has the same `Message-ID` and `Date`, so that a mail that was
-    /// handed over twice is one for its reader.
+    /// Hands the mail over to the server. A further attempt has the same `Message-ID` and `Date`, so that a mail that
+    /// was handed over twice is one for its reader.
     pub(crate) async fn send(&self, mail: &StoredMail, written: &WrittenMail) -> Result<(), Failure> {
         let message = self.message(mail, written)?;
         match self.transport.send(message).await {
@@ -92,7 +92,8 @@ impl Smtp {
     }
 
     fn message(&self, mail: &StoredMail, written: &WrittenMail) -> Result<Message, Failure> {
-        let to = mail.recipient.as_str().parse().map_err(|_| Failure::permanent("no mail can be sent to this address"))?;
+        let to =
+            mail.recipient.as_str().parse().map_err(|_| Failure::permanent("no mail can be sent to this address"))?;
         let domain = self.from.email.domain();
         let micros = u64::try_from(mail.create_time.as_micros()).unwrap_or_default();
         let mut message = Message::builder()
@@ -106,7 +107,9 @@ impl Smtp {
             message = message.reply_to(reply_to.clone());
         }
         let body = MultiPart::alternative_plain_html(written.text.clone(), written.html.clone());
-        message.multipart(body).map_err(|why| Failure::permanent(format!("the mail cannot be written: {}", chain(&why))))
+        message
+            .multipart(body)
+            .map_err(|why| Failure::permanent(format!("the mail cannot be written: {}", chain(&why))))
     }
 }
 
@@ -123,7 +126,8 @@ fn trust(config: &MailConfig) -> Result<TlsParameters, String> {
     builder.build_rustls().map_err(|why| format!("auth.mail.ca: {}", chain(&why)))
 }
 
-/// The failure of a delivery. A response of the server is reduced to its codes, because its text may name the recipient.
+/// The failure of a delivery. A response of the server is reduced to its codes, because its text may name the
+/// recipient.
 fn failure(error: &lettre::transport::smtp::Error) -> Failure {
     let Some(code) = error.status() else {
         return Failure::transient(format!("the SMTP server cannot be reached: {}", chain(error)));
@@ -131,7 +135,11 @@ fn failure(error: &lettre::transport::smtp::Error) -> Failure {
     let code = u16::from(code);
     let enhanced = enhanced_code(&chain(error));
     let message = format!("the SMTP server refused the mail with {code}{enhanced}");
-    if error.is_permanent() && !REPAIRABLE.contains(&code) { Failure::permanent(message) } else { Failure::transient(message) }
+    if error.is_permanent() && !REPAIRABLE.contains(&code) {
+        Failure::permanent(message)
+    } else {
+        Failure::transient(message)
+    }
 }
 
 /// The enhanced status code (RFC 3463) in a response, with a space before it: ` 5.1.1`.

@@ -1,14 +1,17 @@
 //! Writes mails from templates.
 //!
-//! A mail is one text template: headers (`Subject`, and `Button` if there is a link), an empty line, and paragraphs. The
-//! HTML form is made of the same paragraphs by `layout.html`, which escapes them; a paragraph that is the link becomes a
-//! button. `<language>/<kind>.html` replaces that form for one mail.
+//! A mail is one text template: headers (`Subject`, and `Button` if there is a link), an empty line, and paragraphs.
+//! The HTML form is made of the same paragraphs by `layout.html`, which escapes them; a paragraph that is the link
+//! becomes a button. `<language>/<kind>.html` replaces that form for one mail.
 //!
 //! An operator's folder replaces each file by its name, and adds languages. Every template is tried at the start.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::{
+    AutoEscape, Environment, UndefinedBehavior,
+    value::{Serde, Value},
+};
 use serde::Serialize;
 
 use crate::domain::{Language, MailKind};
@@ -29,9 +32,21 @@ macro_rules! built_in {
 const BUILT_IN: &[(&str, &str)] = built_in![
     "layout.html",
     "en/password_reset.txt",
-    "de/password_reset.txt",
     "en/email_verification.txt",
+    "en/email_change.txt",
+    "en/email_change_requested.txt",
+    "en/email_changed.txt",
+    "en/password_changed.txt",
+    "en/new_device.txt",
+    "en/session_ended.txt",
+    "de/password_reset.txt",
     "de/email_verification.txt",
+    "de/email_change.txt",
+    "de/email_change_requested.txt",
+    "de/email_changed.txt",
+    "de/password_changed.txt",
+    "de/new_device.txt",
+    "de/session_ended.txt",
 ];
 
 /// All templates, by their file names.
@@ -51,12 +66,18 @@ pub(crate) struct Values {
     pub(crate) minutes: u64,
     /// The same in hours.
     pub(crate) hours: u64,
+    /// The same in days.
+    pub(crate) days: u64,
     /// The address to which the mail goes.
     pub(crate) recipient: String,
     /// The client that caused the mail.
     pub(crate) user_agent: String,
     /// The address of that client.
     pub(crate) address: String,
+    /// The new e-mail address of the account, masked.
+    pub(crate) new_email: String,
+    /// When the mail was caused, in UTC.
+    pub(crate) time: String,
     /// The language of the template.
     pub(crate) language: String,
 }
@@ -74,7 +95,7 @@ pub(crate) struct WrittenMail {
 
 /// What the layout can name besides the values.
 #[derive(Serialize)]
-struct Page<'a> {
+struct Layout<'a> {
     #[serde(flatten)]
     values: &'a Values,
     subject: &'a str,
@@ -132,9 +153,12 @@ impl Templates {
             page: "https://example.org".to_owned(),
             minutes: 30,
             hours: 1,
+            days: 1,
             recipient: sample("an address"),
             user_agent: sample("a client"),
             address: sample("its address"),
+            new_email: sample("a new address"),
+            time: sample("a time"),
             language: language.to_owned(),
         };
         let written = self.write(kind, &Language::stored(language), values).map_err(|why| format!("{name}: {why}"))?;
@@ -156,9 +180,9 @@ impl Templates {
         let subject = header("Subject:").filter(|subject| !subject.is_empty()).ok_or("the line Subject: is missing")?;
         let button = header("Button:").unwrap_or(&values.link);
         let paragraphs = body.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty()).collect();
-        let page = Page { values: &values, subject, button, paragraphs };
+        let layout = Layout { values: &values, subject, button, paragraphs };
         let own = format!("{language}/{}.html", kind.as_str());
-        let html = self.render(if self.names.contains(&own) { &own } else { LAYOUT }, &page)?;
+        let html = self.render(if self.names.contains(&own) { &own } else { LAYOUT }, &layout)?;
         Ok(WrittenMail { subject: subject.to_owned(), text: format!("{}\n", body.trim()), html })
     }
 
@@ -170,7 +194,7 @@ impl Templates {
 
     fn render(&self, name: &str, values: &impl Serialize) -> Result<String, String> {
         let template = self.environment.get_template(name).map_err(|why| why.to_string())?;
-        template.render(values).map_err(|why| why.to_string())
+        template.render(Value::from(Serde(values))).map_err(|why| why.to_string())
     }
 }
 
@@ -183,9 +207,12 @@ impl Values {
             page: line(self.page),
             minutes: self.minutes,
             hours: self.hours,
+            days: self.days,
             recipient: line(self.recipient),
             user_agent: line(self.user_agent),
             address: line(self.address),
+            new_email: line(self.new_email),
+            time: line(self.time),
             language: line(self.language),
         }
     }

@@ -13,11 +13,18 @@ fn values(address: &str) -> Values {
 #[test]
 fn mail_has_text_and_html_with_the_same_paragraphs() {
     let templates = Templates::default();
-    for (language, subject) in [("en", "Set a new password"), ("de-AT", "Neues Passwort setzen"), ("fr", "Set a new password")] {
-        let written = templates.write(MailKind::PasswordReset, &Language::stored(language), values("10.0.0.1")).unwrap();
+    for (language, subject) in
+        [("en", "Set a new password"), ("de-AT", "Neues Passwort setzen"), ("fr", "Set a new password")]
+    {
+        let written =
+            templates.write(MailKind::PasswordReset, &Language::stored(language), values("10.0.0.1")).unwrap();
         assert_eq!(written.subject, subject, "{language}");
         assert!(written.text.contains("\nhttps://chat.example.org/#/reset-password/trm_x\n"), "{}", written.text);
-        assert!(written.html.contains(r#"href="https:&#x2f;&#x2f;chat.example.org&#x2f;#&#x2f;reset-password"#), "{}", written.html);
+        assert!(
+            written.html.contains(r#"href="https:&#x2f;&#x2f;chat.example.org&#x2f;#&#x2f;reset-password"#),
+            "{}",
+            written.html
+        );
         assert!(written.text.contains("30") && written.html.contains("30"));
     }
 }

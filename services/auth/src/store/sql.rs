@@ -3,6 +3,8 @@
 
 #[path = "sql/account.rs"]
 mod account;
+#[path = "sql/links.rs"]
+mod links;
 #[path = "sql/mail.rs"]
 mod mail;
 #[path = "sql/mail_rows.rs"]
@@ -24,15 +26,15 @@ use uuid::Uuid;
 use super::Db;
 use crate::{
     domain::{
-        Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash,
-        Session, SessionId, TokenHash,
+        Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, MailKind, NewMail, NewSession,
+        Page, PasswordHash, Session, SessionId, TokenHash,
         jobs::{AccountAbandoned, AccountDeleted},
         refresh::{Decision, decide},
     },
     store::{AuthStore, InsertError, Refreshed, Successor},
 };
 use account::account;
-use mail_rows::{delete_tokens, erase_mail};
+use mail_rows::{delete_tokens, erase_mail, insert_mail};
 use prune::prune_some;
 use session::{
     IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
@@ -211,6 +213,7 @@ impl AuthStore for Sql {
         account: &Account,
         new: &PasswordHash,
         keep: SessionId,
+        notice: Option<&NewMail>,
         now: Timestamp,
     ) -> Result<Option<Vec<SessionId>>, Error> {
         let mut tx = self.write.begin_on(account.id.0).await?;
@@ -232,6 +235,9 @@ impl AuthStore for Sql {
         // Links that were sent before would replace the new password.
         delete_tokens(&mut tx, account.id).await?;
         let ended = end_all(&mut tx, account.id, Some(keep), now).await?;
+        if let Some(notice) = notice {
+            insert_mail(&mut tx, &self.jobs, notice).await?;
+        }
         tx.commit().await?;
         Ok(Some(ended))
     }
@@ -286,6 +292,10 @@ impl AuthStore for Sql {
             Decision::Refuse => Ok(Refreshed::Refused),
             Decision::Revoke => {
                 end_session(&mut tx, found.session, now).await?;
+                if let Some(id) = successor.notice {
+                    let mail = NewMail::notice(id, MailKind::SessionEnded, found.account, client.clone(), now);
+                    insert_mail(&mut tx, &self.jobs, &mail).await?;
+                }
                 tx.commit().await?;
                 Ok(Refreshed::Revoked(found.session))
             }

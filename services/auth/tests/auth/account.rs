@@ -129,14 +129,14 @@ async fn change_ends_other_sessions_and_needs_the_latest_password(location: &Loc
         assert!(store.open_session(session).await.unwrap());
     }
     let found = store.find(ada.id).await.unwrap().unwrap();
-    let ended = store.change_password(&found, &hash("new"), kept.id, at(1)).await.unwrap().unwrap();
+    let ended = store.change_password(&found, &hash("new"), kept.id, None, at(1)).await.unwrap().unwrap();
     assert!(ended.len() == 2 && ended.contains(&other.id) && !ended.contains(&kept.id));
     assert!(matches!(refresh(&*store, &kept.token, &successor(), 2).await, Refreshed::Rotated(_)));
     for token in [&first, &other.token] {
         assert_eq!(refresh(&*store, token, &successor(), 2).await, Refreshed::Refused);
     }
     // Calls that verified the old password are refused.
-    assert_eq!(store.change_password(&found, &hash("late"), kept.id, at(2)).await.unwrap(), None);
+    assert_eq!(store.change_password(&found, &hash("late"), kept.id, None, at(2)).await.unwrap(), None);
     assert_eq!(store.delete_account(&found, kept.id, at(2), crate::store::id()).await.unwrap(), None);
     assert!(!store.open_session(&session(&found, &token())).await.unwrap());
     let now = store.find(ada.id).await.unwrap().unwrap();
@@ -160,7 +160,7 @@ async fn one_of_eight_concurrent_changes_succeeds(location: &Location) {
         .map(|own| {
             let (store, ada) = (Arc::clone(&store), ada.clone());
             tokio::spawn(async move {
-                store.change_password(&ada, &hash(&own.0.to_string()), own, at(1)).await.unwrap().map(|_| own)
+                store.change_password(&ada, &hash(&own.0.to_string()), own, None, at(1)).await.unwrap().map(|_| own)
             })
         })
         .collect();
@@ -187,7 +187,7 @@ async fn no_session_of_the_old_password_survives_a_change(location: &Location) {
                 tokio::spawn(async move { store.open_session(&session(&ada, &token())).await.unwrap() })
             })
             .collect();
-        store.change_password(&ada, &hash("new"), keep.id, at(1)).await.unwrap().unwrap();
+        store.change_password(&ada, &hash("new"), keep.id, None, at(1)).await.unwrap().unwrap();
         for task in opening {
             task.await.unwrap();
         }
@@ -213,7 +213,7 @@ async fn password_change_after_a_wait_sees_its_ended_session() {
             if deletes {
                 waiting.delete_account(&account, own.id, at(2), crate::store::id()).await.unwrap()
             } else {
-                waiting.change_password(&account, &hash("new"), own.id, at(2)).await.unwrap()
+                waiting.change_password(&account, &hash("new"), own.id, None, at(2)).await.unwrap()
             }
         });
         holder.waiters(1).await;

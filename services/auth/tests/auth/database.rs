@@ -29,6 +29,15 @@ pub(crate) async fn jobs(location: &Location) -> Vec<(String, Uuid)> {
     rows.into_iter().map(|(kind, payload)| (kind, account(payload))).collect()
 }
 
+/// The number of jobs that do not recur.
+pub(crate) async fn waiting(location: &Location) -> i64 {
+    let count = "SELECT COUNT(*) FROM jobs WHERE schedule IS NULL";
+    match location {
+        Location::Postgres(_) => sqlx::query_scalar(count).fetch_one(&mut postgres(location).await).await.unwrap(),
+        Location::Sqlite(_) => sqlx::query_scalar(count).fetch_one(&mut sqlite(location).await).await.unwrap(),
+    }
+}
+
 /// A row of the jobs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct JobRow {

@@ -197,7 +197,7 @@ async fn deleted_account_keeps_no_data_and_frees_its_address(location: &Location
     for token in [&first, &second.token] {
         assert_eq!(refresh(&*store, token, &successor(), 2).await, Refreshed::Refused);
     }
-    assert_eq!(store.change_password(&left, &ada.password, second.id, at(2)).await.unwrap(), None);
+    assert_eq!(store.change_password(&left, &ada.password, second.id, None, at(2)).await.unwrap(), None);
     assert!(!store.open_session(&session(&left, &token())).await.unwrap());
     active(&*store, "ada@example.org").await;
     assert_eq!(jobs(location).await.len(), 1, "one job is stored");

@@ -5,15 +5,16 @@ use std::{sync::Arc, time::Duration};
 use auth::domain::State;
 use kit_data::store::Location;
 use proto::auth::v1::{
-    GetEmailRequest, GetEmailResponse, ListSessionsRequest, ReleaseEmailRequest, RequestEmailVerificationRequest, Tokens,
-    VerifyEmailRequest,
+    ChangeEmailRequest, ChangePasswordRequest, ConfirmEmailChangeRequest, GetEmailRequest, GetEmailResponse,
+    ListSessionsRequest, RefreshTokenRequest, ReleaseEmailRequest, RequestEmailVerificationRequest, SignInRequest,
+    SignUpRequest, Tokens, UndoEmailChangeRequest, VerifyEmailRequest,
 };
 use tonic::{Code, Request, Status};
 
 use crate::{
     databases::on_both,
-    mail::{NEW, mailing, newest_mail, request_reset, reset, token_in},
-    mesh::{Mesh, PASSWORD, by, eventually, reason, sign_up},
+    mail::{NEW, link_to, mailing, newest_mail, request_reset, reset, token_in},
+    mesh::{Mesh, PASSWORD, by, eventually, reason, sign_in, sign_up},
 };
 
 on_both!(
@@ -21,6 +22,9 @@ on_both!(
     unverified_account_does_not_keep_the_owner_out,
     verified_address_is_not_released,
     one_of_many_parallel_sign_ups_gets_the_address,
+    changed_address_is_confirmed_and_undone,
+    owner_takes_the_address_of_an_unverified_account,
+    notices_go_to_verified_addresses_only,
 );
 
 async fn email(mesh: &mut Mesh, tokens: &Tokens) -> GetEmailResponse {
@@ -62,7 +66,7 @@ async fn unverified_account_does_not_keep_the_owner_out(location: &Location) {
     let mut mesh = Mesh::mailing_on(location, mailing()).await;
     let strangers = mesh.signed_up("ada").await;
     let mail = newest_mail(&mesh, "ada", 1).await;
-    let owners = || Request::new(proto::auth::v1::SignUpRequest { handle: "ada_l".to_owned(), ..sign_up("ada") });
+    let owners = || Request::new(SignUpRequest { handle: "ada_l".to_owned(), ..sign_up("ada") });
     assert_eq!(reason(&mesh.auth.sign_up(owners()).await.unwrap_err()), "EMAIL_TAKEN");
 
     release(&mut mesh, &token_in(&mail, "verify-email")).await.unwrap();
@@ -78,7 +82,7 @@ async fn unverified_account_does_not_keep_the_owner_out(location: &Location) {
     mesh.auth.list_sessions(by(&strangers, ListSessionsRequest::default())).await.unwrap();
     for typed in ["released", "deleted"] {
         let placeholder = format!("{typed}:{}", strangers.user_id);
-        let request = proto::auth::v1::SignInRequest { email: placeholder, password: PASSWORD.to_owned(), refresh_delivery: 0 };
+        let request = SignInRequest { email: placeholder, password: PASSWORD.to_owned(), refresh_delivery: 0 };
         assert_eq!(reason(&mesh.auth.sign_in(request).await.unwrap_err()), "BAD_CREDENTIALS");
     }
     // Without a session it is of no use to anyone, and is deleted.
@@ -120,4 +124,138 @@ async fn one_of_many_parallel_sign_ups_gets_the_address(location: &Location) {
         accounts += u32::from(insert.await.unwrap());
     }
     assert_eq!(accounts, 1);
+}
+
+async fn change(mesh: &mut Mesh, tokens: &Tokens, new: &str, password: &str) -> Result<(), Status> {
+    let request = ChangeEmailRequest { new_email: new.to_owned(), password: password.to_owned() };
+    mesh.auth.change_email(by(tokens, request)).await.map(drop)
+}
+
+async fn confirm(mesh: &mut Mesh, token: &str) -> Result<(), Status> {
+    mesh.auth.confirm_email_change(ConfirmEmailChangeRequest { token: token.to_owned() }).await.map(drop)
+}
+
+async fn undo(mesh: &mut Mesh, token: &str) -> Result<(), Status> {
+    mesh.auth.undo_email_change(UndoEmailChangeRequest { token: token.to_owned() }).await.map(drop)
+}
+
+/// Signs a user up who verifies the address at once.
+async fn verified(mesh: &mut Mesh, handle: &str) -> Tokens {
+    let tokens = mesh.signed_up(handle).await;
+    let link = token_in(&newest_mail(mesh, handle, 1).await, "verify-email");
+    verify(mesh, &link).await.unwrap();
+    mesh.clock.advance(Duration::from_secs(1));
+    tokens
+}
+
+async fn signs_in(mesh: &mut Mesh, handle: &str) -> bool {
+    mesh.signed_in(handle, PASSWORD).await.is_ok()
+}
+
+async fn changed_address_is_confirmed_and_undone(location: &Location) {
+    let mut mesh = Mesh::mailing_on(location, mailing()).await;
+    let tokens = verified(&mut mesh, "ada").await;
+    for (new, password, why) in [
+        ("eve@example.org", "wrong password", "BAD_CREDENTIALS"),
+        ("ADA@example.org", PASSWORD, "EMAIL_UNCHANGED"),
+        ("no address@", PASSWORD, "EMAIL_INVALID"),
+    ] {
+        assert_eq!(reason(&change(&mut mesh, &tokens, new, password).await.unwrap_err()), why);
+    }
+    change(&mut mesh, &tokens, "eve@example.org", PASSWORD).await.unwrap();
+    let notice = newest_mail(&mesh, "ada", 2).await;
+    assert!(notice.text.contains("e***@example.org") && !notice.text.contains("eve@"), "{}", notice.text);
+    let link = token_in(&newest_mail(&mesh, "eve", 1).await, "confirm-email");
+    assert!(signs_in(&mut mesh, "ada").await, "nothing has changed yet");
+    mesh.clock.advance(Duration::from_secs(1));
+    confirm(&mut mesh, &link).await.unwrap();
+    assert_eq!(reason(&confirm(&mut mesh, &link).await.unwrap_err()), "LINK_INVALID");
+    assert_eq!(email(&mut mesh, &tokens).await.email, "eve@example.org");
+    assert!(signs_in(&mut mesh, "eve").await && !signs_in(&mut mesh, "ada").await);
+
+    // Eve has taken the account over, and tries to get rid of the link that undoes it.
+    let undoing = token_in(&newest_mail(&mesh, "ada", 3).await, "undo-email-change");
+    request_reset(&mut mesh, "eve@example.org").await.unwrap();
+    mesh.clock.advance(Duration::from_secs(1));
+    let link = link_to(&mesh, "eve", "reset-password").await;
+    reset(&mut mesh, &link, NEW).await.unwrap();
+    undo(&mut mesh, &undoing).await.unwrap();
+    assert_eq!(reason(&undo(&mut mesh, &undoing).await.unwrap_err()), "LINK_INVALID");
+    for handle in ["ada", "eve"] {
+        for password in [PASSWORD, NEW, ""] {
+            assert!(mesh.signed_in(handle, password).await.is_err(), "the password is deleted");
+        }
+    }
+    let refused = mesh.auth.get_email(by(&tokens, GetEmailRequest {})).await.unwrap_err();
+    assert_eq!(reason(&refused), "SESSION_REVOKED");
+    let link = link_to(&mesh, "ada", "reset-password").await;
+    reset(&mut mesh, &link, "the third good password").await.unwrap();
+    mesh.signed_in("ada", "the third good password").await.unwrap();
+}
+
+async fn owner_takes_the_address_of_an_unverified_account(location: &Location) {
+    let mut mesh = Mesh::mailing_on(location, mailing()).await;
+    let (ada, squatter) = (verified(&mut mesh, "ada").await, mesh.signed_up("eve").await);
+    verified(&mut mesh, "bob").await;
+    for new in ["eve@example.org", "bob@example.org"] {
+        change(&mut mesh, &ada, new, PASSWORD).await.unwrap();
+    }
+    let link = link_to(&mesh, "bob", "confirm-email").await;
+    let taken = confirm(&mut mesh, &link).await.unwrap_err();
+    assert_eq!((taken.code(), reason(&taken).as_str()), (Code::AlreadyExists, "EMAIL_TAKEN"));
+    let link = link_to(&mesh, "eve", "confirm-email").await;
+    confirm(&mut mesh, &link).await.unwrap();
+    assert_eq!(mesh.signed_in("eve", PASSWORD).await.unwrap().user_id, ada.user_id);
+    assert_eq!(email(&mut mesh, &squatter).await.email, "");
+    // It can state another address.
+    change(&mut mesh, &squatter, "mallory@example.org", PASSWORD).await.unwrap();
+    let link = link_to(&mesh, "mallory", "confirm-email").await;
+    confirm(&mut mesh, &link).await.unwrap();
+    assert_eq!(mesh.signed_in("mallory", PASSWORD).await.unwrap().user_id, squatter.user_id);
+}
+
+async fn notices_go_to_verified_addresses_only(location: &Location) {
+    let mut mesh = Mesh::mailing_on(location, mailing()).await;
+    let (tokens, bobs) = (verified(&mut mesh, "ada").await, mesh.signed_up("bob").await);
+    newest_mail(&mesh, "bob", 1).await;
+    let subjects = async |mesh: &Mesh, handle: &str| {
+        let recipient = format!("{handle}@example.org");
+        let mails = mesh.store.list_mailbox(100).await.unwrap().into_iter();
+        mails.filter(|mail| mail.recipient == recipient).map(|mail| mail.subject).collect::<Vec<_>>()
+    };
+    // From another network: the tests' own has no address.
+    for handle in ["ada", "bob"] {
+        let request = mesh.on_behalf_of("192.0.2.7", sign_in(handle, PASSWORD));
+        mesh.auth.sign_in(request).await.unwrap();
+        let request = mesh.on_behalf_of("192.0.2.7", sign_in(handle, PASSWORD));
+        mesh.auth.sign_in(request).await.unwrap();
+    }
+    let until = async |mesh: &Mesh, subject: &str| {
+        eventually(subject, async || subjects(mesh, "ada").await.iter().any(|mail| mail == subject)).await;
+    };
+    until(&mesh, "New sign-in to your account").await;
+    for tokens in [&tokens, &bobs] {
+        let request = |token: &str| RefreshTokenRequest { refresh_token: token.to_owned() };
+        let first = tokens.refresh_token.clone();
+        let second = mesh.auth.refresh_token(request(&first)).await.unwrap().into_inner().tokens.unwrap();
+        mesh.auth.refresh_token(request(&second.refresh_token)).await.unwrap();
+        for _ in 0..2 {
+            mesh.auth.refresh_token(request(&first)).await.unwrap_err();
+        }
+    }
+    until(&mesh, "A session of your account was ended").await;
+    let tokens = mesh.signed_in("ada", PASSWORD).await.unwrap();
+    let change = ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: NEW.to_owned() };
+    mesh.auth.change_password(by(&tokens, change)).await.unwrap();
+    until(&mesh, "Your password was changed").await;
+    let mut all = subjects(&mesh, "ada").await;
+    all.sort();
+    let expected = [
+        "A session of your account was ended",
+        "New sign-in to your account",
+        "Verify your e-mail address",
+        "Your password was changed",
+    ];
+    assert_eq!(all, expected, "one mail for each event");
+    assert_eq!(subjects(&mesh, "bob").await, ["Verify your e-mail address"]);
 }

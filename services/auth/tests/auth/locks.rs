@@ -93,7 +93,7 @@ async fn refresh_behind_a_deletion_is_refused() {
 async fn new_password_behind_a_deletion_is_refused() {
     let changed = behind_a_deletion(LOCK_ACCOUNT, |scene| async move {
         let keep = scene.session;
-        scene.store.change_password(&scene.account, &PasswordHash("new".to_owned()), keep, at(6)).await.unwrap()
+        scene.store.change_password(&scene.account, &PasswordHash("new".to_owned()), keep, None, at(6)).await.unwrap()
     })
     .await;
     assert_eq!(changed, None);

@@ -88,7 +88,7 @@ fn migration_creates_the_table_of_the_library() {
     let postgres = include_str!("../../../kit-data/tests/data/migrations/postgres/0001_jobs.sql");
     let sqlite = include_str!("../../../kit-data/tests/data/migrations/sqlite/0001_jobs.sql");
     for (migrator, table) in [(POSTGRES, postgres), (SQLITE, sqlite)] {
-        assert_eq!(newest(&migrator), 2);
+        assert!(newest(&migrator) >= 2);
         assert!(migrator.iter().any(|migration| migration.sql.as_str().contains(table)));
     }
 }

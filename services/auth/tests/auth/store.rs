@@ -82,7 +82,7 @@ pub(crate) fn token() -> TokenHash {
 
 pub(crate) fn successor() -> Successor {
     let hash = token();
-    Successor { sealed: hash.0.clone(), hash }
+    Successor { sealed: hash.0.clone(), hash, notice: None }
 }
 
 pub(crate) async fn refresh(

@@ -8,7 +8,7 @@ import { exactTime } from "../format.js";
 import { loaded } from "./loaded.js";
 import { brand } from "./sign-in.js";
 
-export function mailboxPage({ publicAuth }: Trellis, key: string, leave: () => void): HTMLElement {
+export function mailboxPage(publicAuth: Trellis["publicAuth"], key: string, leave: () => void): HTMLElement {
   const content = h("div", { class: "mailbox" });
   const read = async () => (await publicAuth.listMailbox({ key })).mails;
   const load = () => content.replaceChildren(loaded("the mailbox", read, mailList));

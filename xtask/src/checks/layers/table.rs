@@ -124,7 +124,10 @@ const AUTH: Crate<'static> = Crate {
         layer(&["api"], "converts messages, and errors to statuses"),
         layer(&["cleanup", "deletion", "sending"], "background work"),
         layer(&["service"], "what the API and the background work are made of"),
-        layer(&["cookie", "keys", "mail", "password"], "the secrets of sessions and accounts; the texts and the delivery of mails"),
+        layer(
+            &["cookie", "keys", "mail", "password"],
+            "the secrets of sessions and accounts; the texts and the delivery of mails",
+        ),
         layer(&["config", "store"], "the settings, and the store's trait and SQL"),
         layer(&["domain"], "types and rules, without I/O"),
     ],

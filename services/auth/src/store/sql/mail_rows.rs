@@ -8,9 +8,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{Row, Tx};
-use crate::domain::{
-    AccountId, EmailAddress, KeptMail, Language, MailKind, NewMail, StoredMail, jobs::MailQueued,
-};
+use crate::domain::{AccountId, EmailAddress, KeptMail, Language, MailKind, NewMail, StoredMail, jobs::MailQueued};
 
 /// Stores a mail, and enqueues the job that sends it.
 pub(super) async fn insert_mail(tx: &mut Tx<'_>, jobs: &Queue, mail: &NewMail) -> Result<(), Error> {
@@ -42,15 +40,21 @@ pub(super) async fn insert_mail(tx: &mut Tx<'_>, jobs: &Queue, mail: &NewMail) -
     jobs.enqueue(tx, NewJob::now(mail.id, &MailQueued { mail_id: mail.id }, mail.create_time)).await
 }
 
-/// Deletes the tokens of an account, whose row this transaction has locked.
+/// Deletes the tokens of an account, whose row this transaction has locked, except those that undo a change of its
+/// address: an attacker with the password must not get rid of them.
 pub(super) async fn delete_tokens(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
-    sqlx::query("DELETE FROM mail_tokens WHERE account_id = $1").bind(account.0).execute(&mut **tx).await?;
+    sqlx::query("DELETE FROM mail_tokens WHERE account_id = $1 AND kind <> $2")
+        .bind(account.0)
+        .bind(MailKind::EmailChanged.as_str())
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
-/// Deletes what mails keep of an account that is deleted. Mails that are only addressed to it find no account later.
+/// Deletes all tokens and unsent mails of an account, whose row this transaction has locked. Mails that are only
+/// addressed to it find no account later.
 pub(super) async fn erase_mail(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
-    delete_tokens(tx, account).await?;
+    sqlx::query("DELETE FROM mail_tokens WHERE account_id = $1").bind(account.0).execute(&mut **tx).await?;
     sqlx::query("DELETE FROM mails WHERE account_id = $1").bind(account.0).execute(&mut **tx).await?;
     Ok(())
 }

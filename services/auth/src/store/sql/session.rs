@@ -29,7 +29,7 @@ pub(in crate::store) const IN_FORCE: &str = "SELECT session_id FROM sessions WHE
 /// A presented token and its session, whose row is locked.
 pub(super) struct Found {
     pub(super) session: SessionId,
-    account: AccountId,
+    pub(super) account: AccountId,
     pub(super) create_time: Timestamp,
     pub(super) presented: Presented,
     pub(super) sealed: Option<Vec<u8>>,

@@ -1,9 +1,10 @@
-// The account dialog: profile, privacy, sessions, password, deletion.
+// The account dialog: profile, privacy, sessions, e-mail address, password, deletion.
 
 import type { Trellis } from "../../../../client/src/index.js";
 import type { Chats } from "../../model/chats.js";
 import { showDialog } from "../dialog.js";
 import { tabs } from "../tabs.js";
+import { emailPanel } from "./email.js";
 import { privacyPanel } from "./privacy.js";
 import { profilePanel } from "./profile.js";
 import { securityPanel } from "./security.js";
@@ -22,6 +23,7 @@ export function accountDialog(account: Account): void {
       { label: "Profile", content: () => profilePanel(account) },
       { label: "Privacy", content: () => privacyPanel(account) },
       { label: "Sessions", content: () => sessionsPanel(account) },
+      { label: "E-mail", content: () => emailPanel(account) },
       { label: "Security", content: () => securityPanel(account) },
     ]),
   ]);

@@ -1,11 +1,10 @@
 // The security tab: changing the password and deleting the account.
 
-import { reasonOf } from "../../../../client/src/index.js";
 import { h } from "../../dom.js";
 import { passwordField } from "../sign-in.js";
-import type { Field } from "../field.js";
-import { form, WrongField } from "../form.js";
+import { form } from "../form.js";
 import type { Account } from "./account-dialog.js";
+import { proving } from "./proving.js";
 
 export function securityPanel(account: Account): HTMLElement {
   return h("div", { class: "panel-parts" }, changePassword(account), deleteAccount(account));
@@ -35,13 +34,4 @@ function deleteAccount({ trellis, accountDeleted }: Account): HTMLElement {
   const fields = [password];
   const danger = form({ fields, button: "Delete my account", submit: end, danger: true });
   return h("section", {}, h("h3", {}, "Delete your account"), h("p", { class: "dialog-text" }, text), danger);
-}
-
-/** Shows a wrong password beside its field. */
-async function proving<T>(field: Field, call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    throw reasonOf(error) === "BAD_CREDENTIALS" ? new WrongField(field, "This password is wrong. Enter the password of this account.") : error;
-  }
 }

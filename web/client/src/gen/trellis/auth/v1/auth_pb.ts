@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/auth/v1/auth.proto.
  */
 export const file_trellis_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLyAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoKdXNlcl9hZ2VudBgFIAEoCUIDgAEBEhQKB2FkZHJlc3MYBiABKAlCA4ABARIPCgdjdXJyZW50GAcgASgIIjwKE0xpc3RTZXNzaW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicQoYTGlzdEVuZGVkU2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKGUxpc3RFbmRlZFNlc3Npb25zUmVzcG9uc2USEwoLc2Vzc2lvbl9pZHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi0KCWxpc3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiMAoYUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0EhQKDGtlZXBfY3VycmVudBgBIAEoCCIbChlSZXZva2VBbGxTZXNzaW9uc1Jlc3BvbnNlIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSItChREZWxldGVBY2NvdW50UmVxdWVzdBIVCghwYXNzd29yZBgBIAEoCUIDgAEBIhcKFURlbGV0ZUFjY291bnRSZXNwb25zZSpQCg9SZWZyZXNoRGVsaXZlcnkSIAocUkVGUkVTSF9ERUxJVkVSWV9VTlNQRUNJRklFRBAAEhsKF1JFRlJFU0hfREVMSVZFUllfQ09PS0lFEAEykggKC0F1dGhTZXJ2aWNlEkkKBlNpZ25VcBIeLnRyZWxsaXMuYXV0aC52MS5TaWduVXBSZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlEkkKBlNpZ25JbhIeLnRyZWxsaXMuYXV0aC52MS5TaWduSW5SZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlc3BvbnNlElsKDFJlZnJlc2hUb2tlbhIkLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoVG9rZW5SZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlc3BvbnNlElEKB1NpZ25PdXQSHy50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlcXVlc3QaIC50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlc3BvbnNlIgOQAgISUQoHR2V0SndrcxIfLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiA5ACARJgCgxMaXN0U2Vzc2lvbnMSJC50cmVsbGlzLmF1dGgudjEuTGlzdFNlc3Npb25zUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIDkAIBEmMKDVJldm9rZVNlc3Npb24SJS50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIgOQAgISbwoRUmV2b2tlQWxsU2Vzc2lvbnMSKS50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0GioudHJlbGxpcy5hdXRoLnYxLlJldm9rZUFsbFNlc3Npb25zUmVzcG9uc2UiA5ACAhJvChFMaXN0RW5kZWRTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuTGlzdEVuZGVkU2Vzc2lvbnNSZXNwb25zZSIDkAIBEmEKDkNoYW5nZVBhc3N3b3JkEiYudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlEl4KDURlbGV0ZUFjY291bnQSJS50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLyAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoKdXNlcl9hZ2VudBgFIAEoCUIDgAEBEhQKB2FkZHJlc3MYBiABKAlCA4ABARIPCgdjdXJyZW50GAcgASgIIjwKE0xpc3RTZXNzaW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicQoYTGlzdEVuZGVkU2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKGUxpc3RFbmRlZFNlc3Npb25zUmVzcG9uc2USEwoLc2Vzc2lvbl9pZHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi0KCWxpc3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiMAoYUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0EhQKDGtlZXBfY3VycmVudBgBIAEoCCIbChlSZXZva2VBbGxTZXNzaW9uc1Jlc3BvbnNlIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIxChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIkUKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIhEKD0dldEVtYWlsUmVxdWVzdCJXChBHZXRFbWFpbFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESLwoLdmVyaWZ5X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiEKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiKAoSVmVyaWZ5RW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFQoTVmVyaWZ5RW1haWxSZXNwb25zZSIpChNSZWxlYXNlRW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFgoUUmVsZWFzZUVtYWlsUmVzcG9uc2UiQwoSQ2hhbmdlRW1haWxSZXF1ZXN0EhYKCW5ld19lbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQEiFQoTQ2hhbmdlRW1haWxSZXNwb25zZSIvChlDb25maXJtRW1haWxDaGFuZ2VSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiHAoaQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2UiLAoWVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhkKF1VuZG9FbWFpbENoYW5nZVJlc3BvbnNlIjkKEkxpc3RNYWlsYm94UmVxdWVzdBIQCgNrZXkYASABKAlCA4ABARIRCglwYWdlX3NpemUYAiABKAUiOwoTTGlzdE1haWxib3hSZXNwb25zZRIkCgVtYWlscxgBIAMoCzIVLnRyZWxsaXMuYXV0aC52MS5NYWlsIoQBCgRNYWlsEg8KB21haWxfaWQYASABKAkSFgoJcmVjaXBpZW50GAIgASgJQgOAAQESDwoHc3ViamVjdBgDIAEoCRIRCgR0ZXh0GAQgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi0KFERlbGV0ZUFjY291bnRSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlKlAKD1JlZnJlc2hEZWxpdmVyeRIgChxSRUZSRVNIX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGwoXUkVGUkVTSF9ERUxJVkVSWV9DT09LSUUQATL+DwoLQXV0aFNlcnZpY2USSQoGU2lnblVwEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnblVwUmVzcG9uc2USSQoGU2lnbkluEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnbkluUmVzcG9uc2USWwoMUmVmcmVzaFRva2VuEiQudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVmcmVzaFRva2VuUmVzcG9uc2USUQoHU2lnbk91dBIfLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVzcG9uc2UiA5ACAhJRCgdHZXRKd2tzEh8udHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0GiAudHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIDkAIBEmAKDExpc3RTZXNzaW9ucxIkLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYwoNUmV2b2tlU2Vzc2lvbhIlLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiA5ACAhJvChFSZXZva2VBbGxTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5SZXZva2VBbGxTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXNwb25zZSIDkAICEm8KEUxpc3RFbmRlZFNlc3Npb25zEikudHJlbGxpcy5hdXRoLnYxLkxpc3RFbmRlZFNlc3Npb25zUmVxdWVzdBoqLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYQoOQ2hhbmdlUGFzc3dvcmQSJi50cmVsbGlzLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GicudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UScwoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLC50cmVsbGlzLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0Gi0udHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2USXgoNUmVzZXRQYXNzd29yZBIlLnRyZWxsaXMuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVzcG9uc2USVAoIR2V0RW1haWwSIC50cmVsbGlzLmF1dGgudjEuR2V0RW1haWxSZXF1ZXN0GiEudHJlbGxpcy5hdXRoLnYxLkdldEVtYWlsUmVzcG9uc2UiA5ACARJ/ChhSZXF1ZXN0RW1haWxWZXJpZmljYXRpb24SMC50cmVsbGlzLmF1dGgudjEuUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVxdWVzdBoxLnRyZWxsaXMuYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXNwb25zZRJYCgtWZXJpZnlFbWFpbBIjLnRyZWxsaXMuYXV0aC52MS5WZXJpZnlFbWFpbFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuVmVyaWZ5RW1haWxSZXNwb25zZRJbCgxSZWxlYXNlRW1haWwSJC50cmVsbGlzLmF1dGgudjEuUmVsZWFzZUVtYWlsUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5SZWxlYXNlRW1haWxSZXNwb25zZRJYCgtDaGFuZ2VFbWFpbBIjLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VFbWFpbFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuQ2hhbmdlRW1haWxSZXNwb25zZRJtChJDb25maXJtRW1haWxDaGFuZ2USKi50cmVsbGlzLmF1dGgudjEuQ29uZmlybUVtYWlsQ2hhbmdlUmVxdWVzdBorLnRyZWxsaXMuYXV0aC52MS5Db25maXJtRW1haWxDaGFuZ2VSZXNwb25zZRJkCg9VbmRvRW1haWxDaGFuZ2USJy50cmVsbGlzLmF1dGgudjEuVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBooLnRyZWxsaXMuYXV0aC52MS5VbmRvRW1haWxDaGFuZ2VSZXNwb25zZRJYCgtMaXN0TWFpbGJveBIjLnRyZWxsaXMuYXV0aC52MS5MaXN0TWFpbGJveFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuTGlzdE1haWxib3hSZXNwb25zZRJeCg1EZWxldGVBY2NvdW50EiUudHJlbGxpcy5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXF1ZXN0GiYudHJlbGxpcy5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * The tokens of a session.
@@ -684,6 +684,443 @@ export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = 
   messageDesc(file_trellis_auth_v1_auth, 22);
 
 /**
+ * Request of RequestPasswordReset.
+ *
+ * @generated from message trellis.auth.v1.RequestPasswordResetRequest
+ */
+export type RequestPasswordResetRequest = Message<"trellis.auth.v1.RequestPasswordResetRequest"> & {
+  /**
+   * Required. The e-mail address of the account.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RequestPasswordResetRequest.
+ * Use `create(RequestPasswordResetRequestSchema)` to create a new message.
+ */
+export const RequestPasswordResetRequestSchema: GenMessage<RequestPasswordResetRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 23);
+
+/**
+ * Response of RequestPasswordReset.
+ *
+ * @generated from message trellis.auth.v1.RequestPasswordResetResponse
+ */
+export type RequestPasswordResetResponse = Message<"trellis.auth.v1.RequestPasswordResetResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.RequestPasswordResetResponse.
+ * Use `create(RequestPasswordResetResponseSchema)` to create a new message.
+ */
+export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordResetResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 24);
+
+/**
+ * Request of ResetPassword.
+ *
+ * @generated from message trellis.auth.v1.ResetPasswordRequest
+ */
+export type ResetPasswordRequest = Message<"trellis.auth.v1.ResetPasswordRequest"> & {
+  /**
+   * Required. The token of the link.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * Required. The new password, with the rules of `SignUpRequest.password`.
+   *
+   * @generated from field: string new_password = 2;
+   */
+  newPassword: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ResetPasswordRequest.
+ * Use `create(ResetPasswordRequestSchema)` to create a new message.
+ */
+export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 25);
+
+/**
+ * Response of ResetPassword.
+ *
+ * @generated from message trellis.auth.v1.ResetPasswordResponse
+ */
+export type ResetPasswordResponse = Message<"trellis.auth.v1.ResetPasswordResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.ResetPasswordResponse.
+ * Use `create(ResetPasswordResponseSchema)` to create a new message.
+ */
+export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 26);
+
+/**
+ * Request of GetEmail.
+ *
+ * @generated from message trellis.auth.v1.GetEmailRequest
+ */
+export type GetEmailRequest = Message<"trellis.auth.v1.GetEmailRequest"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.GetEmailRequest.
+ * Use `create(GetEmailRequestSchema)` to create a new message.
+ */
+export const GetEmailRequestSchema: GenMessage<GetEmailRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 27);
+
+/**
+ * Response of GetEmail.
+ *
+ * @generated from message trellis.auth.v1.GetEmailResponse
+ */
+export type GetEmailResponse = Message<"trellis.auth.v1.GetEmailResponse"> & {
+  /**
+   * The address. Empty: the account has lost its address to the owner of the address.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+
+  /**
+   * When the owner of the address verified it. Absent: never.
+   *
+   * @generated from field: google.protobuf.Timestamp verify_time = 2;
+   */
+  verifyTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.GetEmailResponse.
+ * Use `create(GetEmailResponseSchema)` to create a new message.
+ */
+export const GetEmailResponseSchema: GenMessage<GetEmailResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 28);
+
+/**
+ * Request of RequestEmailVerification.
+ *
+ * @generated from message trellis.auth.v1.RequestEmailVerificationRequest
+ */
+export type RequestEmailVerificationRequest = Message<"trellis.auth.v1.RequestEmailVerificationRequest"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.RequestEmailVerificationRequest.
+ * Use `create(RequestEmailVerificationRequestSchema)` to create a new message.
+ */
+export const RequestEmailVerificationRequestSchema: GenMessage<RequestEmailVerificationRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 29);
+
+/**
+ * Response of RequestEmailVerification.
+ *
+ * @generated from message trellis.auth.v1.RequestEmailVerificationResponse
+ */
+export type RequestEmailVerificationResponse = Message<"trellis.auth.v1.RequestEmailVerificationResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.RequestEmailVerificationResponse.
+ * Use `create(RequestEmailVerificationResponseSchema)` to create a new message.
+ */
+export const RequestEmailVerificationResponseSchema: GenMessage<RequestEmailVerificationResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 30);
+
+/**
+ * Request of VerifyEmail.
+ *
+ * @generated from message trellis.auth.v1.VerifyEmailRequest
+ */
+export type VerifyEmailRequest = Message<"trellis.auth.v1.VerifyEmailRequest"> & {
+  /**
+   * Required. The token of the link.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.VerifyEmailRequest.
+ * Use `create(VerifyEmailRequestSchema)` to create a new message.
+ */
+export const VerifyEmailRequestSchema: GenMessage<VerifyEmailRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 31);
+
+/**
+ * Response of VerifyEmail.
+ *
+ * @generated from message trellis.auth.v1.VerifyEmailResponse
+ */
+export type VerifyEmailResponse = Message<"trellis.auth.v1.VerifyEmailResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.VerifyEmailResponse.
+ * Use `create(VerifyEmailResponseSchema)` to create a new message.
+ */
+export const VerifyEmailResponseSchema: GenMessage<VerifyEmailResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 32);
+
+/**
+ * Request of ReleaseEmail.
+ *
+ * @generated from message trellis.auth.v1.ReleaseEmailRequest
+ */
+export type ReleaseEmailRequest = Message<"trellis.auth.v1.ReleaseEmailRequest"> & {
+  /**
+   * Required. The token of the link.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ReleaseEmailRequest.
+ * Use `create(ReleaseEmailRequestSchema)` to create a new message.
+ */
+export const ReleaseEmailRequestSchema: GenMessage<ReleaseEmailRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 33);
+
+/**
+ * Response of ReleaseEmail.
+ *
+ * @generated from message trellis.auth.v1.ReleaseEmailResponse
+ */
+export type ReleaseEmailResponse = Message<"trellis.auth.v1.ReleaseEmailResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.ReleaseEmailResponse.
+ * Use `create(ReleaseEmailResponseSchema)` to create a new message.
+ */
+export const ReleaseEmailResponseSchema: GenMessage<ReleaseEmailResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 34);
+
+/**
+ * Request of ChangeEmail.
+ *
+ * @generated from message trellis.auth.v1.ChangeEmailRequest
+ */
+export type ChangeEmailRequest = Message<"trellis.auth.v1.ChangeEmailRequest"> & {
+  /**
+   * Required. The new address, with the rules of `SignUpRequest.email`.
+   *
+   * @generated from field: string new_email = 1;
+   */
+  newEmail: string;
+
+  /**
+   * Required. The password, as proof that the owner of the account makes the call.
+   *
+   * @generated from field: string password = 2;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ChangeEmailRequest.
+ * Use `create(ChangeEmailRequestSchema)` to create a new message.
+ */
+export const ChangeEmailRequestSchema: GenMessage<ChangeEmailRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 35);
+
+/**
+ * Response of ChangeEmail.
+ *
+ * @generated from message trellis.auth.v1.ChangeEmailResponse
+ */
+export type ChangeEmailResponse = Message<"trellis.auth.v1.ChangeEmailResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.ChangeEmailResponse.
+ * Use `create(ChangeEmailResponseSchema)` to create a new message.
+ */
+export const ChangeEmailResponseSchema: GenMessage<ChangeEmailResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 36);
+
+/**
+ * Request of ConfirmEmailChange.
+ *
+ * @generated from message trellis.auth.v1.ConfirmEmailChangeRequest
+ */
+export type ConfirmEmailChangeRequest = Message<"trellis.auth.v1.ConfirmEmailChangeRequest"> & {
+  /**
+   * Required. The token of the link.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ConfirmEmailChangeRequest.
+ * Use `create(ConfirmEmailChangeRequestSchema)` to create a new message.
+ */
+export const ConfirmEmailChangeRequestSchema: GenMessage<ConfirmEmailChangeRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 37);
+
+/**
+ * Response of ConfirmEmailChange.
+ *
+ * @generated from message trellis.auth.v1.ConfirmEmailChangeResponse
+ */
+export type ConfirmEmailChangeResponse = Message<"trellis.auth.v1.ConfirmEmailChangeResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.ConfirmEmailChangeResponse.
+ * Use `create(ConfirmEmailChangeResponseSchema)` to create a new message.
+ */
+export const ConfirmEmailChangeResponseSchema: GenMessage<ConfirmEmailChangeResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 38);
+
+/**
+ * Request of UndoEmailChange.
+ *
+ * @generated from message trellis.auth.v1.UndoEmailChangeRequest
+ */
+export type UndoEmailChangeRequest = Message<"trellis.auth.v1.UndoEmailChangeRequest"> & {
+  /**
+   * Required. The token of the link.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.UndoEmailChangeRequest.
+ * Use `create(UndoEmailChangeRequestSchema)` to create a new message.
+ */
+export const UndoEmailChangeRequestSchema: GenMessage<UndoEmailChangeRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 39);
+
+/**
+ * Response of UndoEmailChange.
+ *
+ * @generated from message trellis.auth.v1.UndoEmailChangeResponse
+ */
+export type UndoEmailChangeResponse = Message<"trellis.auth.v1.UndoEmailChangeResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.UndoEmailChangeResponse.
+ * Use `create(UndoEmailChangeResponseSchema)` to create a new message.
+ */
+export const UndoEmailChangeResponseSchema: GenMessage<UndoEmailChangeResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 40);
+
+/**
+ * Request of ListMailbox.
+ *
+ * @generated from message trellis.auth.v1.ListMailboxRequest
+ */
+export type ListMailboxRequest = Message<"trellis.auth.v1.ListMailboxRequest"> & {
+  /**
+   * Required. The key that the server printed when it started.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * The maximum number of e-mails in the response, newest first. 0: 20. At most 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListMailboxRequest.
+ * Use `create(ListMailboxRequestSchema)` to create a new message.
+ */
+export const ListMailboxRequestSchema: GenMessage<ListMailboxRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 41);
+
+/**
+ * Response of ListMailbox.
+ *
+ * @generated from message trellis.auth.v1.ListMailboxResponse
+ */
+export type ListMailboxResponse = Message<"trellis.auth.v1.ListMailboxResponse"> & {
+  /**
+   * The e-mails, newest first.
+   *
+   * @generated from field: repeated trellis.auth.v1.Mail mails = 1;
+   */
+  mails: Mail[];
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListMailboxResponse.
+ * Use `create(ListMailboxResponseSchema)` to create a new message.
+ */
+export const ListMailboxResponseSchema: GenMessage<ListMailboxResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 42);
+
+/**
+ * An e-mail in the mailbox.
+ *
+ * @generated from message trellis.auth.v1.Mail
+ */
+export type Mail = Message<"trellis.auth.v1.Mail"> & {
+  /**
+   * The id of the e-mail, a UUID.
+   *
+   * @generated from field: string mail_id = 1;
+   */
+  mailId: string;
+
+  /**
+   * The address to which it would be sent.
+   *
+   * @generated from field: string recipient = 2;
+   */
+  recipient: string;
+
+  /**
+   * The subject.
+   *
+   * @generated from field: string subject = 3;
+   */
+  subject: string;
+
+  /**
+   * The body as plain text, with the link.
+   *
+   * @generated from field: string text = 4;
+   */
+  text: string;
+
+  /**
+   * When it was written.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 5;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.Mail.
+ * Use `create(MailSchema)` to create a new message.
+ */
+export const MailSchema: GenMessage<Mail> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 43);
+
+/**
  * Request of DeleteAccount.
  *
  * @generated from message trellis.auth.v1.DeleteAccountRequest
@@ -702,7 +1139,7 @@ export type DeleteAccountRequest = Message<"trellis.auth.v1.DeleteAccountRequest
  * Use `create(DeleteAccountRequestSchema)` to create a new message.
  */
 export const DeleteAccountRequestSchema: GenMessage<DeleteAccountRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 23);
+  messageDesc(file_trellis_auth_v1_auth, 44);
 
 /**
  * Response of DeleteAccount.
@@ -717,7 +1154,7 @@ export type DeleteAccountResponse = Message<"trellis.auth.v1.DeleteAccountRespon
  * Use `create(DeleteAccountResponseSchema)` to create a new message.
  */
 export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 24);
+  messageDesc(file_trellis_auth_v1_auth, 45);
 
 /**
  * How the server delivers the refresh token.
@@ -892,6 +1329,141 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ChangePasswordRequestSchema;
     output: typeof ChangePasswordResponseSchema;
+  },
+  /**
+   * Sends an e-mail with a link to the account with this address, so that its owner can set a new password. The response
+   * and its time are the same whether there is an account or not.
+   *
+   * Errors: FAILED_PRECONDITION with reason MAIL_DISABLED when the server sends no e-mail. RESOURCE_EXHAUSTED with reason
+   * RATE_LIMITED.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RequestPasswordReset
+   */
+  requestPasswordReset: {
+    methodKind: "unary";
+    input: typeof RequestPasswordResetRequestSchema;
+    output: typeof RequestPasswordResetResponseSchema;
+  },
+  /**
+   * Sets a new password with the token of a link, and ends all sessions of the account. The token proves that the caller
+   * reads the account's e-mail, so it verifies the address too. It opens no session: the user signs in afterwards.
+   *
+   * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
+   * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT or PASSWORD_TOO_LONG.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ResetPassword
+   */
+  resetPassword: {
+    methodKind: "unary";
+    input: typeof ResetPasswordRequestSchema;
+    output: typeof ResetPasswordResponseSchema;
+  },
+  /**
+   * Returns the e-mail address of the caller's account, and whether its owner has verified it.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.GetEmail
+   */
+  getEmail: {
+    methodKind: "unary";
+    input: typeof GetEmailRequestSchema;
+    output: typeof GetEmailResponseSchema;
+  },
+  /**
+   * Sends a link to the address of the caller's account, with which its owner verifies the address. A sign-up sends the first
+   * one.
+   *
+   * Errors: FAILED_PRECONDITION with reason EMAIL_VERIFIED when the address is verified, EMAIL_MISSING when the account has
+   * none, or MAIL_DISABLED when the server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RequestEmailVerification
+   */
+  requestEmailVerification: {
+    methodKind: "unary";
+    input: typeof RequestEmailVerificationRequestSchema;
+    output: typeof RequestEmailVerificationResponseSchema;
+  },
+  /**
+   * Verifies the address of an account with the token of a link.
+   *
+   * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.VerifyEmail
+   */
+  verifyEmail: {
+    methodKind: "unary";
+    input: typeof VerifyEmailRequestSchema;
+    output: typeof VerifyEmailResponseSchema;
+  },
+  /**
+   * Frees an address that another person has used for an account, with the token of a link that was sent to the address. The
+   * account must not have verified the address. It keeps its data and its sessions, and its user must state another address
+   * to sign in again.
+   *
+   * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used, or
+   * EMAIL_VERIFIED when the address is verified: its owner sets a new password instead.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ReleaseEmail
+   */
+  releaseEmail: {
+    methodKind: "unary";
+    input: typeof ReleaseEmailRequestSchema;
+    output: typeof ReleaseEmailResponseSchema;
+  },
+  /**
+   * Changes the e-mail address of the caller's account. The new address gets a link that confirms the change; until then
+   * nothing changes. The current address gets a notice. The response does not reveal whether another account has the new
+   * address.
+   *
+   * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+   * INVALID_ARGUMENT with reason EMAIL_INVALID or EMAIL_UNCHANGED. FAILED_PRECONDITION with reason MAIL_DISABLED when the
+   * server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ChangeEmail
+   */
+  changeEmail: {
+    methodKind: "unary";
+    input: typeof ChangeEmailRequestSchema;
+    output: typeof ChangeEmailResponseSchema;
+  },
+  /**
+   * Confirms a change of an address with the token of a link. An account that has not verified the new address loses it. The
+   * previous address gets a link that undoes the change, if its owner had verified it.
+   *
+   * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used. ALREADY_EXISTS
+   * with reason EMAIL_TAKEN when another account has verified the new address.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ConfirmEmailChange
+   */
+  confirmEmailChange: {
+    methodKind: "unary";
+    input: typeof ConfirmEmailChangeRequestSchema;
+    output: typeof ConfirmEmailChangeResponseSchema;
+  },
+  /**
+   * Undoes a change of an address with the token of a link that was sent to the previous address. Another person may know the
+   * password, so it is deleted, all sessions end, and the previous address gets a link to set a new password.
+   *
+   * Errors: as ConfirmEmailChange.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.UndoEmailChange
+   */
+  undoEmailChange: {
+    methodKind: "unary";
+    input: typeof UndoEmailChangeRequestSchema;
+    output: typeof UndoEmailChangeResponseSchema;
+  },
+  /**
+   * Lists the newest e-mails of the mailbox, which a server without an SMTP server keeps on a developer's machine instead of
+   * sending them. The key is printed when the server starts; it protects the links in the e-mails.
+   *
+   * Errors: FAILED_PRECONDITION with reason MAILBOX_KEY_INVALID when the key is wrong, or the server has no mailbox.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ListMailbox
+   */
+  listMailbox: {
+    methodKind: "unary";
+    input: typeof ListMailboxRequestSchema;
+    output: typeof ListMailboxResponseSchema;
   },
   /**
    * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are

@@ -7,6 +7,26 @@ import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { AuthService } from "./auth";
 import type { DeleteAccountResponse } from "./auth";
 import type { DeleteAccountRequest } from "./auth";
+import type { ListMailboxResponse } from "./auth";
+import type { ListMailboxRequest } from "./auth";
+import type { UndoEmailChangeResponse } from "./auth";
+import type { UndoEmailChangeRequest } from "./auth";
+import type { ConfirmEmailChangeResponse } from "./auth";
+import type { ConfirmEmailChangeRequest } from "./auth";
+import type { ChangeEmailResponse } from "./auth";
+import type { ChangeEmailRequest } from "./auth";
+import type { ReleaseEmailResponse } from "./auth";
+import type { ReleaseEmailRequest } from "./auth";
+import type { VerifyEmailResponse } from "./auth";
+import type { VerifyEmailRequest } from "./auth";
+import type { RequestEmailVerificationResponse } from "./auth";
+import type { RequestEmailVerificationRequest } from "./auth";
+import type { GetEmailResponse } from "./auth";
+import type { GetEmailRequest } from "./auth";
+import type { ResetPasswordResponse } from "./auth";
+import type { ResetPasswordRequest } from "./auth";
+import type { RequestPasswordResetResponse } from "./auth";
+import type { RequestPasswordResetRequest } from "./auth";
 import type { ChangePasswordResponse } from "./auth";
 import type { ChangePasswordRequest } from "./auth";
 import type { ListEndedSessionsResponse } from "./auth";
@@ -137,6 +157,101 @@ export interface IAuthServiceClient {
      * @generated from protobuf rpc: ChangePassword
      */
     changePassword(input: ChangePasswordRequest, options?: RpcOptions): UnaryCall<ChangePasswordRequest, ChangePasswordResponse>;
+    /**
+     * Sends an e-mail with a link to the account with this address, so that its owner can set a new password. The response
+     * and its time are the same whether there is an account or not.
+     *
+     * Errors: FAILED_PRECONDITION with reason MAIL_DISABLED when the server sends no e-mail. RESOURCE_EXHAUSTED with reason
+     * RATE_LIMITED.
+     *
+     * @generated from protobuf rpc: RequestPasswordReset
+     */
+    requestPasswordReset(input: RequestPasswordResetRequest, options?: RpcOptions): UnaryCall<RequestPasswordResetRequest, RequestPasswordResetResponse>;
+    /**
+     * Sets a new password with the token of a link, and ends all sessions of the account. The token proves that the caller
+     * reads the account's e-mail, so it verifies the address too. It opens no session: the user signs in afterwards.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
+     * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT or PASSWORD_TOO_LONG.
+     *
+     * @generated from protobuf rpc: ResetPassword
+     */
+    resetPassword(input: ResetPasswordRequest, options?: RpcOptions): UnaryCall<ResetPasswordRequest, ResetPasswordResponse>;
+    /**
+     * Returns the e-mail address of the caller's account, and whether its owner has verified it.
+     *
+     * @generated from protobuf rpc: GetEmail
+     */
+    getEmail(input: GetEmailRequest, options?: RpcOptions): UnaryCall<GetEmailRequest, GetEmailResponse>;
+    /**
+     * Sends a link to the address of the caller's account, with which its owner verifies the address. A sign-up sends the first
+     * one.
+     *
+     * Errors: FAILED_PRECONDITION with reason EMAIL_VERIFIED when the address is verified, EMAIL_MISSING when the account has
+     * none, or MAIL_DISABLED when the server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+     *
+     * @generated from protobuf rpc: RequestEmailVerification
+     */
+    requestEmailVerification(input: RequestEmailVerificationRequest, options?: RpcOptions): UnaryCall<RequestEmailVerificationRequest, RequestEmailVerificationResponse>;
+    /**
+     * Verifies the address of an account with the token of a link.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
+     *
+     * @generated from protobuf rpc: VerifyEmail
+     */
+    verifyEmail(input: VerifyEmailRequest, options?: RpcOptions): UnaryCall<VerifyEmailRequest, VerifyEmailResponse>;
+    /**
+     * Frees an address that another person has used for an account, with the token of a link that was sent to the address. The
+     * account must not have verified the address. It keeps its data and its sessions, and its user must state another address
+     * to sign in again.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used, or
+     * EMAIL_VERIFIED when the address is verified: its owner sets a new password instead.
+     *
+     * @generated from protobuf rpc: ReleaseEmail
+     */
+    releaseEmail(input: ReleaseEmailRequest, options?: RpcOptions): UnaryCall<ReleaseEmailRequest, ReleaseEmailResponse>;
+    /**
+     * Changes the e-mail address of the caller's account. The new address gets a link that confirms the change; until then
+     * nothing changes. The current address gets a notice. The response does not reveal whether another account has the new
+     * address.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     * INVALID_ARGUMENT with reason EMAIL_INVALID or EMAIL_UNCHANGED. FAILED_PRECONDITION with reason MAIL_DISABLED when the
+     * server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+     *
+     * @generated from protobuf rpc: ChangeEmail
+     */
+    changeEmail(input: ChangeEmailRequest, options?: RpcOptions): UnaryCall<ChangeEmailRequest, ChangeEmailResponse>;
+    /**
+     * Confirms a change of an address with the token of a link. An account that has not verified the new address loses it. The
+     * previous address gets a link that undoes the change, if its owner had verified it.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used. ALREADY_EXISTS
+     * with reason EMAIL_TAKEN when another account has verified the new address.
+     *
+     * @generated from protobuf rpc: ConfirmEmailChange
+     */
+    confirmEmailChange(input: ConfirmEmailChangeRequest, options?: RpcOptions): UnaryCall<ConfirmEmailChangeRequest, ConfirmEmailChangeResponse>;
+    /**
+     * Undoes a change of an address with the token of a link that was sent to the previous address. Another person may know the
+     * password, so it is deleted, all sessions end, and the previous address gets a link to set a new password.
+     *
+     * Errors: as ConfirmEmailChange.
+     *
+     * @generated from protobuf rpc: UndoEmailChange
+     */
+    undoEmailChange(input: UndoEmailChangeRequest, options?: RpcOptions): UnaryCall<UndoEmailChangeRequest, UndoEmailChangeResponse>;
+    /**
+     * Lists the newest e-mails of the mailbox, which a server without an SMTP server keeps on a developer's machine instead of
+     * sending them. The key is printed when the server starts; it protects the links in the e-mails.
+     *
+     * Errors: FAILED_PRECONDITION with reason MAILBOX_KEY_INVALID when the key is wrong, or the server has no mailbox.
+     *
+     * @generated from protobuf rpc: ListMailbox
+     */
+    listMailbox(input: ListMailboxRequest, options?: RpcOptions): UnaryCall<ListMailboxRequest, ListMailboxResponse>;
     /**
      * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are
      * deleted within seconds. The user's messages stay in their conversations, without a name.
@@ -290,6 +405,131 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<ChangePasswordRequest, ChangePasswordResponse>("unary", this._transport, method, opt, input);
     }
     /**
+     * Sends an e-mail with a link to the account with this address, so that its owner can set a new password. The response
+     * and its time are the same whether there is an account or not.
+     *
+     * Errors: FAILED_PRECONDITION with reason MAIL_DISABLED when the server sends no e-mail. RESOURCE_EXHAUSTED with reason
+     * RATE_LIMITED.
+     *
+     * @generated from protobuf rpc: RequestPasswordReset
+     */
+    requestPasswordReset(input: RequestPasswordResetRequest, options?: RpcOptions): UnaryCall<RequestPasswordResetRequest, RequestPasswordResetResponse> {
+        const method = this.methods[10], opt = this._transport.mergeOptions(options);
+        return stackIntercept<RequestPasswordResetRequest, RequestPasswordResetResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Sets a new password with the token of a link, and ends all sessions of the account. The token proves that the caller
+     * reads the account's e-mail, so it verifies the address too. It opens no session: the user signs in afterwards.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
+     * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT or PASSWORD_TOO_LONG.
+     *
+     * @generated from protobuf rpc: ResetPassword
+     */
+    resetPassword(input: ResetPasswordRequest, options?: RpcOptions): UnaryCall<ResetPasswordRequest, ResetPasswordResponse> {
+        const method = this.methods[11], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ResetPasswordRequest, ResetPasswordResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Returns the e-mail address of the caller's account, and whether its owner has verified it.
+     *
+     * @generated from protobuf rpc: GetEmail
+     */
+    getEmail(input: GetEmailRequest, options?: RpcOptions): UnaryCall<GetEmailRequest, GetEmailResponse> {
+        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        return stackIntercept<GetEmailRequest, GetEmailResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Sends a link to the address of the caller's account, with which its owner verifies the address. A sign-up sends the first
+     * one.
+     *
+     * Errors: FAILED_PRECONDITION with reason EMAIL_VERIFIED when the address is verified, EMAIL_MISSING when the account has
+     * none, or MAIL_DISABLED when the server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+     *
+     * @generated from protobuf rpc: RequestEmailVerification
+     */
+    requestEmailVerification(input: RequestEmailVerificationRequest, options?: RpcOptions): UnaryCall<RequestEmailVerificationRequest, RequestEmailVerificationResponse> {
+        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        return stackIntercept<RequestEmailVerificationRequest, RequestEmailVerificationResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Verifies the address of an account with the token of a link.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
+     *
+     * @generated from protobuf rpc: VerifyEmail
+     */
+    verifyEmail(input: VerifyEmailRequest, options?: RpcOptions): UnaryCall<VerifyEmailRequest, VerifyEmailResponse> {
+        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        return stackIntercept<VerifyEmailRequest, VerifyEmailResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Frees an address that another person has used for an account, with the token of a link that was sent to the address. The
+     * account must not have verified the address. It keeps its data and its sessions, and its user must state another address
+     * to sign in again.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used, or
+     * EMAIL_VERIFIED when the address is verified: its owner sets a new password instead.
+     *
+     * @generated from protobuf rpc: ReleaseEmail
+     */
+    releaseEmail(input: ReleaseEmailRequest, options?: RpcOptions): UnaryCall<ReleaseEmailRequest, ReleaseEmailResponse> {
+        const method = this.methods[15], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ReleaseEmailRequest, ReleaseEmailResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Changes the e-mail address of the caller's account. The new address gets a link that confirms the change; until then
+     * nothing changes. The current address gets a notice. The response does not reveal whether another account has the new
+     * address.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     * INVALID_ARGUMENT with reason EMAIL_INVALID or EMAIL_UNCHANGED. FAILED_PRECONDITION with reason MAIL_DISABLED when the
+     * server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+     *
+     * @generated from protobuf rpc: ChangeEmail
+     */
+    changeEmail(input: ChangeEmailRequest, options?: RpcOptions): UnaryCall<ChangeEmailRequest, ChangeEmailResponse> {
+        const method = this.methods[16], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ChangeEmailRequest, ChangeEmailResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Confirms a change of an address with the token of a link. An account that has not verified the new address loses it. The
+     * previous address gets a link that undoes the change, if its owner had verified it.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used. ALREADY_EXISTS
+     * with reason EMAIL_TAKEN when another account has verified the new address.
+     *
+     * @generated from protobuf rpc: ConfirmEmailChange
+     */
+    confirmEmailChange(input: ConfirmEmailChangeRequest, options?: RpcOptions): UnaryCall<ConfirmEmailChangeRequest, ConfirmEmailChangeResponse> {
+        const method = this.methods[17], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ConfirmEmailChangeRequest, ConfirmEmailChangeResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Undoes a change of an address with the token of a link that was sent to the previous address. Another person may know the
+     * password, so it is deleted, all sessions end, and the previous address gets a link to set a new password.
+     *
+     * Errors: as ConfirmEmailChange.
+     *
+     * @generated from protobuf rpc: UndoEmailChange
+     */
+    undoEmailChange(input: UndoEmailChangeRequest, options?: RpcOptions): UnaryCall<UndoEmailChangeRequest, UndoEmailChangeResponse> {
+        const method = this.methods[18], opt = this._transport.mergeOptions(options);
+        return stackIntercept<UndoEmailChangeRequest, UndoEmailChangeResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Lists the newest e-mails of the mailbox, which a server without an SMTP server keeps on a developer's machine instead of
+     * sending them. The key is printed when the server starts; it protects the links in the e-mails.
+     *
+     * Errors: FAILED_PRECONDITION with reason MAILBOX_KEY_INVALID when the key is wrong, or the server has no mailbox.
+     *
+     * @generated from protobuf rpc: ListMailbox
+     */
+    listMailbox(input: ListMailboxRequest, options?: RpcOptions): UnaryCall<ListMailboxRequest, ListMailboxResponse> {
+        const method = this.methods[19], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListMailboxRequest, ListMailboxResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
      * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are
      * deleted within seconds. The user's messages stay in their conversations, without a name.
      *
@@ -298,7 +538,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: DeleteAccount
      */
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse> {
-        const method = this.methods[10], opt = this._transport.mergeOptions(options);
+        const method = this.methods[20], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteAccountRequest, DeleteAccountResponse>("unary", this._transport, method, opt, input);
     }
 }

@@ -461,6 +461,267 @@ export interface ChangePasswordRequest {
 export interface ChangePasswordResponse {
 }
 /**
+ * Request of RequestPasswordReset.
+ *
+ * @generated from protobuf message trellis.auth.v1.RequestPasswordResetRequest
+ */
+export interface RequestPasswordResetRequest {
+    /**
+     * Required. The e-mail address of the account.
+     *
+     * @generated from protobuf field: string email = 1
+     */
+    email: string;
+}
+/**
+ * Response of RequestPasswordReset.
+ *
+ * @generated from protobuf message trellis.auth.v1.RequestPasswordResetResponse
+ */
+export interface RequestPasswordResetResponse {
+}
+/**
+ * Request of ResetPassword.
+ *
+ * @generated from protobuf message trellis.auth.v1.ResetPasswordRequest
+ */
+export interface ResetPasswordRequest {
+    /**
+     * Required. The token of the link.
+     *
+     * @generated from protobuf field: string token = 1
+     */
+    token: string;
+    /**
+     * Required. The new password, with the rules of `SignUpRequest.password`.
+     *
+     * @generated from protobuf field: string new_password = 2
+     */
+    newPassword: string;
+}
+/**
+ * Response of ResetPassword.
+ *
+ * @generated from protobuf message trellis.auth.v1.ResetPasswordResponse
+ */
+export interface ResetPasswordResponse {
+}
+/**
+ * Request of GetEmail.
+ *
+ * @generated from protobuf message trellis.auth.v1.GetEmailRequest
+ */
+export interface GetEmailRequest {
+}
+/**
+ * Response of GetEmail.
+ *
+ * @generated from protobuf message trellis.auth.v1.GetEmailResponse
+ */
+export interface GetEmailResponse {
+    /**
+     * The address. Empty: the account has lost its address to the owner of the address.
+     *
+     * @generated from protobuf field: string email = 1
+     */
+    email: string;
+    /**
+     * When the owner of the address verified it. Absent: never.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp verify_time = 2
+     */
+    verifyTime?: Timestamp;
+}
+/**
+ * Request of RequestEmailVerification.
+ *
+ * @generated from protobuf message trellis.auth.v1.RequestEmailVerificationRequest
+ */
+export interface RequestEmailVerificationRequest {
+}
+/**
+ * Response of RequestEmailVerification.
+ *
+ * @generated from protobuf message trellis.auth.v1.RequestEmailVerificationResponse
+ */
+export interface RequestEmailVerificationResponse {
+}
+/**
+ * Request of VerifyEmail.
+ *
+ * @generated from protobuf message trellis.auth.v1.VerifyEmailRequest
+ */
+export interface VerifyEmailRequest {
+    /**
+     * Required. The token of the link.
+     *
+     * @generated from protobuf field: string token = 1
+     */
+    token: string;
+}
+/**
+ * Response of VerifyEmail.
+ *
+ * @generated from protobuf message trellis.auth.v1.VerifyEmailResponse
+ */
+export interface VerifyEmailResponse {
+}
+/**
+ * Request of ReleaseEmail.
+ *
+ * @generated from protobuf message trellis.auth.v1.ReleaseEmailRequest
+ */
+export interface ReleaseEmailRequest {
+    /**
+     * Required. The token of the link.
+     *
+     * @generated from protobuf field: string token = 1
+     */
+    token: string;
+}
+/**
+ * Response of ReleaseEmail.
+ *
+ * @generated from protobuf message trellis.auth.v1.ReleaseEmailResponse
+ */
+export interface ReleaseEmailResponse {
+}
+/**
+ * Request of ChangeEmail.
+ *
+ * @generated from protobuf message trellis.auth.v1.ChangeEmailRequest
+ */
+export interface ChangeEmailRequest {
+    /**
+     * Required. The new address, with the rules of `SignUpRequest.email`.
+     *
+     * @generated from protobuf field: string new_email = 1
+     */
+    newEmail: string;
+    /**
+     * Required. The password, as proof that the owner of the account makes the call.
+     *
+     * @generated from protobuf field: string password = 2
+     */
+    password: string;
+}
+/**
+ * Response of ChangeEmail.
+ *
+ * @generated from protobuf message trellis.auth.v1.ChangeEmailResponse
+ */
+export interface ChangeEmailResponse {
+}
+/**
+ * Request of ConfirmEmailChange.
+ *
+ * @generated from protobuf message trellis.auth.v1.ConfirmEmailChangeRequest
+ */
+export interface ConfirmEmailChangeRequest {
+    /**
+     * Required. The token of the link.
+     *
+     * @generated from protobuf field: string token = 1
+     */
+    token: string;
+}
+/**
+ * Response of ConfirmEmailChange.
+ *
+ * @generated from protobuf message trellis.auth.v1.ConfirmEmailChangeResponse
+ */
+export interface ConfirmEmailChangeResponse {
+}
+/**
+ * Request of UndoEmailChange.
+ *
+ * @generated from protobuf message trellis.auth.v1.UndoEmailChangeRequest
+ */
+export interface UndoEmailChangeRequest {
+    /**
+     * Required. The token of the link.
+     *
+     * @generated from protobuf field: string token = 1
+     */
+    token: string;
+}
+/**
+ * Response of UndoEmailChange.
+ *
+ * @generated from protobuf message trellis.auth.v1.UndoEmailChangeResponse
+ */
+export interface UndoEmailChangeResponse {
+}
+/**
+ * Request of ListMailbox.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListMailboxRequest
+ */
+export interface ListMailboxRequest {
+    /**
+     * Required. The key that the server printed when it started.
+     *
+     * @generated from protobuf field: string key = 1
+     */
+    key: string;
+    /**
+     * The maximum number of e-mails in the response, newest first. 0: 20. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 2
+     */
+    pageSize: number;
+}
+/**
+ * Response of ListMailbox.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListMailboxResponse
+ */
+export interface ListMailboxResponse {
+    /**
+     * The e-mails, newest first.
+     *
+     * @generated from protobuf field: repeated trellis.auth.v1.Mail mails = 1
+     */
+    mails: Mail[];
+}
+/**
+ * An e-mail in the mailbox.
+ *
+ * @generated from protobuf message trellis.auth.v1.Mail
+ */
+export interface Mail {
+    /**
+     * The id of the e-mail, a UUID.
+     *
+     * @generated from protobuf field: string mail_id = 1
+     */
+    mailId: string;
+    /**
+     * The address to which it would be sent.
+     *
+     * @generated from protobuf field: string recipient = 2
+     */
+    recipient: string;
+    /**
+     * The subject.
+     *
+     * @generated from protobuf field: string subject = 3
+     */
+    subject: string;
+    /**
+     * The body as plain text, with the link.
+     *
+     * @generated from protobuf field: string text = 4
+     */
+    text: string;
+    /**
+     * When it was written.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp create_time = 5
+     */
+    createTime?: Timestamp;
+}
+/**
  * Request of DeleteAccount.
  *
  * @generated from protobuf message trellis.auth.v1.DeleteAccountRequest
@@ -796,6 +1057,246 @@ class ChangePasswordResponse$Type extends MessageType<ChangePasswordResponse> {
  */
 export const ChangePasswordResponse = new ChangePasswordResponse$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class RequestPasswordResetRequest$Type extends MessageType<RequestPasswordResetRequest> {
+    constructor() {
+        super("trellis.auth.v1.RequestPasswordResetRequest", [
+            { no: 1, name: "email", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RequestPasswordResetRequest
+ */
+export const RequestPasswordResetRequest = new RequestPasswordResetRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RequestPasswordResetResponse$Type extends MessageType<RequestPasswordResetResponse> {
+    constructor() {
+        super("trellis.auth.v1.RequestPasswordResetResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RequestPasswordResetResponse
+ */
+export const RequestPasswordResetResponse = new RequestPasswordResetResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ResetPasswordRequest$Type extends MessageType<ResetPasswordRequest> {
+    constructor() {
+        super("trellis.auth.v1.ResetPasswordRequest", [
+            { no: 1, name: "token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "new_password", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ResetPasswordRequest
+ */
+export const ResetPasswordRequest = new ResetPasswordRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ResetPasswordResponse$Type extends MessageType<ResetPasswordResponse> {
+    constructor() {
+        super("trellis.auth.v1.ResetPasswordResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ResetPasswordResponse
+ */
+export const ResetPasswordResponse = new ResetPasswordResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetEmailRequest$Type extends MessageType<GetEmailRequest> {
+    constructor() {
+        super("trellis.auth.v1.GetEmailRequest", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.GetEmailRequest
+ */
+export const GetEmailRequest = new GetEmailRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetEmailResponse$Type extends MessageType<GetEmailResponse> {
+    constructor() {
+        super("trellis.auth.v1.GetEmailResponse", [
+            { no: 1, name: "email", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "verify_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.GetEmailResponse
+ */
+export const GetEmailResponse = new GetEmailResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RequestEmailVerificationRequest$Type extends MessageType<RequestEmailVerificationRequest> {
+    constructor() {
+        super("trellis.auth.v1.RequestEmailVerificationRequest", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RequestEmailVerificationRequest
+ */
+export const RequestEmailVerificationRequest = new RequestEmailVerificationRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RequestEmailVerificationResponse$Type extends MessageType<RequestEmailVerificationResponse> {
+    constructor() {
+        super("trellis.auth.v1.RequestEmailVerificationResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RequestEmailVerificationResponse
+ */
+export const RequestEmailVerificationResponse = new RequestEmailVerificationResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class VerifyEmailRequest$Type extends MessageType<VerifyEmailRequest> {
+    constructor() {
+        super("trellis.auth.v1.VerifyEmailRequest", [
+            { no: 1, name: "token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.VerifyEmailRequest
+ */
+export const VerifyEmailRequest = new VerifyEmailRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class VerifyEmailResponse$Type extends MessageType<VerifyEmailResponse> {
+    constructor() {
+        super("trellis.auth.v1.VerifyEmailResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.VerifyEmailResponse
+ */
+export const VerifyEmailResponse = new VerifyEmailResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ReleaseEmailRequest$Type extends MessageType<ReleaseEmailRequest> {
+    constructor() {
+        super("trellis.auth.v1.ReleaseEmailRequest", [
+            { no: 1, name: "token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ReleaseEmailRequest
+ */
+export const ReleaseEmailRequest = new ReleaseEmailRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ReleaseEmailResponse$Type extends MessageType<ReleaseEmailResponse> {
+    constructor() {
+        super("trellis.auth.v1.ReleaseEmailResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ReleaseEmailResponse
+ */
+export const ReleaseEmailResponse = new ReleaseEmailResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ChangeEmailRequest$Type extends MessageType<ChangeEmailRequest> {
+    constructor() {
+        super("trellis.auth.v1.ChangeEmailRequest", [
+            { no: 1, name: "new_email", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "password", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ChangeEmailRequest
+ */
+export const ChangeEmailRequest = new ChangeEmailRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ChangeEmailResponse$Type extends MessageType<ChangeEmailResponse> {
+    constructor() {
+        super("trellis.auth.v1.ChangeEmailResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ChangeEmailResponse
+ */
+export const ChangeEmailResponse = new ChangeEmailResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ConfirmEmailChangeRequest$Type extends MessageType<ConfirmEmailChangeRequest> {
+    constructor() {
+        super("trellis.auth.v1.ConfirmEmailChangeRequest", [
+            { no: 1, name: "token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ConfirmEmailChangeRequest
+ */
+export const ConfirmEmailChangeRequest = new ConfirmEmailChangeRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ConfirmEmailChangeResponse$Type extends MessageType<ConfirmEmailChangeResponse> {
+    constructor() {
+        super("trellis.auth.v1.ConfirmEmailChangeResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ConfirmEmailChangeResponse
+ */
+export const ConfirmEmailChangeResponse = new ConfirmEmailChangeResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class UndoEmailChangeRequest$Type extends MessageType<UndoEmailChangeRequest> {
+    constructor() {
+        super("trellis.auth.v1.UndoEmailChangeRequest", [
+            { no: 1, name: "token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.UndoEmailChangeRequest
+ */
+export const UndoEmailChangeRequest = new UndoEmailChangeRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class UndoEmailChangeResponse$Type extends MessageType<UndoEmailChangeResponse> {
+    constructor() {
+        super("trellis.auth.v1.UndoEmailChangeResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.UndoEmailChangeResponse
+ */
+export const UndoEmailChangeResponse = new UndoEmailChangeResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListMailboxRequest$Type extends MessageType<ListMailboxRequest> {
+    constructor() {
+        super("trellis.auth.v1.ListMailboxRequest", [
+            { no: 1, name: "key", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListMailboxRequest
+ */
+export const ListMailboxRequest = new ListMailboxRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListMailboxResponse$Type extends MessageType<ListMailboxResponse> {
+    constructor() {
+        super("trellis.auth.v1.ListMailboxResponse", [
+            { no: 1, name: "mails", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Mail }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListMailboxResponse
+ */
+export const ListMailboxResponse = new ListMailboxResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Mail$Type extends MessageType<Mail> {
+    constructor() {
+        super("trellis.auth.v1.Mail", [
+            { no: 1, name: "mail_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "recipient", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "subject", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "text", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 5, name: "create_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.Mail
+ */
+export const Mail = new Mail$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class DeleteAccountRequest$Type extends MessageType<DeleteAccountRequest> {
     constructor() {
         super("trellis.auth.v1.DeleteAccountRequest", [
@@ -831,5 +1332,15 @@ export const AuthService = new ServiceType("trellis.auth.v1.AuthService", [
     { name: "RevokeAllSessions", idempotency: "IDEMPOTENT", options: {}, I: RevokeAllSessionsRequest, O: RevokeAllSessionsResponse },
     { name: "ListEndedSessions", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListEndedSessionsRequest, O: ListEndedSessionsResponse },
     { name: "ChangePassword", options: {}, I: ChangePasswordRequest, O: ChangePasswordResponse },
+    { name: "RequestPasswordReset", options: {}, I: RequestPasswordResetRequest, O: RequestPasswordResetResponse },
+    { name: "ResetPassword", options: {}, I: ResetPasswordRequest, O: ResetPasswordResponse },
+    { name: "GetEmail", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetEmailRequest, O: GetEmailResponse },
+    { name: "RequestEmailVerification", options: {}, I: RequestEmailVerificationRequest, O: RequestEmailVerificationResponse },
+    { name: "VerifyEmail", options: {}, I: VerifyEmailRequest, O: VerifyEmailResponse },
+    { name: "ReleaseEmail", options: {}, I: ReleaseEmailRequest, O: ReleaseEmailResponse },
+    { name: "ChangeEmail", options: {}, I: ChangeEmailRequest, O: ChangeEmailResponse },
+    { name: "ConfirmEmailChange", options: {}, I: ConfirmEmailChangeRequest, O: ConfirmEmailChangeResponse },
+    { name: "UndoEmailChange", options: {}, I: UndoEmailChangeRequest, O: UndoEmailChangeResponse },
+    { name: "ListMailbox", options: {}, I: ListMailboxRequest, O: ListMailboxResponse },
     { name: "DeleteAccount", options: {}, I: DeleteAccountRequest, O: DeleteAccountResponse }
 ]);

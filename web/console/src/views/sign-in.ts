@@ -44,8 +44,8 @@ function signIn(session: Session, other: () => void, forgot: () => void): HTMLEl
       button: "Sign in",
       submit: () => session.signIn(email.value.trim(), password.value),
     }),
-    alternative("Forgot your password?", "Set a new one", forgot),
     alternative("New here?", "Create an account", other),
+    alternative("Forgot your password?", "Set a new one", forgot),
   ];
 }
 

@@ -22,13 +22,16 @@ use kit::shutdown::Shutdown;
 
 use crate::{
     Gateway,
-    graphql::{self, GraphqlCall},
+    graphql::{
+        self, GraphqlCall,
+        socket::{GraphqlSocket, SUBPROTOCOL},
+    },
     http::{console, docs},
     io::Inbound,
     protocol::{
         ClientProtocol, HttpRefusal, HttpRequest,
         status::descriptors_unread,
-        websocket::{HandshakeRefusal, handshake, is_handshake},
+        websocket::{CALL_SUBPROTOCOL, HandshakeRefusal, handshake, is_handshake, lenient_handshake},
     },
     routes::Found,
     rpc::{ForwardAuthRequest, Outgoing, RefusedRequest, RpcCall},
@@ -118,6 +121,10 @@ impl Handler for Gateway {
         io: Upgraded,
         shutdown: &Shutdown,
     ) {
+        if request.uri().path() == graphql::PATH {
+            let (context, state, automatic) = (&self.rpc, &*self.state, &self.automatic);
+            return GraphqlSocket { context, state, automatic, peer }.serve(watched, request, io, shutdown).await;
+        }
         websocket::serve(self, peer, watched, request, io, shutdown).await;
     }
 
@@ -144,17 +151,23 @@ impl Gateway {
     /// methods.
     fn detect<'a>(&self, snapshot: &'a Snapshot, request: &Request<Inbound>) -> Detected<'a> {
         let (path, forms) = (request.uri().path(), &snapshot.routes.http);
+        let may_call = || snapshot.origins.may_use_cookie(request.headers());
+        let upgrade = |handshake: Result<Response<Bytes>, HandshakeRefusal>| match handshake {
+            Ok(response) => Detected::Page(response.map(Full::new)),
+            Err(refusal) => Detected::Refused(HttpRefusal::handshake(forms, request, refusal)),
+        };
         if path == graphql::PATH && snapshot.graphql.is_some() {
-            return Detected::Graphql;
+            // A socket of another subprotocol is closed with a code that clients know.
+            return if is_handshake(request) {
+                upgrade(lenient_handshake(request.headers(), SUBPROTOCOL, may_call()))
+            } else {
+                Detected::Graphql
+            };
         }
         let found = snapshot.routes.find(path);
         let is_method = matches!(found, Found::Method(_));
         if is_method && is_handshake(request) {
-            let may_call = snapshot.origins.may_use_cookie(request.headers());
-            return match handshake(request.headers(), may_call) {
-                Ok(response) => Detected::Page(response.map(Full::new)),
-                Err(refusal) => Detected::Refused(HttpRefusal::handshake(forms, request, refusal)),
-            };
+            return upgrade(handshake(request.headers(), CALL_SUBPROTOCOL, may_call()));
         }
         let by_type = match ClientProtocol::detect(request) {
             Some(client_protocol) if is_method || !client_protocol.is_for_browsers() => {

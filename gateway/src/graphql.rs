@@ -1,5 +1,5 @@
-//! GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>), and subscriptions as server-sent events
-//! (graphql-sse, distinct connections).
+//! GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>), with subscriptions as server-sent events
+//! (graphql-sse, distinct connections), and over WebSockets ([`socket`]).
 //!
 //! Each field of an operation that needs a call makes it through the pipeline of all calls (`rpc`): see [`calls`].
 
@@ -9,6 +9,7 @@ mod events;
 mod operation;
 mod persisted;
 mod refusal;
+pub(crate) mod socket;
 
 use std::sync::Arc;
 
@@ -142,11 +143,7 @@ impl GraphqlCall<'_> {
         if !is_get && *request.method() != Method::POST {
             return Err(RequestRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use POST or GET"));
         }
-        let Some(api) = self.snapshot.graphql.as_ref().and_then(|schema| schema.api.as_ref()) else {
-            let message = "the gateway has no method with a GraphQL form";
-            return Err(RequestRefusal::new(StatusCode::NOT_FOUND, "NO_SCHEMA", message));
-        };
-        let deadline = deadline(&request)?;
+        let (api, deadline) = (self.api()?, deadline(request.headers())?);
         let (parts, body) = request.into_parts();
         let sent = if is_get {
             operation::of_query(parts.uri.query().unwrap_or_default())
@@ -163,6 +160,12 @@ impl GraphqlCall<'_> {
         }
         let calls = ClientCalls::new(self, parts.headers, trace, deadline);
         Ok(run(api, prepared, calls, form).await)
+    }
+
+    fn api(&self) -> Result<&Api, RequestRefusal> {
+        let api = self.snapshot.graphql.as_ref().and_then(|schema| schema.api.as_ref());
+        let message = "the gateway has no method with a GraphQL form";
+        api.ok_or_else(|| RequestRefusal::new(StatusCode::NOT_FOUND, "NO_SCHEMA", message))
     }
 
     /// Reads the body of a request.
@@ -212,8 +215,8 @@ async fn run(api: &Api, prepared: Prepared, calls: ClientCalls, form: Form) -> E
 }
 
 /// When the client no longer waits.
-fn deadline(request: &Request<Inbound>) -> Result<Option<Instant>, RequestRefusal> {
-    let Some(value) = request.headers().get(TIMEOUT) else { return Ok(None) };
+fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, RequestRefusal> {
+    let Some(value) = headers.get(TIMEOUT) else { return Ok(None) };
     let allowed = parse_timeout(value.as_bytes());
     let allowed = allowed
         .ok_or_else(|| RequestRefusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "grpc-timeout is malformed"))?;

@@ -8,6 +8,7 @@ pub(crate) mod keepalive;
 mod pipe;
 mod read_buffer;
 mod receive_buffer;
+pub(crate) mod socket;
 pub(crate) mod thread;
 mod unread;
 

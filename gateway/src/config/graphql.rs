@@ -1,6 +1,9 @@
 //! The section `[gateway.graphql]`.
 
+use std::time::Duration;
+
 use graphql::{Options, QueryLimits};
+use kit::config::Span;
 use serde::{Deserialize, Serialize};
 use transcode::Limits;
 
@@ -36,6 +39,10 @@ pub struct Graphql {
     pub only_persisted: bool,
     /// The bytes of the documents that the gateway remembers by their hash (automatic persisted queries). `0`: none.
     pub automatic_persisted_bytes: usize,
+    /// How long a WebSocket may take until its `connection_init` has arrived.
+    pub init_timeout: Span,
+    /// The maximum number of operations that run at the same time over one WebSocket.
+    pub operations_per_socket: usize,
 }
 
 impl Default for Graphql {
@@ -53,6 +60,8 @@ impl Default for Graphql {
             persisted: String::new(),
             only_persisted: false,
             automatic_persisted_bytes: 4 * 1024 * 1024,
+            init_timeout: Span(Duration::from_secs(10)),
+            operations_per_socket: 50,
         }
     }
 }

@@ -6,10 +6,7 @@ mod tests;
 #[cfg(any(test, feature = "fuzzing"))]
 mod transcript;
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{
     SinkExt as _, StreamExt as _,
@@ -17,22 +14,18 @@ use futures_util::{
 };
 use http::{HeaderMap, Request, header::COOKIE};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use kit::{error, shutdown::Shutdown};
-use tokio::time::{Instant, timeout};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        self, Message, Utf8Bytes,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
-    },
-};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes, protocol::frame::coding::CloseCode};
 use tonic::{Code, Status};
 
 use crate::{
     Gateway,
     http::headers,
-    io::{Inbound, MessageSender},
+    io::{
+        Inbound, MessageSender,
+        socket::{self, MOST_PINGS, PING_PERIOD, Socket, SocketFault, SocketReader, close_frame, reply_to_close},
+    },
     protocol::{
         ClientProtocol,
         framing::{self, Why},
@@ -48,15 +41,6 @@ use responses::Responses;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use transcript::transcript;
 
-/// The memory of an idle socket; more is allocated for a large frame.
-const BUFFER_BYTES: usize = 8 * 1024;
-
-/// How many PINGs a client may send within [`PING_PERIOD`] between two text frames. The replies to a client that does not
-/// read them wait in memory.
-const MOST_PINGS: u32 = 100;
-const PING_PERIOD: Duration = Duration::from_secs(10);
-
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
 type Sink = SplitSink<Socket, Message>;
 
 /// How a socket ends.
@@ -96,7 +80,7 @@ pub(super) async fn serve(
     let Found::Method(method) = snapshot.routes.find(request.uri().path()) else { return };
     let limits = &gateway.rpc.service.limits;
     let most = limits.message_bytes.saturating_add(limits.header_bytes as usize);
-    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(settings(most))).await;
+    let mut socket = socket::open(io, most).await;
     let client_protocol = WebSocket::new(method.codec.clone());
     let first = tokio::select! {
         first = timeout(limits.request_head.0, next_text(&mut socket)) => first.unwrap_or_else(|_| Err(late())),
@@ -127,33 +111,12 @@ pub(super) async fn serve(
     timeout(limits.discard_time.0, closing).await.ok();
 }
 
-/// The settings of a socket. `limit` is the size of the largest frame, in bytes.
-fn settings(limit: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
-        .max_message_size(Some(limit))
-        .max_frame_size(Some(limit))
-}
-
 async fn close(sink: &mut Sink, text: Option<String>, code: CloseCode) -> Result<(), tungstenite::Error> {
     if let Some(text) = text {
         sink.feed(Message::text(text)).await?;
     }
-    sink.feed(Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }))).await?;
+    sink.feed(close_frame(code, "")).await?;
     sink.flush().await
-}
-
-/// Sends the reply to the client's Close frame, which tungstenite has made of it; or a Close frame, if there was none.
-async fn reply_to_close<S>(sink: &mut S) -> Result<(), tungstenite::Error>
-where
-    S: futures_util::Sink<Message, Error = tungstenite::Error> + Unpin,
-{
-    if sink.close().await.is_ok() {
-        return Ok(());
-    }
-    // A frame of the response waited, and may no longer be sent.
-    sink.close().await
 }
 
 /// The first frame has not arrived within `limits.request_head`.
@@ -227,48 +190,24 @@ async fn next_text<S>(stream: &mut S) -> Result<Utf8Bytes, Ending>
 where
     S: futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
 {
-    let (mut begun, mut pings) = (Instant::now(), 0);
-    loop {
-        match next(stream).await? {
-            Message::Text(text) => return Ok(text),
-            Message::Ping(_) => {
-                if begun.elapsed() > PING_PERIOD {
-                    (begun, pings) = (Instant::now(), 0);
-                }
-                pings += 1;
-                if pings > MOST_PINGS {
-                    let message = format!("send at most {MOST_PINGS} PINGs in {PING_PERIOD:?}");
-                    let status = error::status(Code::ResourceExhausted, crate::reason::TOO_MANY_PINGS, message);
-                    return Err(Ending::Refused(Box::new(status), CloseCode::Policy));
-                }
-            }
-            Message::Binary(_) => {
-                let status = Box::new(frame_refused("it is binary"));
-                return Err(Ending::Refused(status, CloseCode::Unsupported));
-            }
-            Message::Close(_) => return Err(Ending::Left),
-            _ => {}
-        }
-    }
+    SocketReader::default().next(stream).await.map_err(Ending::from)
 }
 
-/// The next frame of any kind.
-async fn next<S>(stream: &mut S) -> Result<Message, Ending>
-where
-    S: futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
-{
-    match stream.next().await {
-        Some(Ok(message)) => Ok(message),
-        Some(Err(tungstenite::Error::Capacity(_))) => {
-            Err(Ending::Refused(Box::new(request_refused(Why::TooLarge)), CloseCode::Size))
-        }
-        Some(Err(tungstenite::Error::Utf8(_))) => {
-            Err(Ending::Refused(Box::new(frame_refused("it is not UTF-8")), CloseCode::Invalid))
-        }
-        Some(Err(tungstenite::Error::Protocol(error))) => {
-            Err(Ending::Refused(Box::new(frame_refused(&error.to_string())), CloseCode::Protocol))
-        }
-        Some(Err(_)) | None => Err(Ending::Left),
+impl From<SocketFault> for Ending {
+    fn from(fault: SocketFault) -> Self {
+        let code = fault.close_code();
+        let status = match fault {
+            SocketFault::Left => return Self::Left,
+            SocketFault::Binary => frame_refused("it is binary"),
+            SocketFault::NotUtf8 => frame_refused("it is not UTF-8"),
+            SocketFault::TooLarge => request_refused(Why::TooLarge),
+            SocketFault::TooManyPings => {
+                let message = format!("send at most {MOST_PINGS} PINGs in {PING_PERIOD:?}");
+                error::status(Code::ResourceExhausted, crate::reason::TOO_MANY_PINGS, message)
+            }
+            SocketFault::Malformed(error) => frame_refused(&error),
+        };
+        Self::Refused(Box::new(status), code)
     }
 }
 

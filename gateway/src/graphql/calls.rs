@@ -62,6 +62,31 @@ struct CallTerms {
     deadline: Option<Instant>,
     /// The cookies that responses set.
     cookies: Mutex<Vec<HeaderValue>>,
+    /// Why a stream has ended that the client would open again.
+    interruption: Mutex<Option<Interruption>>,
+}
+
+/// Why a stream has ended that the client would open again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interruption {
+    /// The server stops.
+    Stopping,
+    /// The access token has expired.
+    Expired,
+    /// The session was ended.
+    Revoked,
+}
+
+impl Interruption {
+    fn of(error: &CallError) -> Option<Self> {
+        let status = Status::with_details(error.code.into(), "", error.details.clone());
+        match error::reason(&status)?.as_str() {
+            "SERVER_STOPPING" => Some(Self::Stopping),
+            "TOKEN_EXPIRED" => Some(Self::Expired),
+            "SESSION_REVOKED" => Some(Self::Revoked),
+            _ => None,
+        }
+    }
 }
 
 impl ClientCalls {
@@ -86,7 +111,13 @@ impl ClientCalls {
             headers,
             deadline,
             cookies: Mutex::default(),
+            interruption: Mutex::default(),
         }))
+    }
+
+    /// Why a stream of the operation has ended, if the client would open it again.
+    pub(super) fn interruption(&self) -> Option<Interruption> {
+        *self.0.interruption.lock()
     }
 
     /// The cookies that the responses so far have set.
@@ -117,9 +148,12 @@ impl Caller for ClientCalls {
         let (terms, path) = (Arc::clone(&self.0), path.to_owned());
         Box::pin(async move {
             let messages = Messages::new(terms.send(&path, &message).await?);
-            Ok(stream::unfold(messages, |mut messages| async move {
+            Ok(stream::unfold((messages, terms), |(mut messages, terms)| async move {
                 let next = messages.next().await?;
-                Some((next, messages))
+                if let Err(error) = &next {
+                    *terms.interruption.lock() = Interruption::of(error);
+                }
+                Some((next, (messages, terms)))
             })
             .boxed())
         })

@@ -116,7 +116,8 @@ fn decoded(value: &str) -> Result<String, RequestRefusal> {
     Ok(decoded.into_owned())
 }
 
-fn of_members(mut members: Map<String, Value>) -> Result<Sent, RequestRefusal> {
+/// The operation that the members of a JSON object state.
+pub(super) fn of_members(mut members: Map<String, Value>) -> Result<Sent, RequestRefusal> {
     let variables = match members.remove("variables") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(variables)) if variables.values().map(values).sum::<usize>() > MOST_VALUES => {

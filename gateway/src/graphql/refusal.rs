@@ -60,9 +60,14 @@ impl RequestRefusal {
         }
     }
 
+    /// The refusal in GraphQL.
+    pub(super) fn reply(&self) -> Reply {
+        Reply::refused(&self.code, &self.message)
+    }
+
     /// The response. A refusal is no stream.
     pub(super) fn response(self, form: Form) -> Response<Outgoing> {
-        let reply = Reply::refused(&self.code, &self.message);
+        let reply = self.reply();
         let mut response = Response::new(Outgoing::Full(Full::from(reply.json)));
         *response.status_mut() = self.status;
         response.headers_mut().extend(*self.headers);

@@ -32,8 +32,10 @@ use super::{
     status::no_status,
 };
 use crate::http::reserved::{clean_translated_request, clean_translated_response};
-pub(crate) use client_frame::{ClientFrame, frame_refused};
-pub(crate) use handshake::{HandshakeRefusal, handshake, is_handshake};
+pub(crate) use client_frame::{ClientFrame, Metadata, frame_refused};
+pub(crate) use handshake::{
+    CALL_SUBPROTOCOL, HandshakeRefusal, handshake, is_handshake, lenient_handshake, names_subprotocol,
+};
 
 /// The flag of the frame that ends a response. gRPC defines only the lowest bit.
 const END_FLAG: u8 = 0x80;

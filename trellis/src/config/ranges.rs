@@ -232,6 +232,8 @@ pub(super) const RANGES: &[Range] = &[
     count("gateway.graphql.directives", 0, 10_000).zero("no directives"),
     count("gateway.graphql.response_bytes", 64 * KIB, GIB),
     count("gateway.graphql.automatic_persisted_bytes", 64 * KIB, GIB).zero("no documents are remembered"),
+    time("gateway.graphql.init_timeout", 100, HOUR),
+    count("gateway.graphql.operations_per_socket", 1, 10_000),
     time("gateway.tls.hsts", SECOND, CENTURY).zero("no header"),
 ];
 

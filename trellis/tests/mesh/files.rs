@@ -291,7 +291,7 @@ pub(crate) async fn mesh(settings: &[(&str, &str)]) -> (Mesh, Arc<Seen>) {
     std::fs::write(&set, descriptors(CONTRACT, mesh.folder())).unwrap();
     let config = format!(
         "[gateway]\ndefault_rate_requests = 10_000\n[gateway.external]\n\
-         \"acme.v1.Shop\" = {{ to = {address:?}, access = \"public\", descriptors = {set:?} }}\n"
+         \"acme.v1.Shop\" = {{ to = {address:?}, access = \"public\", descriptors = {set:?}, graphql = true }}\n"
     );
     std::fs::write(&file, config).unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());

@@ -64,7 +64,7 @@ impl Client {
 }
 
 /// A mesh with GraphQL, which is off by default.
-async fn start(settings: &[(&str, &str)]) -> Mesh {
+pub(crate) async fn start(settings: &[(&str, &str)]) -> Mesh {
     let settings = [settings, &[("GATEWAY__GRAPHQL__ENABLED", "true")]].concat();
     Mesh::start(Store::Sqlite, &settings).await
 }
@@ -74,7 +74,7 @@ async fn read_until(response: &mut Response<Incoming>, received: &mut BytesMut, 
 }
 
 /// How many calls of a method the gateway has counted.
-async fn calls(mesh: &Mesh, method: &str) -> u64 {
+pub(crate) async fn calls(mesh: &Mesh, method: &str) -> u64 {
     let metrics = web::get(mesh.ports.admin, "/metrics").await.unwrap();
     let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
     let label = format!("rpc_method=\"{method}\"");
@@ -83,7 +83,7 @@ async fn calls(mesh: &Mesh, method: &str) -> u64 {
     counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
 }
 
-async fn conversation(owner: &Person, member: &Person) -> String {
+pub(crate) async fn conversation(owner: &Person, member: &Person) -> String {
     let request = CreateConversationRequest {
         request_id: new_id(),
         member_ids: vec![member.id().to_owned()],

@@ -32,6 +32,7 @@ mod faulty_upstream;
 mod files;
 mod forward_auth;
 mod graphql;
+mod graphql_sockets;
 mod grpc;
 mod harness;
 mod hostile;

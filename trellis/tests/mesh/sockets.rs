@@ -17,14 +17,19 @@ use super::{
     web::{self, Http},
 };
 
-const WAIT: Duration = Duration::from_secs(20);
-const TEXT: u8 = 1;
-const CLOSE: u8 = 8;
+pub(crate) const WAIT: Duration = Duration::from_secs(20);
+/// More of a fragmented message.
+const CONTINUATION: u8 = 0;
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 const SUBSCRIBE: &str = "/trellis.messaging.v1.MessagingService/Subscribe";
 
-struct Socket(TcpStream);
+/// The subprotocol of one call for each socket.
+const CALL: &str = "trellis.json.v1";
+
+pub(crate) struct Socket(TcpStream);
 
 impl Socket {
     /// Opens a socket for a method.
@@ -34,11 +39,16 @@ impl Socket {
 
     /// Opens a socket at a path. Each line of `headers` ends with a line break.
     async fn open_path(port: u16, path: &str, headers: &str) -> Self {
+        Self::open_subprotocol(port, path, CALL, headers).await
+    }
+
+    /// Opens a socket with another subprotocol.
+    pub(crate) async fn open_subprotocol(port: u16, path: &str, subprotocol: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             sec-websocket-protocol: trellis.json.v1\r\n{headers}\r\n"
+             sec-websocket-protocol: {subprotocol}\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
@@ -49,21 +59,37 @@ impl Socket {
         Self(stream)
     }
 
-    /// Sends a short frame, with a mask of zeros.
-    async fn send(&mut self, kind: u8, payload: &[u8]) {
-        let length = u8::try_from(payload.len()).unwrap();
-        assert!(length < 126);
-        self.0.write_all(&[&[0x80 | kind, 0x80 | length, 0, 0, 0, 0], payload].concat()).await.unwrap();
+    /// Sends a frame of less than 64 KiB, with a mask of zeros.
+    pub(crate) async fn send(&mut self, kind: u8, payload: &[u8]) {
+        let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+        let short = u8::try_from(payload.len()).ok().filter(|length| *length < 126);
+        let head = short
+            .map_or_else(|| vec![0x80 | kind, 0xfe, length[0], length[1]], |length| vec![0x80 | kind, 0x80 | length]);
+        self.0.write_all(&[head.as_slice(), &[0; 4], payload].concat()).await.unwrap();
     }
 
-    async fn say(&mut self, frame: Value) {
+    pub(crate) async fn say(&mut self, frame: Value) {
         self.send(TEXT, frame.to_string().as_bytes()).await;
     }
 
-    /// The next frame; `None`: the connection is closed.
-    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+    /// The next whole message or control frame; `None`: the connection is closed. No control frame may stand within a
+    /// message.
+    pub(crate) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (mut head, mut payload) = self.frame().await?;
+        let kind = head & 0x0f;
+        while head & 0x80 == 0 {
+            let (next, more) = self.frame().await?;
+            assert_eq!(next & 0x0f, CONTINUATION);
+            payload.extend(more);
+            head = next;
+        }
+        Some((kind, payload))
+    }
+
+    /// The next frame: its first byte, and its payload.
+    async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         timeout(WAIT, async {
-            let (kind, length) = (self.0.read_u8().await.ok()?, self.0.read_u8().await.ok()?);
+            let (head, length) = (self.0.read_u8().await.ok()?, self.0.read_u8().await.ok()?);
             let length = match length {
                 126 => u64::from(self.0.read_u16().await.ok()?),
                 127 => self.0.read_u64().await.ok()?,
@@ -71,7 +97,7 @@ impl Socket {
             };
             let mut payload = vec![0; usize::try_from(length).unwrap()];
             self.0.read_exact(&mut payload).await.ok()?;
-            Some((kind & 0x0f, payload))
+            Some((head, payload))
         })
         .await
         .expect("a frame or the end")
@@ -90,7 +116,7 @@ impl Socket {
     }
 
     /// The code of the frame that closes the socket; `None`: it closes without one.
-    async fn closed(&mut self) -> Option<u16> {
+    pub(crate) async fn closed(&mut self) -> Option<u16> {
         while let Some((kind, payload)) = self.next().await {
             if kind == CLOSE {
                 assert_eq!(self.next().await, None, "the connection is closed too");

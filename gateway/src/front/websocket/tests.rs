@@ -9,6 +9,10 @@ use tokio::{
     io::{AsyncReadExt as _, DuplexStream, duplex},
     time::sleep,
 };
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::protocol::{CloseFrame, Role},
+};
 
 use super::*;
 

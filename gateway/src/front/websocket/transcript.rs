@@ -11,7 +11,8 @@ use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 
-use super::{Ending, next_text, settings};
+use super::{Ending, next_text};
+use crate::io::socket::settings;
 
 /// The text frames of a client, and why there are no more.
 #[derive(Debug, PartialEq, Eq)]

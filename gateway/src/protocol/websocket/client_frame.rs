@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use tonic::{Code, Status};
 
 /// Headers that the handshake alone states: those of the connection, and those that a browser sets itself.
@@ -71,7 +71,7 @@ impl<'a> ClientFrame<'a> {
         let members = serde_json::from_str(text).map_err(|error| frame_refused(&error.to_string()))?;
         match members {
             Members { metadata: Some(metadata), message: None, end: None } => {
-                Metadata::read(metadata).map(Self::Metadata)
+                Metadata::read(metadata).map(Self::Metadata).map_err(|problem| frame_refused(&problem))
             }
             Members { metadata: None, message: Some(message), end: None } => Ok(Self::Message(message.get())),
             Members { metadata: None, message: None, end: Some(true) } => Ok(Self::End),
@@ -81,13 +81,20 @@ impl<'a> ClientFrame<'a> {
 }
 
 impl Metadata {
-    fn read(metadata: BTreeMap<String, Values>) -> Result<Self, Status> {
+    /// The metadata of a JSON object. An Err states the problem.
+    pub(crate) fn of_json(metadata: Map<String, Value>) -> Result<Self, String> {
+        let metadata = serde_json::from_value(Value::Object(metadata));
+        // The error would show the value.
+        Self::read(metadata.map_err(|_| "a value of the metadata is no text or list of texts".to_owned())?)
+    }
+
+    fn read(metadata: BTreeMap<String, Values>) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         for (name, values) in metadata {
             let lower = name.to_ascii_lowercase();
             let is_own = OF_HANDSHAKE.contains(&&*lower) || OF_BROWSERS.iter().any(|prefix| lower.starts_with(prefix));
             let header = HeaderName::try_from(lower).ok().filter(|_| !is_own);
-            let header = header.ok_or_else(|| frame_refused(&format!("{name:?} is no name of metadata")))?;
+            let header = header.ok_or_else(|| format!("{name:?} is no name of metadata"))?;
             let values = match values {
                 Values::One(value) => vec![value],
                 Values::Several(values) => values,
@@ -95,11 +102,10 @@ impl Metadata {
             for value in values {
                 // The value may be a credential, so it is not named.
                 let value = HeaderValue::try_from(value);
-                let mut value =
-                    value.map_err(|_| frame_refused(&format!("a value of {header} does not fit into a header")))?;
+                let mut value = value.map_err(|_| format!("a value of {header} does not fit into a header"))?;
                 value.set_sensitive(header == http::header::AUTHORIZATION);
                 if headers.len() == MOST_VALUES {
-                    return Err(frame_refused(&format!("it has more than {MOST_VALUES} values")));
+                    return Err(format!("it has more than {MOST_VALUES} values"));
                 }
                 headers.append(&header, value);
             }

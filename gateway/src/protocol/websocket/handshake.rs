@@ -12,8 +12,8 @@ use kit::error::status;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use tonic::{Code, Status, metadata::MetadataMap};
 
-/// The subprotocol: the text frames of this module's parent.
-const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("trellis.json.v1");
+/// The subprotocol of one call for each socket: the text frames of this module's parent.
+pub(crate) const CALL_SUBPROTOCOL: &str = "trellis.json.v1";
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 /// RFC 6455, section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -44,8 +44,25 @@ impl HandshakeRefusal {
     }
 }
 
-/// The response to a handshake. `may_call`: the page may call the gateway.
-pub(crate) fn handshake(headers: &HeaderMap, may_call: bool) -> Result<Response<Bytes>, HandshakeRefusal> {
+/// The response to a handshake that must name the subprotocol. `may_call`: the page may call the gateway.
+pub(crate) fn handshake(
+    headers: &HeaderMap,
+    subprotocol: &'static str,
+    may_call: bool,
+) -> Result<Response<Bytes>, HandshakeRefusal> {
+    let response = lenient_handshake(headers, subprotocol, may_call)?;
+    if response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        return Ok(response);
+    }
+    Err(bad_request(format!("sec-websocket-protocol must name {subprotocol}")))
+}
+
+/// The response to a handshake. It names the subprotocol if the client does.
+pub(crate) fn lenient_handshake(
+    headers: &HeaderMap,
+    subprotocol: &'static str,
+    may_call: bool,
+) -> Result<Response<Bytes>, HandshakeRefusal> {
     if !may_call {
         let message = "a page of this origin may not call; add the origin to gateway.cors_origins";
         let status = status(Code::PermissionDenied, crate::reason::CROSS_ORIGIN, message);
@@ -63,17 +80,21 @@ pub(crate) fn handshake(headers: &HeaderMap, may_call: bool) -> Result<Response<
     let (Some(key), None) = (keys.next().filter(|key| is_key(key)), keys.next()) else {
         return Err(bad_request("sec-websocket-key must be 16 bytes in base64"));
     };
-    if !names(headers, &SEC_WEBSOCKET_PROTOCOL, "trellis.json.v1") {
-        return Err(bad_request("sec-websocket-protocol must name trellis.json.v1"));
-    }
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let out = response.headers_mut();
     out.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     out.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    out.insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    if names_subprotocol(headers, subprotocol) {
+        out.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
     out.insert(SEC_WEBSOCKET_ACCEPT, accept(key));
     Ok(response)
+}
+
+/// Whether the client speaks the subprotocol.
+pub(crate) fn names_subprotocol(headers: &HeaderMap, subprotocol: &str) -> bool {
+    names(headers, &SEC_WEBSOCKET_PROTOCOL, subprotocol)
 }
 
 fn is_key(key: &HeaderValue) -> bool {

@@ -120,12 +120,12 @@ fn handshake_with(changed: &[(&'static str, Option<&'static str>)]) -> Request<(
 fn handshake_accepts_the_key() {
     let request = handshake_with(&[]);
     assert!(is_handshake(&request));
-    let response = handshake(request.headers(), true).unwrap();
+    let response = handshake(request.headers(), CALL_SUBPROTOCOL, true).unwrap();
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
     // The example of RFC 6455, section 1.3.
     assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     assert_eq!(response.headers()["sec-websocket-protocol"], "trellis.json.v1");
-    assert_eq!(handshake(request.headers(), false).unwrap_err().code, StatusCode::FORBIDDEN);
+    assert_eq!(handshake(request.headers(), CALL_SUBPROTOCOL, false).unwrap_err().code, StatusCode::FORBIDDEN);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn malformed_handshake_is_refused() {
         ("sec-websocket-protocol", Some("other"), StatusCode::BAD_REQUEST),
     ] {
         let request = handshake_with(&[(header, value)]);
-        let refusal = handshake(request.headers(), true).unwrap_err();
+        let refusal = handshake(request.headers(), CALL_SUBPROTOCOL, true).unwrap_err();
         assert_eq!(refusal.code, status, "{header}: {value:?}");
         let states_version = refusal.status.metadata().contains_key("sec-websocket-version");
         assert_eq!(states_version, status == StatusCode::UPGRADE_REQUIRED, "{header}: {value:?}");

@@ -26,7 +26,7 @@ use crate::{
         self, GraphqlCall,
         socket::{GraphqlSocket, SUBPROTOCOL},
     },
-    http::{console, docs},
+    http::{console, docs, explorer},
     io::Inbound,
     protocol::{
         ClientProtocol, HttpRefusal, HttpRequest,
@@ -216,6 +216,12 @@ impl Gateway {
             _ if !snapshot.openapi.is_empty()
                 && let Some(response) =
                     docs::serve(request.method(), path, request.headers(), snapshot.config.compression.enabled) =>
+            {
+                response
+            }
+            _ if snapshot.has_explorer()
+                && let Some(response) =
+                    explorer::serve(request.method(), path, request.headers(), snapshot.config.compression.enabled) =>
             {
                 response
             }

@@ -19,7 +19,8 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
     table.args(["run", "--quiet", "-p", "proto", "--example", "access_table"]);
     session.must("docs/access.md", &mut table)?;
     eprintln!(
-        "web/client/src/gen, web/e2e/clients/gen, web/console/dist, web/docs/dist and docs/access.md are up to date"
+        "web/client/src/gen, web/e2e/clients/gen, web/console/dist, web/docs/dist, web/explorer/dist and docs/access.md are up \
+         to date"
     );
     Ok(true)
 }

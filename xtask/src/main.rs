@@ -41,7 +41,7 @@ Commands:
         Run the fast checks: formatting, clippy, contracts, import rules, migrations, manifests and others, or only those
         with the names of its report: cargo xtask ci language layers.
   gen   Regenerate the committed files: web/client/src/gen, web/e2e/clients/gen, web/console/dist,
-        web/docs/dist and docs/access.md.
+        web/docs/dist, web/explorer/dist and docs/access.md.
   new-service NAME
         Create a service: contract, crate, migrations for both databases, tests, manifests and its row in the table of
         the binary. The result stores short texts of users; change it to what you need.

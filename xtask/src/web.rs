@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Generated folders. They are committed, so that building Trellis needs no Node.
-const GENERATED: [&str; 4] = ["client/src/gen", "console/dist", "docs/dist", "e2e/clients/gen"];
+const GENERATED: [&str; 5] = ["client/src/gen", "console/dist", "docs/dist", "e2e/clients/gen", "explorer/dist"];
 /// Generated files whose bytes depend on the version of Node. A test of the gateway compares what they contain.
 const COMPRESSED: [&str; 2] = ["br", "gz"];
 /// The folder that npm installs into; kept between runs until the lock file changes.

@@ -17,6 +17,8 @@ pub struct Graphql {
     pub enabled: bool,
     /// Whether clients may read the schema. It holds what the OpenAPI documents hold.
     pub introspection: bool,
+    /// Serve the explorer, a page at `/graphiql`.
+    pub explorer: bool,
     /// The largest document, in bytes.
     pub query_bytes: usize,
     /// The maximum number of nested fields.
@@ -50,6 +52,7 @@ impl Default for Graphql {
         Self {
             enabled: false,
             introspection: true,
+            explorer: true,
             query_bytes: 64 * 1024,
             depth: 15,
             complexity: 1_000,
@@ -67,6 +70,11 @@ impl Default for Graphql {
 }
 
 impl Graphql {
+    /// Whether the explorer is served.
+    pub(crate) fn has_explorer(&self) -> bool {
+        self.enabled && self.explorer
+    }
+
     /// The options of the schema. `message_bytes` is the size of the largest message of a request.
     pub(crate) fn options(&self, json: &Json, message_bytes: usize) -> Options {
         let (parse, _, limits) = json.conversion();

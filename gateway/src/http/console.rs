@@ -37,8 +37,23 @@ pub(crate) fn serve(
     file::<ConsoleFiles>(method, name, headers, compresses)
 }
 
+/// Serves a file of a page at `root`, such as `/docs`; `None`: there is none at this path.
+pub(super) fn page<Files: RustEmbed>(
+    root: &str,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    compresses: bool,
+) -> Option<Response<Full<Bytes>>> {
+    let name = match path.strip_prefix(root)? {
+        "" | "/" => "index.html",
+        rest => rest.strip_prefix('/')?,
+    };
+    file::<Files>(method, name, headers, compresses)
+}
+
 /// Serves a file of `Files`; `None`: there is none of this name.
-pub(super) fn file<Files: RustEmbed>(
+fn file<Files: RustEmbed>(
     method: &Method,
     name: &str,
     headers: &HeaderMap,

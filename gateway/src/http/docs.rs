@@ -18,11 +18,7 @@ pub(crate) fn serve(
     headers: &HeaderMap,
     compresses: bool,
 ) -> Option<Response<Full<Bytes>>> {
-    let name = match path.strip_prefix("/docs")? {
-        "" | "/" => "index.html",
-        rest => rest.strip_prefix('/')?,
-    };
-    console::file::<DocsFiles>(method, name, headers, compresses)
+    console::page::<DocsFiles>("/docs", method, path, headers, compresses)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use transcode::{
 };
 
 /// The paths that the gateway serves itself.
-const OWN_PATHS: [&str; 13] = [
+const OWN_PATHS: [&str; 15] = [
     "/",
     "/index.html",
     "/livez",
@@ -24,6 +24,8 @@ const OWN_PATHS: [&str; 13] = [
     "/openapi.json",
     "/openapi/*/**",
     "/graphql",
+    "/graphiql",
+    "/graphiql/*/**",
     "/assets/*/**",
     "/.well-known/*/**",
 ];

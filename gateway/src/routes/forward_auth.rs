@@ -133,6 +133,7 @@ mod tests {
             "/livez",
             "/readyz",
             "/graphql",
+            "/graphiql",
             "/docs/a",
             "/openapi.json",
             "/.well-known/auth",

@@ -19,8 +19,8 @@ use transcode::{
 };
 
 use crate::{
-    config::{Compression, Json},
-    http::{compression::SharedBody, console},
+    config::{Compression, Config},
+    http::{compression::SharedBody, console, explorer},
     protocol::HeaderFields,
     routes::{FormTable, Found, Routes},
 };
@@ -37,6 +37,8 @@ pub(crate) struct OpenApi {
     documents: BTreeMap<String, Document>,
     /// The list of documents, made when it is first requested.
     index: OnceLock<SharedBody>,
+    /// Whether the list links to the GraphQL explorer.
+    has_explorer: bool,
 }
 
 struct Document {
@@ -49,8 +51,8 @@ struct Document {
 
 impl OpenApi {
     /// The documents of the HTTP forms that requests reach. `title` is that of the first one.
-    pub(crate) fn new(routes: &Routes, title: &str, message_bytes: usize, config: &Json) -> Self {
-        let mut all = Self::default();
+    pub(crate) fn new(routes: &Routes, title: &str, message_bytes: usize, config: &Config) -> Self {
+        let mut all = Self { has_explorer: config.graphql.has_explorer(), ..Self::default() };
         for FormTable { prefix, table, routed } in &routes.tables {
             let (path, title) = match prefix {
                 None => ("/openapi.json".to_owned(), title),
@@ -62,7 +64,7 @@ impl OpenApi {
                 description: DESCRIPTION.to_owned(),
                 servers: Vec::new(),
                 message_bytes: Some(message_bytes),
-                refuses_unknown: !config.ignore_unknown_fields,
+                refuses_unknown: !config.json.ignore_unknown_fields,
             };
             let terms = |at: usize| (at, terms(&table.bindings()[at], routes, prefix.is_some()));
             all.add(path, options, table, routed.iter().map(|&at| terms(at)).collect());
@@ -89,7 +91,11 @@ impl OpenApi {
             .iter()
             .map(|(path, document)| json!({"title": document.options.title, "path": path}))
             .collect();
-        body(&json!({"documents": all}))
+        let mut list = json!({"documents": all});
+        if self.has_explorer {
+            list["explorer"] = explorer::PATH.into();
+        }
+        body(&list)
     }
 
     /// The response to a request for the document at `path`; `None`: there is none.

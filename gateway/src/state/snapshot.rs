@@ -112,7 +112,8 @@ impl Snapshot {
         routes.add_here(&Here::from(here), services, config, &sources);
         Ok(Self {
             openapi: if config.json.openapi {
-                OpenApi::new(&routes, if own.is_some() { "API" } else { "Trellis" }, limits.message_bytes, &config.json)
+                let title = if own.is_some() { "API" } else { "Trellis" };
+                OpenApi::new(&routes, title, limits.message_bytes, config)
             } else {
                 OpenApi::default()
             },
@@ -141,6 +142,11 @@ impl Snapshot {
     pub(crate) fn is_document_unread(&self, path: &str) -> bool {
         let prefix = path.strip_prefix("/openapi/").and_then(|name| name.strip_suffix(".json"));
         self.config.json.openapi && prefix.is_some_and(|prefix| self.routes.is_unread(prefix))
+    }
+
+    /// Whether the GraphQL explorer is served.
+    pub(crate) fn has_explorer(&self) -> bool {
+        self.config.graphql.has_explorer()
     }
 
     /// Logs the faults in the HTTP and GraphQL forms of upstreams, except those that the snapshot `before` has too.

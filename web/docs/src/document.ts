@@ -87,10 +87,18 @@ export interface Listed {
   readonly path: string;
 }
 
+/** What the gateway serves beside this page. */
+export interface Index {
+  readonly documents: readonly Listed[];
+  /** The path of the GraphQL explorer. */
+  readonly explorer?: string;
+}
+
 /** The documents of the gateway: its own first. */
-export async function list(): Promise<readonly Listed[]> {
-  const { documents } = (await read("/openapi")) as { documents: readonly Listed[] };
-  return [...documents].sort((one, other) => Number(other.path === "/openapi.json") - Number(one.path === "/openapi.json"));
+export async function list(): Promise<Index> {
+  const index = (await read("/openapi")) as Index;
+  const isOwn = ({ path }: Listed) => Number(path === "/openapi.json");
+  return { ...index, documents: [...index.documents].sort((one, other) => isOwn(other) - isOwn(one)) };
 }
 
 export async function load(path: string): Promise<OpenApi> {

@@ -30,9 +30,9 @@ const main = h("main", { id: "main", tabindex: "-1" });
 let groups: readonly Group[] = [];
 
 async function start(): Promise<void> {
-  const documents = await list();
+  const { documents, explorer } = await list();
   const first = documents.find(({ path }) => path === new URLSearchParams(location.search).get("document")) ?? documents[0];
-  const header = h("header", {}, h("h1", {}, "API reference"), picker(documents, first), search);
+  const header = h("header", {}, h("h1", {}, "API reference"), picker(documents, first), explorer !== undefined && h("a", { href: explorer }, "GraphQL explorer"), search);
   document.querySelector("#app")?.replaceChildren(
     h("a", { href: "#main", class: "skip" }, "Skip to the operations"),
     header,

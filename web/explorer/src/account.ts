@@ -1,0 +1,74 @@
+// Whose token the operations carry: that of the session which the console shares, or one that is pasted.
+
+import { createTrellis } from "../../client/src/index.js";
+import { h, newId } from "../../console/src/dom.js";
+import { explain } from "../../console/src/explain.js";
+
+export class Account {
+  readonly element = h("details", { class: "account" });
+  readonly #session = createTrellis({ baseUrl: location.origin }).session;
+  readonly #summary = h("summary", {});
+  readonly #pasted = h("input", { type: "password", id: newId("token"), autocomplete: "off", placeholder: "eyJ…", on: { input: () => this.#show() } });
+  readonly #signIn = this.#form();
+  readonly #signOut = h(
+    "div",
+    {},
+    h("p", {}, "Operations carry the token of your session, which the console shares."),
+    h("button", { type: "button", class: "small", on: { click: () => void this.#session.signOut().catch(() => undefined) } }, "Sign out"),
+  );
+
+  /** `hasSessions`: the gateway serves the accounts of Trellis. */
+  constructor(hasSessions: boolean) {
+    const pasted = h(
+      "div",
+      {},
+      h("label", { for: this.#pasted.id }, "Another access token"),
+      this.#pasted,
+      h("p", { class: "soft" }, "It is used instead of the session, and forgotten with the page."),
+    );
+    this.element.append(this.#summary, h("div", { class: "inner" }, hasSessions && this.#signIn, hasSessions && this.#signOut, pasted));
+    this.#session.onChange(() => this.#show());
+    this.#show();
+    if (hasSessions) void this.#session.restore();
+  }
+
+  /** The value of the header `authorization`. */
+  async authorization(): Promise<string | undefined> {
+    const pasted = this.#pasted.value.trim();
+    if (pasted !== "") return /\s/.test(pasted) ? pasted : `Bearer ${pasted}`;
+    return this.#session.state.kind === "signedIn" ? `Bearer ${await this.#session.accessToken()}` : undefined;
+  }
+
+  #show(): void {
+    const isSignedIn = this.#session.state.kind === "signedIn";
+    const who = isSignedIn ? "Signed in" : "Without a token";
+    this.#summary.textContent = this.#pasted.value.trim() === "" ? who : "With the pasted token";
+    this.#signIn.hidden = isSignedIn;
+    this.#signOut.hidden = !isSignedIn;
+  }
+
+  #form(): HTMLFormElement {
+    const input = (label: string, type: string, autocomplete: string): [HTMLElement, HTMLInputElement] => {
+      const field = h("input", { id: newId(type), type, autocomplete, required: true });
+      return [h("div", {}, h("label", { for: field.id }, label), field), field];
+    };
+    const [emailField, email] = input("E-mail address", "email", "username");
+    const [passwordField, password] = input("Password", "password", "current-password");
+    const problem = h("p", { class: "problem", role: "alert" });
+    const form = h("form", {}, emailField, passwordField, h("button", { type: "submit", class: "small" }, "Sign in"), problem);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      problem.textContent = "";
+      this.#session.signIn(email.value, password.value).then(
+        () => {
+          password.value = "";
+          this.element.open = false;
+        },
+        (error: unknown) => {
+          problem.textContent = explain(error);
+        },
+      );
+    });
+    return form;
+  }
+}

@@ -19,9 +19,14 @@ impl SoakOptions {
         let wanted = "expected: cargo xtask soak fuzz [SECONDS]";
         match args {
             [what] if what == "fuzz" => Ok(Self { seconds: SECONDS }),
-            [what, seconds] if what == "fuzz" => Ok(Self {
-                seconds: seconds.parse().map_err(|_| format!("{seconds:?} is not a number of seconds; {wanted}"))?,
-            }),
+            [what, seconds] if what == "fuzz" => {
+                let least = TARGETS.len() as u32;
+                // libFuzzer takes 0 seconds as no limit.
+                match seconds.parse() {
+                    Ok(seconds) if seconds >= least => Ok(Self { seconds }),
+                    _ => Err(format!("{seconds:?} is not a number of seconds of at least {least}; {wanted}")),
+                }
+            }
             _ => Err(wanted.to_owned()),
         }
     }
@@ -46,8 +51,12 @@ const INPUT_TIMEOUT_S: u32 = 10;
 pub(crate) fn run(session: &Session, options: &SoakOptions) -> Result<bool, String> {
     let tools = session.target.join("tools");
     if !tools.join("bin").join(TOOL).exists() {
-        session.must("cargo install cargo-fuzz", session.cargo().args(["install", TOOL, "--root"]).arg(&tools))?;
+        let mut install = session.cargo();
+        session.must("cargo install cargo-fuzz", install.args(["install", TOOL, "--locked", "--root"]).arg(&tools))?;
     }
+    // The fuzzers are a workspace of their own: they test the crates of the product in the same versions.
+    let lock = session.root.join("Cargo.lock");
+    fs::copy(&lock, session.root.join("fuzz/Cargo.lock")).map_err(|e| format!("{}: {e}", lock.display()))?;
     let mut passed = true;
     for (target, corpora) in TARGETS {
         passed &= fuzz(session, &tools, target, corpora, options.seconds / TARGETS.len() as u32)?;
@@ -91,4 +100,23 @@ fn seed(corpora: &Path, names: &[&str], seeds: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<u32, String> {
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        SoakOptions::parse(&args).map(|options| options.seconds)
+    }
+
+    /// Each target gets a part of the time, and libFuzzer takes 0 seconds as no limit.
+    #[test]
+    fn time_of_each_target_is_bounded() {
+        assert_eq!((parsed(&["fuzz"]), parsed(&["fuzz", "2"])), (Ok(SECONDS), Ok(2)));
+        for wrong in ["0", "1", "-1", "x"] {
+            assert!(parsed(&["fuzz", wrong]).unwrap_err().contains("at least 2"), "{wrong}");
+        }
+    }
 }

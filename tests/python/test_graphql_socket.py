@@ -6,14 +6,14 @@ import unittest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from shop import PACKAGE
 from upstream import UpstreamCase
 
 SUBPROTOCOL = "graphql-transport-ws"
 ME = "{ listUsers { nodes { handle } } }"
 
 
-class GraphqlSockets(UpstreamCase):
-    more = "graphql.enabled = true\n[limits]\nmessage_bytes = 1048576"
+class SocketCase(UpstreamCase):
     settings = 'access = "public", descriptors = "reflection", graphql = true'
 
     def open(self, **options):
@@ -37,6 +37,10 @@ class GraphqlSockets(UpstreamCase):
             received.append(message.get("payload"))
             if message["type"] in kinds:
                 return received
+
+
+class GraphqlSockets(SocketCase):
+    more = "graphql.enabled = true\n[limits]\nmessage_bytes = 1048576"
 
     def test_each_kind_of_operation_has_its_results(self):
         token = f"Bearer {self.sign_up('ada').access_token}"
@@ -86,8 +90,7 @@ class GraphqlSockets(UpstreamCase):
             with self.assertRaises(ConnectionClosed) as closed:
                 for _ in range(200):
                     self.say(socket, type="ping")
-                while True:
-                    self.hear(socket)
+                    self.assertEqual(self.hear(socket), {"type": "pong"})
             self.assertEqual(closed.exception.rcvd.code, 1008)
 
     def test_malformed_frames_close_the_socket(self):
@@ -120,6 +123,39 @@ class GraphqlSockets(UpstreamCase):
             self.say(socket, type="subscribe", id="1", payload={"query": "mutation { refreshToken { __typename } }"})
             data, _ = self.rest(socket, "complete")
             self.assertEqual(data["errors"][0]["extensions"]["code"], "UNAUTHENTICATED")
+
+
+class PoliciesOfSockets(SocketCase):
+    """Rules of the configuration apply to each call of an operation."""
+
+    more = f"""graphql.enabled = true
+[gateway.in_flight.few]
+methods = ["{PACKAGE}.Shop/Repeat"]
+calls = 1
+[gateway.maintenance.show]
+methods = ["{PACKAGE}.Shop/Show"]
+message = "back at noon"
+"""
+
+    def extensions(self, socket, operation, query):
+        """The extensions of the error in the next result of an operation."""
+        self.say(socket, type="subscribe", id=operation, payload={"query": query})
+        while True:
+            message = self.hear(socket)
+            self.assertIn(message["type"], ("next", "complete"), message)
+            if message["id"] == operation and message["type"] == "next":
+                return message["payload"].get("errors", [{"extensions": {}}])[0]["extensions"]
+
+    def test_calls_in_flight_and_maintenance_apply(self):
+        repeat = 'subscription { acmeShopV1Repeat(text: "slowly", count: 10000) { count } }'
+        with self.open() as socket:
+            self.init(socket)
+            self.assertEqual(self.extensions(socket, "1", repeat), {})
+            self.assertEqual(self.extensions(socket, "2", repeat)["reason"], "CALLS_IN_FLIGHT_LIMITED")
+            self.say(socket, type="complete", id="1")
+            self.assertEqual(self.extensions(socket, "3", repeat), {})
+            show = self.extensions(socket, "4", "{ acmeShopV1Show { text } }")
+            self.assertEqual((show["code"], show["reason"]), ("UNAVAILABLE", "MAINTENANCE"))
 
 
 if __name__ == "__main__":

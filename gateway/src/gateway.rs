@@ -94,6 +94,7 @@ impl Gateway {
             balance: BalanceConfig::default(),
             policies,
             descriptors: services.descriptors,
+            audit: None,
         };
         let readiness = Readiness::watch(HealthChecks::new(), shutdown.clone());
         let limiter = Arc::new(LocalLimiter::new(Arc::new(SteadyClock::start())));

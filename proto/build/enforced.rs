@@ -11,7 +11,7 @@ const PACKAGE: &str = "trellis.policy.v1.";
 
 /// `Message.field` in the package `trellis.policy.v1`, the file that enforces the field, and the name of a test
 /// that fails when setting the field changes nothing.
-pub(crate) const ENFORCED: [(&str, &str, &str); 20] = [
+pub(crate) const ENFORCED: [(&str, &str, &str); 21] = [
     ("Policy.access", "services/kit/src/access.rs", "every_cell_of_the_access_table_is_enforced"),
     ("Policy.rate_limit", "gateway/src/rate_limit.rs", "rate_limited_calls_get_a_retry_delay"),
     ("Policy.deadline", "services/kit/src/server/stack.rs", "deadline_of_the_contract_is_the_maximum"),
@@ -19,6 +19,7 @@ pub(crate) const ENFORCED: [(&str, &str, &str); 20] = [
     ("Policy.stream_limit", "gateway/src/rate_limit.rs", "contract_of_a_method_limits_its_streams"),
     ("Policy.limiter_failure_mode", "services/kit/src/limiter/redis.rs", "contract_of_a_method_sets_its_failure_mode"),
     ("Policy.priority", "services/kit/src/overload.rs", "low_priority_is_refused_first"),
+    ("Policy.audit", "services/kit/src/server/stack.rs", "audited_call_without_a_record_fails"),
     ("Access.public", "services/kit/src/access.rs", "public_access_admits_all_callers"),
     ("Access.signed_in", "services/kit/src/access.rs", "signed_in_access_admits_only_users"),
     ("Access.internal", "services/kit/src/access.rs", "internal_access_admits_only_services"),

@@ -1,4 +1,4 @@
-//! Checks the rate limits and stream limits of a contract.
+//! Checks the limits of a contract, and that audited methods are no streams.
 
 use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 
@@ -30,8 +30,11 @@ pub(crate) fn findings(method: &MethodDescriptor, policy: &DynamicMessage, is_in
             "counts only by headers, which a client can invent: add a rate_limit by caller or address".to_owned(),
         );
     }
+    let is_stream = method.is_client_streaming() || method.is_server_streaming();
+    if is_stream && policy.get_field_by_name("audit").and_then(|value| value.as_bool()).unwrap_or(false) {
+        errors.push("is a stream and has `audit`, which needs one result: remove it".to_owned());
+    }
     if let Some(streams) = streams {
-        let is_stream = method.is_client_streaming() || method.is_server_streaming();
         errors.extend((!is_stream).then(|| "is not a stream and has a stream_limit: remove it".to_owned()));
         errors.extend(
             (amount(&streams, "streams") == 0).then(|| "has a stream_limit of 0 streams: set `streams`".to_owned()),

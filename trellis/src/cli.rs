@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use kit_data::audit::Head;
 use uuid::Uuid;
 
 use crate::{explain::MethodName, part::Part, services::Service};
@@ -69,6 +70,11 @@ pub(crate) enum Command {
     Token {
         #[command(subcommand)]
         command: Token,
+    },
+    /// List, verify and export the audit logs of the services
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
     },
     /// Print a completion script for a shell
     Completions {
@@ -202,6 +208,78 @@ pub(crate) enum Jobs {
         #[arg(required = true)]
         ids: Vec<Uuid>,
     },
+}
+
+/// The commands of `trellis audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// List records, the newest first
+    List {
+        #[command(flatten)]
+        records: Records,
+        /// The most records of each service
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// List the oldest first
+        #[arg(long)]
+        oldest_first: bool,
+    },
+    /// Verify that no sealed record was changed, removed or inserted
+    ///
+    /// Prints the end of each chain as an anchor. Note it outside of the database: with --anchor the command also finds
+    /// records that were removed from the end, and a chain that was replaced as a whole.
+    Verify {
+        /// Only this service
+        #[arg(long)]
+        service: Option<Service>,
+        /// An anchor that was printed or logged before. Repeat it for several services
+        #[arg(long, value_name = "SERVICE:SEQ:HASH", value_parser = Anchor::parse)]
+        anchor: Vec<Anchor>,
+    },
+    /// Print all records that match, the oldest first
+    Export {
+        #[command(flatten)]
+        records: Records,
+        /// The format
+        #[arg(long, default_value = "jsonl")]
+        format: AuditFormat,
+    },
+}
+
+/// The records to print.
+#[derive(Debug, Args)]
+pub(crate) struct Records {
+    /// Only this service
+    #[arg(long)]
+    pub(crate) service: Option<Service>,
+    /// Only records that match, for example 'target = "users/ID*" AND code != OK' (AIP-160)
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) filter: String,
+}
+
+/// The format of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuditFormat {
+    /// One JSON object a line
+    Jsonl,
+    /// One CloudEvent a line, in the JSON format of CloudEvents 1.0
+    Cloudevents,
+}
+
+/// The noted end of a service's chain.
+#[derive(Debug, Clone)]
+pub(crate) struct Anchor {
+    pub(crate) service: Service,
+    pub(crate) head: Head,
+}
+
+impl Anchor {
+    fn parse(text: &str) -> Result<Self, String> {
+        let expected = || "an anchor is SERVICE:SEQ:HASH, as trellis audit verify prints it".to_owned();
+        let (service, head) = text.split_once(':').ok_or_else(expected)?;
+        let service = Service::ALL.iter().copied().find(|known| known.name() == service).ok_or_else(expected)?;
+        Ok(Self { service, head: Head::parse(head).ok_or_else(expected)? })
+    }
 }
 
 /// The state of a job.

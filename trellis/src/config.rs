@@ -21,7 +21,7 @@ use kit::{
     policy::Table as Policies,
     redis, shutdown, telemetry, tls, trace,
 };
-use kit_data::{jobs, store};
+use kit_data::{audit, jobs, store};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -67,6 +67,8 @@ macro_rules! sections {
             pub(crate) database: store::Config,
             /// The jobs of the services.
             pub(crate) jobs: jobs::JobsConfig,
+            /// The audit logs of the services.
+            pub(crate) audit: audit::AuditConfig,
             $(
                 #[doc = concat!("The ", stringify!($name), " service.")]
                 pub(crate) $name: ::$name::Config,

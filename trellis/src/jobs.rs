@@ -4,13 +4,10 @@
 use std::{collections::HashSet, fmt::Write as _};
 
 use kit::{ClockAndRng, Timestamp, error::chain};
-use kit_data::{
-    jobs::{Filter, Listed, Operator, State},
-    store::Location,
-};
+use kit_data::jobs::{Filter, Listed, Operator, State};
 use uuid::Uuid;
 
-use crate::{cli, config::Config, services::Service};
+use crate::{cli, config::Config, services::Service, stores};
 
 /// Runs the command and returns its output.
 pub(crate) async fn run(config: &Config, command: cli::Jobs) -> Result<String, String> {
@@ -160,23 +157,9 @@ async fn jobs(config: &Config, service: Service, filter: &Filter) -> Result<Vec<
     listed.map_err(|error| format!("the jobs of {} cannot be listed: {}", service.name(), chain(&error)))
 }
 
-/// Connects beside the processes of the service: it takes no lock of the data folder, and migrates nothing.
 async fn connect(config: &Config, service: Service) -> Result<Operator, String> {
-    let (name, url) = (service.name(), service.section(config).database_url);
-    let location = if url.expose().is_empty() {
-        let file = config.data_dir()?.join(format!("{name}.db"));
-        if !file.exists() {
-            return Err(format!(
-                "{} does not exist: name the folder with the data with --set data_dir=DIR, or the database with \
-                 {name}.database_url; a first start of trellis creates it",
-                file.display()
-            ));
-        }
-        Location::Sqlite(file)
-    } else {
-        Location::Postgres(url.clone())
-    };
-    Operator::connect(&location, name).await.map_err(|error| error.to_string())
+    let location = stores::existing(config, service)?;
+    Operator::connect(&location, service.name()).await.map_err(|error| error.to_string())
 }
 
 impl From<cli::JobState> for State {

@@ -1,5 +1,6 @@
 //! The binary: reads the command line and the configuration, runs the command, and reports an error in one line.
 
+mod audit;
 mod banner;
 mod bind;
 mod cleartext;
@@ -90,6 +91,10 @@ fn run(cli: Cli) -> Result<(), String> {
             let (report, verdict) = token::check(&load()?)?;
             print(&report)?;
             print(&verdict?)
+        }
+        Some(Command::Audit { command }) => {
+            let config = load()?;
+            runtime::start()?.block_on(audit::run(&config, command))
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -45,6 +45,9 @@ pub(crate) fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownL
     if policy.reads_session_cookie {
         rows.push(row("cookie", "reads the session cookie".to_owned(), CONTRACT));
     }
+    if policy.audit {
+        rows.push(row("audit", "calls are recorded".to_owned(), CONTRACT));
+    }
     rows
 }
 

@@ -171,6 +171,8 @@ impl<'a> Process<'a> {
             keys: Arc::clone(&self.keys),
             policies: Arc::clone(&self.policies),
             descriptors: proto::DESCRIPTORS,
+            // Each service has its own.
+            audit: None,
         })
     }
 

@@ -39,6 +39,9 @@ trait Wired: Sized {
     /// Whether its database has the table of jobs.
     const HAS_JOBS: bool = false;
 
+    /// Whether its database has an audit log.
+    const HAS_AUDIT: bool = false;
+
     /// Checks the rules of the service's section that types and ranges cannot express.
     fn check(_: &Config) -> Result<(), String> {
         Ok(())
@@ -54,6 +57,8 @@ trait Wired: Sized {
 impl Wired for Users {
     type Store = Arc<dyn UserStore>;
 
+    const HAS_AUDIT: bool = true;
+
     fn check(config: &Config) -> Result<(), String> {
         config.users.check()
     }
@@ -67,6 +72,7 @@ impl Wired for Users {
         config.directory = config.directory.in_force(process.runs_all);
         Ok(Self {
             config,
+            audit: process.config.audit.clone(),
             store: Self::open(stores).await?,
             messaging: process.peer(Service::Messaging, Part::Service(Service::Users))?,
             clock_rng: process.clock_rng.clone(),
@@ -78,6 +84,7 @@ impl Wired for Auth {
     type Store = Arc<dyn AuthStore>;
 
     const HAS_JOBS: bool = true;
+    const HAS_AUDIT: bool = true;
 
     fn check(config: &Config) -> Result<(), String> {
         config.auth.check()
@@ -103,6 +110,7 @@ impl Wired for Auth {
         Ok(Self {
             config: process.config.auth.clone(),
             jobs: process.config.jobs.clone(),
+            audit: process.config.audit.clone(),
             store,
             keys,
             mail: Arc::new(mail),
@@ -118,6 +126,8 @@ impl Wired for Auth {
 impl Wired for Messaging {
     type Store = Arc<dyn MessagingStore>;
 
+    const HAS_AUDIT: bool = true;
+
     async fn open(stores: &mut Stores<'_>) -> Result<Self::Store, String> {
         let quotas = stores.config.messaging.quotas();
         let open = async move |location: &Location, settings: Settings| {
@@ -129,6 +139,7 @@ impl Wired for Messaging {
     async fn wire(process: &mut Process<'_>, stores: &mut Stores<'_>) -> Result<Self, String> {
         Ok(Self {
             config: process.config.messaging.clone(),
+            audit: process.config.audit.clone(),
             store: Self::open(stores).await?,
             bus: Arc::clone(&process.bus),
             users: process.peer(Service::Users, Part::Service(Service::Messaging))?,
@@ -205,6 +216,13 @@ macro_rules! define {
                 }
             }
 
+            /// Whether the service has an audit log.
+            pub(crate) fn has_audit(self) -> bool {
+                match self {
+                    $(Self::$Type => <::$name::$Type as Wired>::HAS_AUDIT,)+
+                }
+            }
+
             /// The configured addresses of the service.
             pub(crate) fn peers(self, peers: &Peers) -> &Addresses {
                 match self {
@@ -269,14 +287,15 @@ mod tests {
 
     #[test]
     fn services_with_a_table_of_jobs_have_jobs() {
-        let has_table = |service: &Service| {
+        let has_table = |service: &Service, table: &str| {
             let folder = format!("{}/../services/{}/migrations/sqlite", env!("CARGO_MANIFEST_DIR"), service.name());
             let files = std::fs::read_dir(folder).unwrap().flatten();
             let mut texts = files.map(|file| std::fs::read_to_string(file.path()).unwrap());
-            texts.any(|text| text.contains("CREATE TABLE jobs "))
+            texts.any(|text| text.contains(&format!("CREATE TABLE {table} ")))
         };
         for service in Service::ALL {
-            assert_eq!(service.has_jobs(), has_table(service), "{}: HAS_JOBS", service.name());
+            assert_eq!(service.has_jobs(), has_table(service, "jobs"), "{}: HAS_JOBS", service.name());
+            assert_eq!(service.has_audit(), has_table(service, "audit_events"), "{}: HAS_AUDIT", service.name());
         }
     }
 

@@ -1,11 +1,11 @@
 //! The databases of this process.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
-use kit::config::Secret;
+use kit::{config::Secret, keyring::Keyring};
 use kit_data::store::{Location, Migrated, Settings, Unopened};
 
 use crate::{config::Config, data::Folder, part::Part, services::Service};
@@ -38,7 +38,9 @@ impl<'a> Stores<'a> {
     ) -> Result<S, String> {
         let location = self.location(service)?;
         let pool_size = service.section(self.config).pool_size;
-        let settings = Settings { pool_size, database: self.config.database.clone(), ..Settings::default() };
+        let audit_keys = audit_keys(self.config)?;
+        let settings =
+            Settings { pool_size, database: self.config.database.clone(), audit_keys, ..Settings::default() };
         self.migrated = Arc::clone(&settings.migrated);
         open(&location, settings).await.map_err(|error| error.to_string())
     }
@@ -110,4 +112,30 @@ impl<'a> Stores<'a> {
         };
         Ok(self.folder.insert(folder))
     }
+}
+
+/// The keys that encrypt the keys of persons in the audit logs; none without a file.
+pub(crate) fn audit_keys(config: &Config) -> Result<Keyring, String> {
+    match config.audit.key_file.as_str() {
+        "" => Ok(Keyring::default()),
+        file => Keyring::read(Path::new(file)).map_err(|error| format!("configuration: audit.key_file: {error}")),
+    }
+}
+
+/// The database of a service, for a command that works beside its processes: it takes no lock of the data folder, and
+/// migrates nothing.
+pub(crate) fn existing(config: &Config, service: Service) -> Result<Location, String> {
+    let (name, url) = (service.name(), service.section(config).database_url);
+    if !url.expose().is_empty() {
+        return Ok(Location::Postgres(url.clone()));
+    }
+    let file = config.data_dir()?.join(format!("{name}.db"));
+    if !file.exists() {
+        return Err(format!(
+            "{} does not exist: name the folder with the data with --set data_dir=DIR, or the database with \
+             {name}.database_url; a first start of trellis creates it",
+            file.display()
+        ));
+    }
+    Ok(Location::Sqlite(file))
 }

@@ -165,6 +165,8 @@ fn invalid_limits_are_rejected() {
     }
     let none = error("stream_limit: {}", true);
     assert!(none.contains(METHOD) && none.contains("of 0 streams"), "{none}");
+    let audited = error("audit: true", true);
+    assert!(audited.contains(METHOD) && audited.contains("is a stream and has `audit`"), "{audited}");
     let made_up = error("stream_limit: {streams: 1 key: RATE_LIMIT_KEY_API_KEY}", true);
     assert!(made_up.contains("which a client can invent"), "{made_up}");
     let good = "rate_limit: {requests: 9 period: {seconds: 60} burst: 2 cost: 2} \
@@ -187,7 +189,7 @@ fn pool_with_policy(from: &str, to: &str) -> DescriptorPool {
 #[test]
 fn policy_field_without_enforcement_is_rejected() {
     for (from, to, field) in [
-        ("message Policy {", "message Policy { bool audit = 99;", "Policy.audit"),
+        ("message Policy {", "message Policy { bool tracing = 99;", "Policy.tracing"),
         ("message SignedIn {", "message SignedIn { repeated string roles = 99;", "SignedIn.roles"),
         ("message RateLimit {", "message RateLimit { Nested nested = 99;", "RateLimit.nested"),
     ] {

@@ -10,7 +10,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use kit::{Context, error, extract, limiter::Multiples, page, principal::UserSession};
+use kit::{Context, audit, error, extract, limiter::Multiples, page, principal::UserSession};
 use proto::auth::v1::{
     ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse, ConfirmEmailChangeRequest,
     ConfirmEmailChangeResponse, DeleteAccountRequest, DeleteAccountResponse, GetEmailRequest, GetEmailResponse,
@@ -70,6 +70,9 @@ impl AuthService for Api {
         let email = EmailAddress::lookup(&request.email);
         let queue = self.count_sign_in(&email, context.caller.address).await?;
         let account = self.auth.store.find_by_email(&email).await?;
+        if let Some(account) = &account {
+            audit::about(account.id.0, account.id.name());
+        }
         let account = self.prove(account, Password::new(request.password), queue).await;
         if queue == Queue::Unknown && account.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated) {
             self.count_failure().await;
@@ -93,25 +96,36 @@ impl AuthService for Api {
     ) -> Result<Response<RefreshTokenResponse>, Status> {
         let (token, delivery) = match self.presented(&request, &request.get_ref().refresh_token) {
             PresentedTokens::Token(token, delivery) => (token, delivery),
-            PresentedTokens::None(delivery) => return Err(self.ended(Ended::NotInForce, delivery)),
+            PresentedTokens::None(delivery) => {
+                // A page that asks whether there is a session tries nothing.
+                audit::unchanged();
+                return Err(self.ended(Ended::NotInForce, delivery));
+            }
             PresentedTokens::Several(_, delivery) => return Err(self.ended(Ended::Duplicated, delivery)),
         };
         self.count_refresh(&token, Context::of(&request).caller.address).await?;
         let (session, successor) =
             self.present(&token, &client(&request)).await?.map_err(|ended| self.ended(ended, delivery))?;
+        // The session is the same; only the end of one is recorded.
+        audit::unchanged();
         let (tokens, metadata) = self.tokens(session, successor, delivery).await?;
         Ok(respond(RefreshTokenResponse { tokens: Some(tokens) }, metadata))
     }
 
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
         let (tokens, delivery) = match self.presented(&request, &request.get_ref().refresh_token) {
-            PresentedTokens::None(_) => return Ok(Response::new(SignOutResponse {})),
+            PresentedTokens::None(_) => (Vec::new(), Delivery::Body),
             PresentedTokens::Token(token, delivery) => (vec![token], delivery),
             PresentedTokens::Several(tokens, delivery) => (tokens, delivery),
         };
+        let mut ended = Vec::new();
         for token in tokens {
-            self.publish_ended(self.auth.store.revoke(&token.hash(), self.auth.clock_rng.now()).await?);
+            ended.extend(self.auth.store.revoke(&token.hash(), self.auth.clock_rng.now()).await?);
         }
+        if ended.is_empty() {
+            audit::unchanged();
+        }
+        self.publish_ended(ended);
         let mut metadata = MetadataMap::new();
         // With a token in the body, the cookie stays: it may belong to another session, which continues.
         self.clear_cookie(delivery, &mut metadata);

@@ -29,6 +29,20 @@ pub struct AccountId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(pub Uuid);
 
+impl AccountId {
+    /// The name of the resource in audit records. The account and the profile have the same id.
+    pub fn name(self) -> String {
+        format!("users/{}", self.0)
+    }
+}
+
+impl SessionId {
+    /// The name of the resource in audit records.
+    pub fn name(self, account: AccountId) -> String {
+        format!("{}/sessions/{}", account.name(), self.0)
+    }
+}
+
 /// The state of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {

@@ -24,7 +24,7 @@ use kit::{
     server::{self, ServiceContext},
     shutdown::Shutdown,
 };
-use kit_data::jobs::Worker;
+use kit_data::{audit::Sealer, jobs::Worker};
 use proto::auth::v1::auth_service_server::AuthServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -59,7 +59,10 @@ impl Auth {
     ) -> io::Result<()> {
         self.config.check().map_err(io::Error::other)?;
         let most = context.limits.message_bytes;
+        let context = context.with_audit(self.store.audit().clone());
+        let sealer = Sealer::new(self.store.audit().clone(), self.audit.clone(), self.clock_rng.clone());
         let jobs = tokio::spawn(self.worker().run(shutdown.clone()));
+        tokio::spawn(sealer.clone().run(shutdown.clone()));
         // Two intervals: by then every verifier has fetched the set, whatever the phase of its timer.
         let publication = 2 * context.keys.refresh_interval();
         tokio::spawn(self.keys.clone().follow(publication, shutdown.clone()));
@@ -74,7 +77,9 @@ impl Auth {
         .max_encoding_message_size(most);
         server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await?;
         // The running jobs end; another replica could claim them only after their lease.
-        jobs.await.map_err(io::Error::other)
+        let ended = jobs.await.map_err(io::Error::other);
+        sealer.finish().await;
+        ended
     }
 
     /// The worker with the handlers of all jobs.

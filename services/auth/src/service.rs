@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kit::{ClockAndRng, bus::Bus, client::Peer, limiter::RateLimiter};
-use kit_data::jobs;
+use kit_data::{audit::AuditConfig, jobs};
 
 use crate::{config::Config, keys::Keys, mail::Mail, store::AuthStore};
 
@@ -13,6 +13,8 @@ pub struct Auth {
     pub config: Config,
     /// The configuration of its jobs.
     pub jobs: jobs::JobsConfig,
+    /// The configuration of its audit log.
+    pub audit: AuditConfig,
     /// Stores accounts and sessions.
     pub store: Arc<dyn AuthStore>,
     /// Sign access tokens and encrypt refresh tokens.

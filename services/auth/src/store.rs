@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kit::Timestamp;
 use kit_data::{
+    audit::Log,
     jobs::Queue,
     store::{Error, Location, Settings, Unopened},
 };
@@ -29,6 +30,9 @@ pub use mail::MailStore;
 pub trait AuthStore: LinkStore + MailStore + Send + Sync {
     /// The jobs of the service.
     fn jobs(&self) -> &Queue;
+
+    /// The audit log of the service. Each change below that an auditor expects is recorded in its transaction.
+    fn audit(&self) -> &Log;
 
     /// Returns the id of this instance, and stores `new` as the id if there is none.
     async fn instance(&self, new: &str) -> Result<String, Error>;

@@ -243,6 +243,11 @@ impl Identity {
         &self.skews
     }
 
+    /// The clock and the randomness of the process.
+    pub fn clock_rng(&self) -> &ClockAndRng {
+        &self.clock_rng
+    }
+
     /// The time by our clock.
     pub fn now(&self) -> Timestamp {
         self.clock_rng.now()

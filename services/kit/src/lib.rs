@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod audit;
 pub mod balance;
 pub mod bus;
 pub mod client;
@@ -14,11 +15,13 @@ pub mod cookie;
 pub mod descriptors;
 pub mod dns;
 pub mod error;
+pub mod filter;
 pub mod grpc;
 pub mod health;
 pub mod identity;
 pub mod jwk;
 pub mod jwt;
+pub mod keyring;
 pub mod keys;
 pub mod limiter;
 pub mod limits;

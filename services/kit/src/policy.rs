@@ -40,6 +40,8 @@ pub struct Policy {
     pub reads_session_cookie: bool,
     /// The priority during overload.
     pub priority: Priority,
+    /// Whether a successful call writes an audit record.
+    pub audit: bool,
     /// Whether the method's requests or responses are streams.
     pub streams: bool,
     /// Whether a repeated call does no harm.
@@ -173,6 +175,7 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
         deadline: policy.deadline.as_ref().map(span),
         reads_session_cookie: policy.reads_session_cookie,
         priority: policy.priority().into(),
+        audit: policy.audit,
         streams: method.is_client_streaming() || method.is_server_streaming(),
         idempotent: is_idempotent(method),
     }))

@@ -28,6 +28,7 @@ pub(crate) use listener::{BoundedListener, PeerAddress};
 use stack::Gate;
 
 use crate::{
+    audit::RefusalLog,
     balance, descriptors,
     health::{HealthChecks, Readiness},
     identity::Identity,
@@ -71,6 +72,30 @@ pub struct ServiceContext {
     pub policies: Arc<Table>,
     /// The contract, for reflection: an encoded descriptor set.
     pub descriptors: &'static [u8],
+    /// Stores the refusals of audited methods. A service with such methods needs it.
+    pub audit: Option<Arc<dyn RefusalLog>>,
+}
+
+impl ServiceContext {
+    /// With the audit log of the service.
+    #[must_use]
+    pub fn with_audit(self, log: impl RefusalLog + 'static) -> Self {
+        Self { audit: Some(Arc::new(log)), ..self }
+    }
+
+    /// A service without an audit log must not have audited methods.
+    fn check_audit(&self, service: &str) -> io::Result<()> {
+        let is_of_service = |path: &str| {
+            path.strip_prefix('/').and_then(|path| path.split_once('/')).is_some_and(|(of, _)| of == service)
+        };
+        let audited = self.policies.iter().find(|(path, policy)| policy.audit && is_of_service(path));
+        match audited {
+            Some((path, _)) if self.audit.is_none() => {
+                Err(io::Error::other(format!("{path} is audited, and the service has no audit log")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Serves `routes` on `listener` until the shutdown's drain is over. `service` is the full name of the gRPC service
@@ -83,6 +108,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> io::Result<()> {
+    context.check_audit(service)?;
     let limits = &context.limits;
     let gate = Arc::new(Gate::new(context));
     let meters = gate.meters();

@@ -28,6 +28,13 @@ pub struct ConversationId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(pub Uuid);
 
+impl ConversationId {
+    /// The name of the resource in audit records.
+    pub fn name(self) -> String {
+        format!("conversations/{}", self.0)
+    }
+}
+
 impl fmt::Display for ConversationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

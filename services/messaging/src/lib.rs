@@ -18,6 +18,7 @@ use kit::{
     server::{self, ServiceContext},
     shutdown::Shutdown,
 };
+use kit_data::audit::Sealer;
 use proto::messaging::v1::messaging_service_server::MessagingServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -47,11 +48,16 @@ impl Messaging {
         shutdown: Shutdown,
     ) -> io::Result<()> {
         let most = context.limits.message_bytes;
+        let context = context.with_audit(self.store.audit().clone());
+        let sealer = Sealer::new(self.store.audit().clone(), self.audit.clone(), self.clock_rng.clone());
+        tokio::spawn(sealer.clone().run(shutdown.clone()));
         let keys = Arc::clone(&context.keys);
         let hub = Hub::start(&self, keys, shutdown.clone());
         let api = kit::compressing!(MessagingServiceServer::new(api::Api::new(self, hub, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
-        server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
+        let served = server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await;
+        sealer.finish().await;
+        served
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kit::{ClockAndRng, bus::Bus, client::Peer};
+use kit_data::audit::AuditConfig;
 
 use crate::{config::Config, store::MessagingStore};
 
@@ -10,6 +11,8 @@ use crate::{config::Config, store::MessagingStore};
 pub struct Messaging {
     /// The configuration.
     pub config: Config,
+    /// The configuration of its audit log.
+    pub audit: AuditConfig,
     /// The store of conversations.
     pub store: Arc<dyn MessagingStore>,
     /// Carries wake-ups between replicas.

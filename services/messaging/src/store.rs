@@ -8,7 +8,11 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit_data::store::{Error, Location, Settings, Unopened};
+use kit::Timestamp;
+use kit_data::{
+    audit::Log,
+    store::{Error, Location, Settings, Unopened},
+};
 use uuid::Uuid;
 
 use crate::domain::{
@@ -26,6 +30,9 @@ pub use people::{AdmitError, BlockError, Invitations, People};
 /// membership.
 #[async_trait]
 pub trait MessagingStore: Members + Messages + Invitations + People {
+    /// The audit log of the service. Each change of members and invitations is recorded in its transaction.
+    fn audit(&self) -> &Log;
+
     /// The epoch of this store's history.
     fn epoch(&self) -> Epoch;
 
@@ -123,9 +130,9 @@ pub trait Members: Send + Sync {
     /// [`Quotas::contact_rows`] memberships.
     async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error>;
 
-    /// Marks the account of `person` as deleted, so that no conversation can add it. Waits for additions that hold the
-    /// person's row.
-    async fn bar(&self, person: UserId) -> Result<(), Error>;
+    /// Marks the account of `person` as deleted, so that no conversation can add it, and erases the person's fields in the
+    /// audit log. Waits for additions that hold the person's row.
+    async fn bar(&self, person: UserId, now: Timestamp) -> Result<(), Error>;
 }
 
 /// Changes of stored messages. Each change is an entry of the log, in the same transaction.

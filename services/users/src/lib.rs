@@ -19,6 +19,7 @@ use kit::{
     server::{self, ServiceContext},
     shutdown::Shutdown,
 };
+use kit_data::audit::Sealer;
 use proto::users::v1::users_service_server::UsersServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -48,11 +49,16 @@ impl Users {
     ) -> io::Result<()> {
         self.config.check().map_err(io::Error::other)?;
         let most = context.limits.message_bytes;
+        let context = context.with_audit(self.store.audit().clone());
+        let sealer = Sealer::new(self.store.audit().clone(), self.audit.clone(), self.clock_rng.clone());
+        tokio::spawn(sealer.clone().run(shutdown.clone()));
         tokio::spawn(cleanup::run(Arc::clone(&self.store), self.clock_rng.clone(), shutdown.clone()));
         tokio::spawn(indexing::run(Arc::clone(&self.store), shutdown.clone()));
         let api = kit::compressing!(UsersServiceServer::new(api::Api::new(self, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
-        server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
+        let served = server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await;
+        sealer.finish().await;
+        served
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kit::{ClockAndRng, client::Peer};
+use kit_data::audit::AuditConfig;
 
 use crate::{config::Config, store::UserStore};
 
@@ -10,6 +11,8 @@ use crate::{config::Config, store::UserStore};
 pub struct Users {
     /// The configuration.
     pub config: Config,
+    /// The configuration of its audit log.
+    pub audit: AuditConfig,
     /// Stores the profiles.
     pub store: Arc<dyn UserStore>,
     /// The messaging service, which lists a user's contacts.

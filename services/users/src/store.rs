@@ -7,13 +7,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kit::Timestamp;
-use kit_data::store::{Error, Location, Settings, Unopened};
+use kit_data::{
+    audit::Log,
+    store::{Error, Location, Settings, Unopened},
+};
 
 use crate::domain::{Change, Cooling, Listed, Page, Query, User, UserId};
 
 /// The statements of the service. A read is one round trip. A change is one transaction that includes the search terms.
 #[async_trait]
 pub trait UserStore: Send + Sync {
+    /// The audit log of the service. Each change of a profile is recorded in its transaction.
+    fn audit(&self) -> &Log;
+
     /// The profile, in any state.
     async fn find(&self, id: UserId) -> Result<Option<User>, Error>;
 

@@ -6,6 +6,7 @@ mod access;
 #[path = "../../../proto/examples/access_table/table.rs"]
 mod access_table;
 mod admin;
+mod audit;
 mod authority;
 mod authorization;
 mod balance;

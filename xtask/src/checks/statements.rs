@@ -26,7 +26,7 @@ pub(super) fn check(session: &Session) -> Result<(), String> {
 }
 
 fn is_checked(path: &str) -> bool {
-    let is_store = path.contains("/src/store") || path.contains("/src/jobs/store");
+    let is_store = ["/src/store", "/src/jobs/store", "/src/audit/store"].iter().any(|store| path.contains(store));
     is_store && path.ends_with(".rs") && !path.ends_with("sqlite.rs")
 }
 

@@ -179,6 +179,7 @@ impl Fixture {
             balance: balance::BalanceConfig::default(),
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).unwrap()),
             descriptors: proto::DESCRIPTORS,
+            audit: None,
         };
         let (listener, seen) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::<Mutex<_>>::default());
         let addresses = balance::Addresses::from(format!("http://{}", listener.local_addr().unwrap()));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kit::error;
+use kit::{audit, error};
 use proto::auth::v1::{ChangeEmailRequest, GetEmailResponse};
 use tonic::{Code, Status};
 
@@ -93,6 +93,8 @@ impl Api {
             notice.details.new_email = masked;
             mails.push(notice);
         }
+        // The use of the link changes the address, and is recorded.
+        audit::unchanged();
         Ok(self.auth.store.queue_mails(&mails).await?)
     }
 

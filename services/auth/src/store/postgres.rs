@@ -34,5 +34,5 @@ fn delete_some(table: &str, key: &str, due: &str) -> String {
 
 pub(super) async fn open(url: &Secret, settings: &Settings) -> Result<sql::Sql, Unopened> {
     let pool = postgres::open(url, "auth", settings, &sqlx::migrate!("migrations/postgres")).await?;
-    Ok(sql::Sql::new(pool.clone(), pool))
+    Ok(sql::Sql::new(pool.clone(), pool, &settings.audit_keys))
 }

@@ -15,8 +15,9 @@ mod prune;
 pub(super) mod session;
 
 use async_trait::async_trait;
-use kit::Timestamp;
+use kit::{Timestamp, audit::AuditEntry, keyring::Keyring};
 use kit_data::{
+    audit::Log,
     jobs::{NewJob, Queue},
     store::{DbTimestamp, Error, Pool, Transaction, violated},
 };
@@ -45,11 +46,13 @@ pub(in crate::store) struct Sql {
     read: Pool<Db>,
     write: Pool<Db>,
     jobs: Queue,
+    audit: Log,
 }
 
 impl Sql {
-    pub(super) fn new(read: Pool<Db>, write: Pool<Db>) -> Self {
-        Self { jobs: Queue::new("auth", read.clone(), write.clone()), read, write }
+    pub(super) fn new(read: Pool<Db>, write: Pool<Db>, audit_keys: &Keyring) -> Self {
+        let audit = Log::new("auth", write.clone(), audit_keys.clone());
+        Self { jobs: Queue::new("auth", read.clone(), write.clone()), audit, read, write }
     }
 }
 
@@ -60,6 +63,10 @@ type Tx<'a> = Transaction<'a, Db>;
 impl AuthStore for Sql {
     fn jobs(&self) -> &Queue {
         &self.jobs
+    }
+
+    fn audit(&self) -> &Log {
+        &self.audit
     }
 
     async fn instance(&self, new: &str) -> Result<String, Error> {
@@ -159,6 +166,7 @@ impl AuthStore for Sql {
         if activated.rows_affected() == 0 || !insert_session(&mut tx, &self.jobs, session).await? {
             return Ok(false);
         }
+        self.audit.record(&mut tx, of_session(session.account, session.id)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -238,6 +246,7 @@ impl AuthStore for Sql {
         if let Some(notice) = notice {
             insert_mail(&mut tx, &self.jobs, notice).await?;
         }
+        self.audit.record(&mut tx, about(account.id)).await?;
         tx.commit().await?;
         Ok(Some(ended))
     }
@@ -267,15 +276,20 @@ impl AuthStore for Sql {
         let ended = end_all(&mut tx, account.id, None, now).await?;
         let job = AccountDeleted { account_id: account.id.0 };
         self.jobs.enqueue(&mut tx, NewJob::now(job_id, &job, now)).await?;
+        self.audit.erase(&mut tx, account.id.0, now).await?;
+        self.audit.record(&mut tx, about(account.id)).await?;
         tx.commit().await?;
         Ok(Some(ended))
     }
 
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error> {
         let mut tx = self.write.begin_on(session.account.0).await?;
-        let opened = insert_session(&mut tx, &self.jobs, session).await?;
+        if !insert_session(&mut tx, &self.jobs, session).await? {
+            return Ok(false);
+        }
+        self.audit.record(&mut tx, of_session(session.account, session.id)).await?;
         tx.commit().await?;
-        Ok(opened)
+        Ok(true)
     }
 
     async fn refresh(
@@ -296,6 +310,8 @@ impl AuthStore for Sql {
                     let mail = NewMail::notice(id, MailKind::SessionEnded, found.account, client.clone(), now);
                     insert_mail(&mut tx, &self.jobs, &mail).await?;
                 }
+                let reused = of_session(found.account, found.session);
+                self.audit.record(&mut tx, reused.refused("UNAUTHENTICATED", "REFRESH_TOKEN_REUSED")).await?;
                 tx.commit().await?;
                 Ok(Refreshed::Revoked(found.session))
             }
@@ -355,26 +371,36 @@ impl AuthStore for Sql {
             .await?;
         let Some(found) = found else { return Ok(None) };
         let session: Uuid = found.try_get("session_id")?;
-        let _turn = self.write.turn(session).await?;
-        let ended = sqlx::query("UPDATE sessions SET revoke_time = COALESCE(revoke_time, $2) WHERE session_id = $1")
-            .bind(session)
-            .bind(DbTimestamp(now))
-            .execute(&self.write)
-            .await?;
-        Ok((ended.rows_affected() > 0).then_some(SessionId(session)))
+        let mut tx = self.write.begin_on(session).await?;
+        let ended = sqlx::query(
+            "UPDATE sessions SET revoke_time = COALESCE(revoke_time, $2) WHERE session_id = $1 RETURNING account_id",
+        )
+        .bind(session)
+        .bind(DbTimestamp(now))
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(ended) = ended else { return Ok(None) };
+        self.audit.record(&mut tx, of_session(AccountId(ended.try_get("account_id")?), SessionId(session))).await?;
+        tx.commit().await?;
+        Ok(Some(SessionId(session)))
     }
 
     async fn revoke_session(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error> {
-        let _turn = self.write.turn(account.0).await?;
+        let mut tx = self.write.begin_on(account.0).await?;
         let ended = sqlx::query(
             "UPDATE sessions SET revoke_time = COALESCE(revoke_time, $3) WHERE session_id = $1 AND account_id = $2",
         )
         .bind(session.0)
         .bind(account.0)
         .bind(DbTimestamp(now))
-        .execute(&self.write)
+        .execute(&mut *tx)
         .await?;
-        Ok(ended.rows_affected() > 0)
+        if ended.rows_affected() == 0 {
+            return Ok(false);
+        }
+        self.audit.record(&mut tx, of_session(account, session)).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     async fn revoke_all(
@@ -386,6 +412,7 @@ impl AuthStore for Sql {
         let mut tx = self.write.begin_on(account.0).await?;
         lock_account(&mut tx, account).await?;
         let ended = end_all(&mut tx, account, keep, now).await?;
+        self.audit.record(&mut tx, about(account)).await?;
         tx.commit().await?;
         Ok(ended)
     }
@@ -407,4 +434,13 @@ impl AuthStore for Sql {
     async fn is_reachable(&self) -> bool {
         self.read.is_reachable()
     }
+}
+
+/// The record of a session that is opened or ended. A caller without an access token has proved to be its owner.
+fn of_session(account: AccountId, session: SessionId) -> AuditEntry {
+    AuditEntry::new(session.name(account)).person(account.0).session(session.0)
+}
+
+fn about(account: AccountId) -> AuditEntry {
+    AuditEntry::new(account.name()).person(account.0)
 }

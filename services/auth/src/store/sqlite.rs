@@ -27,5 +27,5 @@ fn delete_some(table: &str, key: &str, due: &str) -> String {
 
 pub(super) async fn open(path: &Path, settings: &Settings) -> Result<sql::Sql, Unopened> {
     let pools = sqlite::open(path, settings, &sqlx::migrate!("migrations/sqlite")).await?;
-    Ok(sql::Sql::new(pools.read, pools.write))
+    Ok(sql::Sql::new(pools.read, pools.write, &settings.audit_keys))
 }

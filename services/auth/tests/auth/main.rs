@@ -5,6 +5,7 @@
 mod account;
 mod accounts;
 mod api;
+mod audit;
 mod database;
 #[path = "../../../kit-data/tests/support/databases.rs"]
 mod databases;

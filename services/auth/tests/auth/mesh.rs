@@ -24,7 +24,7 @@ use kit::{
     shutdown::Shutdown,
     time::{Clock as _, ManualClock, SystemClock, SystemEntropy},
 };
-use kit_data::{jobs, store::Location};
+use kit_data::{audit::AuditConfig, jobs, store::Location};
 use proto::auth::v1::{SignInRequest, SignUpRequest, Tokens, auth_service_client::AuthServiceClient};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -109,6 +109,7 @@ impl Mesh {
             keys: Arc::clone(&keys),
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).unwrap()),
             descriptors: proto::DESCRIPTORS,
+            audit: None,
         };
         let ports = [(); 3].map(|()| super::ports::reserve());
         let channel = Channel::from_shared(format!("http://127.0.0.1:{}", ports[AUTH])).unwrap();
@@ -160,6 +161,7 @@ impl Mesh {
             let service = Auth {
                 config,
                 jobs,
+                audit: AuditConfig::default(),
                 store: auth::store::open(&location, 4).await.unwrap(),
                 keys,
                 mail: Arc::new(mail),
@@ -187,6 +189,7 @@ impl Mesh {
         let messaging = format!("http://127.0.0.1:{}", self.ports[MESSAGING]);
         let users = Users {
             config: users::Config::default(),
+            audit: AuditConfig::default(),
             store: self.users_store().await,
             messaging: Peer::new(
                 "messaging",
@@ -207,7 +210,7 @@ impl Mesh {
 
     async fn start_messaging(&self) {
         let identity = Arc::clone(&self.identities[MESSAGING]);
-        let context = ServiceContext { identity, ..self.context.clone() };
+        let context = ServiceContext { identity, ..self.context.clone() }.with_audit(self.store.audit().clone());
         let listener = TcpListener::bind(("127.0.0.1", self.ports[MESSAGING])).await.unwrap();
         tokio::spawn(self.messaging.clone().serve(context, listener, Shutdown::new()));
     }

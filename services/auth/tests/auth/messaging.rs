@@ -68,6 +68,7 @@ impl Messaging {
     }
 
     async fn delete_member(self, request: DeleteMemberRequest) -> Result<DeleteMemberResponse, Status> {
+        kit::audit::unchanged();
         let call = self.calls.borrow().saturating_add(1);
         let fault = self.fault.lock().unwrap().filter(|(at, _)| *at == call).map(|(_, fault)| fault);
         let done = if matches!(fault, Some(Fault::Fails | Fault::EndsBefore)) { false } else { self.delete(request) };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Migrated;
 use crate::bulkhead::Bounds;
-use kit::config::Span;
+use kit::{config::Span, keyring::Keyring};
 
 /// The section `[database]`: the timeouts and queues of services in front of their databases.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -111,6 +111,8 @@ pub struct Settings {
     pub pool_size: u32,
     /// The settings of all databases.
     pub database: Config,
+    /// The keys that encrypt the keys of persons in the audit log.
+    pub audit_keys: Keyring,
     /// Set when the store is opened: what its migrations did.
     pub migrated: Arc<OnceLock<Migrated>>,
 }

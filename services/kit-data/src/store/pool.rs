@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::{Config, Error, outage::Outage};
 use crate::bulkhead::{Bulkhead, Place};
-use kit::context;
+use kit::{audit::RecordedCall, context};
 
 /// How long the return of a connection to the pool may take: an interrupted statement must end first. Beyond it the
 /// connection is closed, and PostgreSQL stops the statement (`database.client_check`).
@@ -105,7 +105,7 @@ impl<D: Database> Pool<D> {
 
     async fn begin_in(&self, places: Vec<Place<Uuid>>) -> Result<Transaction<'_, D>, Error> {
         let lease = self.lease(true).await?;
-        Ok(Transaction { lease, _places: places, _pool: self, wakes: Vec::new() })
+        Ok(Transaction { lease, _places: places, _pool: self, wakes: Vec::new(), calls: Vec::new() })
     }
 
     /// A connection for one statement. It waits for the lock of all writers in BEGIN, not in the statement: only the
@@ -249,6 +249,8 @@ pub struct Transaction<'p, D: Database> {
     _pool: &'p Pool<D>,
     /// Notified after the commit.
     wakes: Vec<Arc<Notify>>,
+    /// The calls whose records the transaction has written.
+    calls: Vec<Arc<RecordedCall>>,
 }
 
 impl<D: Database> Transaction<'_, D> {
@@ -258,12 +260,20 @@ impl<D: Database> Transaction<'_, D> {
         for wake in &self.wakes {
             wake.notify_one();
         }
+        for call in &self.calls {
+            call.recorded();
+        }
         Ok(())
     }
 
     /// Notifies `wake` after the commit, and never if the transaction is rolled back.
     pub(crate) fn wake_after_commit(&mut self, wake: &Arc<Notify>) {
         self.wakes.push(Arc::clone(wake));
+    }
+
+    /// Notes after the commit that the call has its record.
+    pub(crate) fn account_after_commit(&mut self, call: Arc<RecordedCall>) {
+        self.calls.push(call);
     }
 
     /// Rolls back, and waits for the end of the rollback.

@@ -1,6 +1,7 @@
-//! The connection pool on a real PostgreSQL, and durable jobs on both databases.
+//! The connection pool on a real PostgreSQL, and durable jobs and audit logs on both databases.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod audit;
 mod database;
 #[path = "../support/databases.rs"]
 mod databases;

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     access::{self, Proof},
+    audit::RecordedCall,
     context::{self, Caller, Context},
     error,
     grpc::{self, code_of},
@@ -59,6 +60,20 @@ impl Gate {
     fn policy(&self, request: &Request) -> Option<&Policy> {
         self.context.policies.get(request.uri().path())
     }
+
+    /// The call after its authentication, as records name it.
+    fn recorded_call(&self, request: &Request) -> Arc<RecordedCall> {
+        let context = request.extensions().get::<Context>().cloned().unwrap_or_default();
+        let clock_rng = self.context.identity.clock_rng().clone();
+        Arc::new(RecordedCall::new(request.uri().clone(), context, request.headers(), clock_rng))
+    }
+
+    /// Records the refusal of an audited call.
+    fn record_refusal(&self, call: &RecordedCall, status: &Status) {
+        if let (Some(log), Some(record)) = (&self.context.audit, call.refusal(status)) {
+            log.refused(record);
+        }
+    }
 }
 
 /// Adds the layers. A request passes the last one first.
@@ -66,8 +81,10 @@ pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
     let meters = gate.meters();
     let router = routes
         .into_axum_router()
-        // A unary call finishes after its caller has gone: dropped work costs the database more than finished work. The
-        // innermost layer, because refused calls need no task.
+        // The innermost layer: whether the handler of an audited method has written its record.
+        .layer(from_fn_with_state(Arc::clone(&gate), audit))
+        // A unary call finishes after its caller has gone: dropped work costs the database more than finished work. Inside
+        // of the layers that refuse, because refused calls need no task.
         .layer(from_fn_with_state(Arc::clone(&gate), detach))
         // An unreadable message is the client's error, but tonic calls it INTERNAL. The layers around count the result.
         .layer(map_response(blame_client))
@@ -255,6 +272,33 @@ async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next)
     }
 }
 
+async fn audit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let Some(policy) = gate.policy(&request).filter(|policy| !policy.streams) else { return next.run(request).await };
+    // Other methods may write records too; their caller is that of the call.
+    let (is_audited, call) = (policy.audit, gate.recorded_call(&request));
+    let response = Arc::clone(&call).run(next.run(request)).await;
+    if !is_audited {
+        return response;
+    }
+    // A refused call has its status in the headers.
+    if let Some(status) = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok) {
+        gate.record_refusal(&call, &status);
+        return response;
+    }
+    if call.is_accounted() {
+        return response;
+    }
+    metrics::counter!("audit_missing_total", "rpc_method" => call.action().to_owned()).increment(1);
+    tracing::error!(
+        rpc.method = call.action(),
+        "an audited call has succeeded without a record: a defect of the service"
+    );
+    if cfg!(debug_assertions) {
+        return refuse(error::status(Code::Internal, "AUDIT_MISSING", "the call was not recorded; write its record"));
+    }
+    response
+}
+
 async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let ServiceContext { keys, identity, .. } = &gate.context;
     let proof = access::authenticate(request.headers(), keys, Some(identity)).await;
@@ -272,6 +316,8 @@ async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next:
 
 async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let proof = request.extensions_mut().remove::<Proof>();
+    // A refusal of an anonymous call identifies no principal; the access log has it.
+    let known = proof.as_ref().is_some_and(|proof| proof.caller.principal.is_some() || proof.caller.peer.is_some());
     let verdict = match (gate.policy(&request), proof) {
         (Some(policy), Some(proof)) => access::authorise(&policy.access, &proof),
         // A method without a policy is not reachable.
@@ -279,7 +325,12 @@ async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     };
     match verdict {
         Ok(()) => next.run(request).await,
-        Err(status) => refuse(status),
+        Err(status) => {
+            if known && gate.policy(&request).is_some_and(|policy| policy.audit) {
+                gate.record_refusal(&gate.recorded_call(&request), &status);
+            }
+            refuse(status)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! with handlers of the test.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod audit;
 mod bench;
 mod deadlines;
 #[path = "../support/eventually.rs"]

@@ -1,7 +1,7 @@
 //! Adds, lists and removes members.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use kit::{Context, error, page};
+use kit::{Context, audit, error, page};
 use proto::{
     messaging::v1::{
         AddMemberRequest, AddMemberResponse, Conversation as WireConversation, ListMembersRequest, ListMembersResponse,
@@ -84,7 +84,11 @@ impl Api {
     /// Removes the actor. Succeeds if the actor is no longer a member.
     pub(super) async fn leave(&self, change: Change) -> Result<(), Status> {
         match self.remove(change, change.actor).await {
-            Ok(()) | Err(ChangeError::NotFound) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(ChangeError::NotFound) => {
+                audit::unchanged();
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -93,7 +97,7 @@ impl Api {
     /// conversations. Returns whether those were the last.
     pub(super) async fn leave_some(&self, person: UserId) -> Result<bool, Status> {
         // The bar comes first: the next statement then finds all additions.
-        self.service.store.bar(person).await?;
+        self.service.store.bar(person, self.service.clock_rng.now()).await?;
         let rooms = self.service.store.heads(person).await?;
         for (conversation, _) in rooms.iter().take(LEFT_AT_ONCE) {
             let now = self.service.clock_rng.now();

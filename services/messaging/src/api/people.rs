@@ -1,6 +1,6 @@
 //! Users' settings and blocks.
 
-use kit::error;
+use kit::{audit, error};
 use proto::messaging::v1::{
     AddRule as WireRule, BlockUserRequest, ListBlockedUsersRequest, ListBlockedUsersResponse, Settings,
     UnblockUserRequest, UpdateSettingsRequest,
@@ -49,7 +49,12 @@ impl Api {
         let store = &self.service.store;
         let (now, limit) = (self.service.clock_rng.now(), self.service.config.blocked_per_user);
         store.block(user, other, now, limit).await?;
-        for id in store.pending_from(user, other).await? {
+        let pending = store.pending_from(user, other).await?;
+        if pending.is_empty() {
+            // A block alone changes no membership.
+            audit::unchanged();
+        }
+        for id in pending {
             self.refuse(user, id).await?;
         }
         Ok(())

@@ -41,5 +41,5 @@ fn among(ids: impl Iterator<Item = Uuid>) -> IdArray {
 
 pub(super) async fn open(url: &Secret, settings: &Settings, quotas: Quotas) -> Result<sql::Sql, Unopened> {
     let pool = postgres::open(url, "messaging", settings, &sqlx::migrate!("migrations/postgres")).await?;
-    sql::Sql::new(pool.clone(), pool, quotas).await
+    sql::Sql::new(pool.clone(), pool, quotas, &settings.audit_keys).await
 }

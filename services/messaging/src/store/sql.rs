@@ -22,7 +22,14 @@ mod storage;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kit_data::store::{DbTimestamp, Error, Pool, Transaction, Unopened};
+use kit::{
+    audit::{self, AuditEntry},
+    keyring::Keyring,
+};
+use kit_data::{
+    audit::Log,
+    store::{DbTimestamp, Error, Pool, Transaction, Unopened},
+};
 use sqlx::Row as _;
 use uuid::Uuid;
 
@@ -44,18 +51,25 @@ pub(in crate::store) struct Sql {
     write: Pool<Db>,
     epoch: Epoch,
     quotas: Quotas,
+    audit: Log,
 }
 
 type Row = <Db as sqlx::Database>::Row;
 type Tx<'a> = Transaction<'a, Db>;
 
 impl Sql {
-    pub(super) async fn new(read: Pool<Db>, write: Pool<Db>, quotas: Quotas) -> Result<Self, Unopened> {
+    pub(super) async fn new(
+        read: Pool<Db>,
+        write: Pool<Db>,
+        quotas: Quotas,
+        audit_keys: &Keyring,
+    ) -> Result<Self, Unopened> {
         let unread = |e: sqlx::Error| Unopened(format!("cannot read messaging's epoch: {e}"));
         let row = sqlx::query("SELECT epoch FROM epoch").fetch_one(&read).await.map_err(unread)?;
         let epoch: i64 = row.try_get("epoch").map_err(unread)?;
         let epoch = u32::try_from(epoch).map_err(|_| Unopened(format!("messaging's epoch {epoch} is too large")))?;
-        Ok(Self { read, write, epoch: Epoch(epoch), quotas })
+        let audit = Log::new("messaging", write.clone(), audit_keys.clone());
+        Ok(Self { read, write, epoch: Epoch(epoch), quotas, audit })
     }
 
     /// Begins a change that locks the rows of `people`, and a conversation's row unless it is new. Waits in each row's
@@ -87,6 +101,10 @@ impl Sql {
 
 #[async_trait]
 impl MessagingStore for Sql {
+    fn audit(&self) -> &Log {
+        &self.audit
+    }
+
     fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -124,6 +142,7 @@ impl MessagingStore for Sql {
         .await?;
         if inserted.rows_affected() == 0 {
             tx.rollback().await?;
+            audit::unchanged();
             return self.first_conversation(new).await;
         }
         let adding = Adding {
@@ -146,6 +165,7 @@ impl MessagingStore for Sql {
             self.charge(&mut tx, new.creator, stored_size(&entry.body)).await?;
         }
         insert_entry(&mut tx, &entry).await?;
+        self.audit.record(&mut tx, AuditEntry::new(new.id.name())).await?;
         tx.commit().await?;
         Ok(opened(new, &members))
     }
@@ -300,4 +320,14 @@ impl MessagingStore for Sql {
     async fn is_reachable(&self) -> bool {
         self.read.is_reachable()
     }
+}
+
+/// The record of a change of a member.
+fn of_member(conversation: ConversationId, person: UserId) -> AuditEntry {
+    AuditEntry::new(format!("{}/members/{person}", conversation.name()))
+}
+
+/// The record of a change of an invitation.
+fn of_invitation(conversation: ConversationId, person: UserId) -> AuditEntry {
+    AuditEntry::new(format!("{}/invitations/{person}", conversation.name()))
 }

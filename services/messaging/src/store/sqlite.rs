@@ -40,5 +40,5 @@ fn among(ids: impl Iterator<Item = Uuid>) -> IdJson {
 
 pub(super) async fn open(path: &Path, settings: &Settings, quotas: Quotas) -> Result<sql::Sql, Unopened> {
     let pools = sqlite::open(path, settings, &sqlx::migrate!("migrations/sqlite")).await?;
-    sql::Sql::new(pools.read, pools.write, quotas).await
+    sql::Sql::new(pools.read, pools.write, quotas, &settings.audit_keys).await
 }

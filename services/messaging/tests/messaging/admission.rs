@@ -277,7 +277,7 @@ async fn deleted_account_cannot_be_invited_or_accept(location: &Location) {
     let (group, request) =
         (create(&store, ada, &[bob, eve]).await.unwrap(), create(&store, ada, &[bob]).await.unwrap());
     // The account has not left its conversations yet.
-    store.bar(bob).await.unwrap();
+    store.bar(bob, kit::Timestamp::from_micros(0)).await.unwrap();
     for id in [group, request] {
         let refused = accept(&store, id, bob).await;
         assert!(matches!(refused, Err(ChangeError::Admit(AdmitError::MemberUnknown))), "{refused:?}");

@@ -12,6 +12,7 @@ use kit::{
     limits::Limits,
     server::{self, ServiceContext},
 };
+use kit_data::audit::AuditConfig;
 use messaging::{Messaging, MessagingStore, domain::AddRule};
 use proto::messaging::v1::{
     Conversation, CreateConversationRequest, Entry, SendMessageRequest, SubscribeRequest, SubscribeResponse,
@@ -89,6 +90,7 @@ impl Bench {
         let store = messaging::store::open(&databases[1].location, 4, config.quotas()).await.unwrap();
         let messaging = Messaging {
             config,
+            audit: AuditConfig::default(),
             store: Arc::new(Counting {
                 store: Arc::clone(&store),
                 entries_read: Arc::clone(&entries_read),
@@ -192,6 +194,7 @@ async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAdd
     let context = mesh.context("users", Limits::default());
     let users = Users {
         config: users::Config::default(),
+        audit: AuditConfig::default(),
         store: Arc::clone(store),
         // Only the directory calls messaging, and no test here reads it.
         messaging: Peer::new(

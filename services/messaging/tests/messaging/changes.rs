@@ -372,7 +372,7 @@ async fn deleted_user_is_never_added_again(location: &Location) {
     // Also a user who was in no conversation before.
     for person in [bob, eve] {
         for _ in 0..2 {
-            store.bar(person).await.unwrap();
+            store.bar(person, kit::Timestamp::from_micros(0)).await.unwrap();
         }
         assert!(matches!(
             store.add(by(ada, id), person, &bounds(100)).await,

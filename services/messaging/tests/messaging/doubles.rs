@@ -13,7 +13,7 @@ use kit::{
     Timestamp,
     bus::{self, Bus, Listener, Signal},
 };
-use kit_data::store::Error;
+use kit_data::{audit::Log, store::Error};
 use messaging::{
     MessagingStore,
     domain::{
@@ -108,6 +108,10 @@ impl Bus for Lossy {
 
 #[async_trait]
 impl MessagingStore for Counting {
+    fn audit(&self) -> &Log {
+        self.store.audit()
+    }
+
     fn epoch(&self) -> Epoch {
         self.store.epoch()
     }
@@ -202,8 +206,8 @@ impl Members for Counting {
         self.store.remove(change, person).await
     }
 
-    async fn bar(&self, person: Id) -> Result<(), Error> {
-        self.store.bar(person).await
+    async fn bar(&self, person: Id, now: Timestamp) -> Result<(), Error> {
+        self.store.bar(person, now).await
     }
 
     async fn mark_read(

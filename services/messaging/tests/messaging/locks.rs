@@ -224,7 +224,7 @@ async fn addition_behind_the_deletion_of_the_account_is_refused() {
         tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, &bounds(100)).await });
     holder.waiters(1).await;
     // The same steps as DeleteMember, which finds no conversation to leave.
-    scene.store.bar(scene.kim).await.unwrap();
+    scene.store.bar(scene.kim, kit::Timestamp::from_micros(0)).await.unwrap();
     assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
     holder.release().await;
     let refused = adding.await.unwrap();

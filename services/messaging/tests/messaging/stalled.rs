@@ -172,7 +172,7 @@ fn remove(store: Store, Scene { id, owner, bob }: Scene) -> BoxFuture<'static, (
 }
 
 fn bar(store: Store, Scene { bob, .. }: Scene) -> BoxFuture<'static, ()> {
-    Box::pin(async move { store.bar(bob).await.unwrap() })
+    Box::pin(async move { store.bar(bob, kit::Timestamp::from_micros(0)).await.unwrap() })
 }
 
 #[tokio::test(flavor = "multi_thread")]

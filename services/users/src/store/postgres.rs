@@ -4,7 +4,10 @@
 mod sql;
 
 use kit::config::Secret;
-use kit_data::store::{Settings, Unopened, postgres};
+use kit_data::{
+    audit::Log,
+    store::{Settings, Unopened, postgres},
+};
 
 pub(super) use sql::Sql;
 pub(super) use sqlx::Postgres as Db;
@@ -45,5 +48,6 @@ fn bind_terms(terms: Vec<String>) -> Vec<String> {
 
 pub(super) async fn open(url: &Secret, settings: &Settings) -> Result<Sql, Unopened> {
     let pool = postgres::open(url, "users", settings, &sqlx::migrate!("migrations/postgres")).await?;
-    Ok(Sql { read: pool.clone(), write: pool })
+    let audit = Log::new("users", pool.clone(), settings.audit_keys.clone());
+    Ok(Sql { read: pool.clone(), write: pool, audit })
 }

@@ -5,8 +5,11 @@
 mod handles;
 
 use async_trait::async_trait;
-use kit::Timestamp;
-use kit_data::store::{DbTimestamp, Error, Pool, Transaction, violated};
+use kit::{Timestamp, audit::AuditEntry};
+use kit_data::{
+    audit::Log,
+    store::{DbTimestamp, Error, Pool, Transaction, violated},
+};
 use sqlx::Row as _;
 
 use super::{Db, FIND_ALL, INSERT_TERMS, LIST_AMONG, SEARCH_AMONG, STALE, bind_ids, bind_terms};
@@ -19,6 +22,7 @@ use crate::{
 pub(in crate::store) struct Sql {
     pub(super) read: Pool<Db>,
     pub(super) write: Pool<Db>,
+    pub(super) audit: Log,
 }
 
 type Row = <Db as sqlx::Database>::Row;
@@ -26,6 +30,10 @@ type Tx<'a> = Transaction<'a, Db>;
 
 #[async_trait]
 impl UserStore for Sql {
+    fn audit(&self) -> &Log {
+        &self.audit
+    }
+
     async fn find(&self, id: UserId) -> Result<Option<User>, Error> {
         sqlx::query("SELECT user_id, handle, display_name, state, create_time, revision FROM users WHERE user_id = $1")
             .bind(id.0)
@@ -129,6 +137,7 @@ impl UserStore for Sql {
         if !handles::take(&mut tx, &stored.handle, stored.id, new.create_time).await? {
             return Err(InsertError::HandleTaken);
         }
+        self.audit.record(&mut tx, about(stored.id).handle(&stored.handle)).await?;
         Ok(indexed(tx, stored).await?)
     }
 
@@ -155,6 +164,7 @@ impl UserStore for Sql {
             }
             handles::release(&mut tx, &former, changed.id, cooling).await?;
         }
+        self.audit.record(&mut tx, about(changed.id).handle(&changed.handle)).await?;
         Ok(indexed(tx, changed).await?)
     }
 
@@ -175,6 +185,8 @@ impl UserStore for Sql {
         .execute(&mut *tx)
         .await?;
         put_terms(&mut tx, id, Vec::new()).await?;
+        self.audit.erase(&mut tx, id.0, now).await?;
+        self.audit.record(&mut tx, about(id)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -201,6 +213,10 @@ impl UserStore for Sql {
     async fn is_reachable(&self) -> bool {
         self.read.is_reachable()
     }
+}
+
+fn about(id: UserId) -> AuditEntry {
+    AuditEntry::new(format!("users/{id}")).person(id.0)
 }
 
 /// Writes the search terms of a changed profile and commits the transaction.

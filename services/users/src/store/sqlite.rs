@@ -5,7 +5,10 @@ mod sql;
 
 use std::path::Path;
 
-use kit_data::store::{Settings, Unopened, sqlite};
+use kit_data::{
+    audit::Log,
+    store::{Settings, Unopened, sqlite},
+};
 
 pub(super) use sql::Sql;
 pub(super) use sqlx::Sqlite as Db;
@@ -49,5 +52,6 @@ fn bind_terms(terms: Vec<String>) -> String {
 
 pub(super) async fn open(path: &Path, settings: &Settings) -> Result<Sql, Unopened> {
     let pools = sqlite::open(path, settings, &sqlx::migrate!("migrations/sqlite")).await?;
-    Ok(Sql { read: pools.read, write: pools.write })
+    let audit = Log::new("users", pools.write.clone(), settings.audit_keys.clone());
+    Ok(Sql { read: pools.read, write: pools.write, audit })
 }

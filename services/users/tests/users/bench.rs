@@ -7,7 +7,7 @@ use std::{
 };
 
 use kit::{ClockAndRng, balance, client::Peer, config::Span, health::HealthChecks, limits::Limits, server};
-use kit_data::store::Location;
+use kit_data::{audit::AuditConfig, store::Location};
 use proto::{
     messaging::v1::{ListContactsRequest, ListContactsResponse, messaging_service_server},
     users::v1::{CreateUserRequest, DeleteUserRequest, User, users_service_client::UsersServiceClient},
@@ -51,6 +51,7 @@ impl Bench {
                 messaging_timeout: Span(std::time::Duration::from_millis(500)),
                 ..Config::default()
             },
+            audit: AuditConfig::default(),
             store: users::store::open(&database.location, 4).await.unwrap(),
             messaging: Peer::new(
                 "messaging",

@@ -75,6 +75,7 @@ const KIT: Crate<'static> = Crate {
         layer(&["admin"], "the admin listener shows the state of everything below"),
         layer(&["server"], "the server stack, the one place that joins access, limits, health and metrics"),
         layer(&["access", "descriptors", "health", "repeated"], "decisions about a call and about readiness"),
+        layer(&["audit"], "the record of a call names its caller"),
         layer(&["client"], "calls to other services"),
         layer(&["balance"], "the choice of an endpoint, and its connection"),
         layer(&["identity", "keys"], "what proves who calls"),
@@ -83,7 +84,11 @@ const KIT: Crate<'static> = Crate {
         layer(&["bus", "limiter", "record", "telemetry"], "signals and limits of all processes; logs and metrics"),
         layer(&["redis", "trace", "error"], "the connections to Redis; the trace context and errors on the wire"),
         layer(&["principal"], "the parties that make calls, as values"),
-        layer(&["grpc", "jwk", "page", "rng", "secret_file", "shutdown"], "names, codecs and tools without a policy"),
+        layer(&["keyring"], "it reads a file of secrets"),
+        layer(
+            &["filter", "grpc", "jwk", "page", "rng", "secret_file", "shutdown"],
+            "names, codecs and tools without a policy",
+        ),
         layer(
             &["config", "cookie", "dns", "machine", "origin", "time"],
             "the ground: configuration values, names, time",
@@ -94,7 +99,7 @@ const KIT: Crate<'static> = Crate {
 const KIT_DATA: Crate<'static> = Crate {
     folder: "services/kit-data",
     layers: &[
-        layer(&["jobs"], "work that is enqueued in a transaction of a store"),
+        layer(&["audit", "jobs"], "rows that a transaction of a store writes beside its own"),
         layer(&["store"], "connection pools and migrations"),
         layer(&["bulkhead"], "bounds that know no database"),
     ],

@@ -1,7 +1,7 @@
 //! Statements that use the links of mails, and change the addresses of accounts.
 
 use async_trait::async_trait;
-use kit::Timestamp;
+use kit::{Timestamp, audit::AuditEntry};
 use kit_data::{
     jobs::NewJob,
     store::{DbTimestamp, Error, violated},
@@ -10,7 +10,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{
-    Sql, Tx,
+    Sql, Tx, about,
     mail_rows::{delete_tokens, erase_mail, insert_mail},
     session::{end_all, lock_account},
 };
@@ -65,6 +65,7 @@ impl LinkStore for Sql {
         if let Some(notice) = notice {
             insert_mail(&mut tx, &self.jobs, &NewMail { account: Some(account), ..notice.clone() }).await?;
         }
+        self.audit.record(&mut tx, about(account)).await?;
         tx.commit().await?;
         Ok(Some(ended))
     }
@@ -98,6 +99,7 @@ impl LinkStore for Sql {
         if verified.rows_affected() == 0 {
             return Ok(false);
         }
+        self.audit.record(&mut tx, about(account)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -115,6 +117,8 @@ impl LinkStore for Sql {
             return Ok(Release::Verified);
         }
         erase_mail(&mut tx, account).await?;
+        // The caller reads mail at the address, and need not be the account's owner.
+        self.audit.record(&mut tx, AuditEntry::new(account.name())).await?;
         tx.commit().await?;
         Ok(Release::Released)
     }
@@ -139,6 +143,7 @@ impl LinkStore for Sql {
             let undo = NewMail { account: Some(account), ..undo.clone() }.to(previous);
             insert_mail(&mut tx, &self.jobs, &undo).await?;
         }
+        self.audit.record(&mut tx, about(account)).await?;
         tx.commit().await?;
         Ok(EmailChange::Changed(Vec::new()))
     }
@@ -160,6 +165,7 @@ impl LinkStore for Sql {
         let ended = end_all(&mut tx, account, None, now).await?;
         let reset = NewMail { account: Some(account), ..reset.clone() }.to(email);
         insert_mail(&mut tx, &self.jobs, &reset).await?;
+        self.audit.record(&mut tx, about(account)).await?;
         tx.commit().await?;
         Ok(EmailChange::Changed(ended))
     }
@@ -198,6 +204,8 @@ impl LinkStore for Sql {
         erase_mail(&mut tx, account).await?;
         let job = AccountDeleted { account_id: account.0 };
         self.jobs.enqueue(&mut tx, NewJob::now(job_id, &job, now)).await?;
+        self.audit.erase(&mut tx, account.0, now).await?;
+        self.audit.record(&mut tx, AuditEntry::new(account.name())).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -1,7 +1,7 @@
 //! Lists, accepts and declines invitations.
 
 use async_trait::async_trait;
-use kit::Timestamp;
+use kit::{Timestamp, audit};
 use kit_data::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 
@@ -9,6 +9,7 @@ use super::{
     Row, Sql, Tx,
     admission::{self, count_membership},
     members::{self, count_member},
+    of_invitation, of_member,
 };
 use crate::{
     domain::{Admission, Body, Change, ConversationId, Invitation, MembershipKind, Recent, UserId},
@@ -54,10 +55,12 @@ impl Invitations for Sql {
         let held = members::hold(&mut tx, change.conversation).await?;
         if take_request(&mut tx, &change).await? {
             admission::accept(&mut tx, change.actor, admission).await?;
+            self.audit.record(&mut tx, of_member(change.conversation, change.actor)).await?;
             tx.commit().await?;
             return Ok(Changed::Already);
         }
         if members::membership_kind(&mut tx, &change, change.actor).await?.is_some() {
+            audit::unchanged();
             return Ok(Changed::Already);
         }
         let inviter = take_invitation(&mut tx, &change).await?.ok_or(ChangeError::NoInvitation)?;
@@ -70,18 +73,25 @@ impl Invitations for Sql {
         admission::accept(&mut tx, change.actor, admission).await?;
         let seq = members::advance(&mut tx, &change, &held, Body::Added { person: change.actor }).await?;
         join(&mut tx, &change, seq, held.message_count).await?;
+        self.audit.record(&mut tx, of_member(change.conversation, change.actor)).await?;
         tx.commit().await?;
         Ok(Changed::Now(seq))
     }
 
     async fn decline(&self, change: Change) -> Result<(), Error> {
         // Other statements that delete the invitation hold the conversation's row.
-        let _turn = self.write.turn(change.conversation.0).await?;
-        sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2")
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let declined = sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2")
             .bind(change.conversation.0)
             .bind(change.actor.0)
-            .execute(&self.write)
+            .execute(&mut *tx)
             .await?;
+        if declined.rows_affected() > 0 {
+            self.audit.record(&mut tx, of_invitation(change.conversation, change.actor)).await?;
+            tx.commit().await?;
+        } else {
+            audit::unchanged();
+        }
         Ok(())
     }
 

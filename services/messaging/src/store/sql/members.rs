@@ -1,6 +1,10 @@
 //! Members of conversations and their read marks.
 
 use async_trait::async_trait;
+use kit::{
+    Timestamp,
+    audit::{self, AuditEntry},
+};
 use kit_data::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 
@@ -9,6 +13,7 @@ use super::{
     admission::{Adding, Joining, count_membership},
     conversations::{parse_add_policy, parse_member, parse_membership_kind},
     log::{change_entry, insert_entry},
+    of_invitation, of_member,
 };
 use crate::{
     domain::{
@@ -25,6 +30,7 @@ impl Members for Sql {
         let held = hold(&mut tx, change.conversation).await?;
         let own = membership_kind(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
         if membership_kind(&mut tx, &change, person).await?.is_some() {
+            audit::unchanged();
             return Ok(Changed::Already);
         }
         if held.add_policy == AddPolicy::OwnerOnly && held.owner != change.actor {
@@ -42,11 +48,13 @@ impl Members for Sql {
         let body = Body::Added { person };
         self.require_room(held.stored_bytes + stored_size(&body))?;
         if adding.admit(&mut tx, &[person], joining).await?.is_empty() {
+            self.audit.record(&mut tx, of_invitation(conversation, person)).await?;
             tx.commit().await?;
             return Ok(Changed::Invited);
         }
         count_member(&mut tx, &change).await?;
         let seq = advance(&mut tx, &change, &held, body).await?;
+        self.audit.record(&mut tx, of_member(conversation, person)).await?;
         tx.commit().await?;
         Ok(Changed::Now(seq))
     }
@@ -63,6 +71,11 @@ impl Members for Sql {
         let removed = if is_owner || person == change.actor { delete(&mut tx, &change, person).await? } else { None };
         let Some(was) = removed else {
             let taken = withdraw_invitation(&mut tx, &change, person, is_owner).await?;
+            if taken {
+                self.audit.record(&mut tx, of_invitation(change.conversation, person)).await?;
+            } else if is_owner {
+                audit::unchanged();
+            }
             tx.commit().await?;
             return if is_owner || taken { Ok(Changed::Already) } else { Err(ChangeError::NotOwner) };
         };
@@ -73,6 +86,7 @@ impl Members for Sql {
             .await?;
         let owner = if person == held.owner { transfer_ownership(&mut tx, &change, person).await? } else { held.owner };
         let seq = advance(&mut tx, &change, &held, Body::Removed { person, owner }).await?;
+        self.audit.record(&mut tx, of_member(change.conversation, person)).await?;
         tx.commit().await?;
         Ok(Changed::Now(seq))
     }
@@ -168,15 +182,18 @@ impl Members for Sql {
         Ok(rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect::<Result<_, _>>()?)
     }
 
-    async fn bar(&self, person: UserId) -> Result<(), Error> {
-        let _turn = self.write.turn(person.0).await?;
+    async fn bar(&self, person: UserId, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.write.begin_on(person.0).await?;
         sqlx::query(
             "INSERT INTO people (user_id, conversation_count, added_count, is_deleted) VALUES ($1, 0, 0, TRUE) \
              ON CONFLICT (user_id) DO UPDATE SET is_deleted = TRUE",
         )
         .bind(person.0)
-        .execute(&self.write)
+        .execute(&mut *tx)
         .await?;
+        self.audit.erase(&mut tx, person.0, now).await?;
+        self.audit.record(&mut tx, AuditEntry::new(format!("users/{person}")).person(person.0)).await?;
+        tx.commit().await?;
         Ok(())
     }
 }

@@ -94,8 +94,8 @@ impl State {
             issuers: &issuers,
         };
         let current = Snapshot::new(config, &fixed, &known)?;
-        if let Some(error) = current.undeclared.first() {
-            return Err(error.clone());
+        if let Some(error) = current.errors().next() {
+            return Err(error);
         }
         current.warn(None);
         let tls = ListenerTls::none()?;
@@ -214,7 +214,8 @@ impl State {
     fn rebuild(&self, config: &Config, known: &mut LastGood, wanted: LastGood) -> Result<(), String> {
         let next = self.build(config, &wanted)?;
         // An upstream may change its descriptors while the configuration stays: that must not stop the update.
-        for error in self.new_errors(&next) {
+        let current = self.snapshot();
+        for error in next.undeclared.iter().filter(|error| !current.undeclared.contains(error)) {
             tracing::warn!(mistake = error, "a rule for methods has no effect");
         }
         self.take(next, known, wanted)
@@ -236,10 +237,10 @@ impl State {
         Ok(())
     }
 
-    /// Rules for methods that no descriptors declare, except those reported before.
+    /// The errors of a configuration, except those that the one in force has, too: its descriptors may have changed.
     fn new_errors(&self, next: &Snapshot) -> Vec<String> {
-        let current = self.snapshot();
-        next.undeclared.iter().filter(|error| !current.undeclared.contains(error)).cloned().collect()
+        let current: Vec<_> = self.snapshot().errors().collect();
+        next.errors().filter(|error| !current.contains(error)).collect()
     }
 
     fn lock_known(&self) -> MutexGuard<'_, LastGood> {

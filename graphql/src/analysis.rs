@@ -1,97 +1,61 @@
-//! Checks an operation against the limits before it is validated and executed.
+//! Bounds the work of checking a document, before it is validated and its fields are merged.
 //!
 //! A fragment counts at each place where it is spread. It is analyzed once, so that the time is linear in the document
 //! even where the expanded document would be exponential.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use async_graphql::parser::types::{
-    ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+use async_graphql::{
+    Value,
+    parser::{
+        Positioned,
+        types::{Directive, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet},
+    },
 };
+use async_graphql_value::Value as Literal;
+use serde_json::{Map, Value as Json};
 
-use crate::{costs::Costs, nesting};
-
-/// The limits of one operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueryLimits {
-    /// The maximum number of nested fields.
-    pub depth: usize,
-    /// The maximum sum of the costs of all fields.
-    pub complexity: usize,
-    /// The maximum number of root fields: each is a call.
-    pub root_fields: usize,
-    /// The maximum number of aliases.
-    pub aliases: usize,
-    /// The maximum number of directives.
-    pub directives: usize,
-}
+use crate::{limits::QueryLimits, nesting, refused::Refused};
 
 /// The maximum length of an alias: it is repeated in each element of a list.
 const ALIAS_BYTES: usize = 128;
 /// The maximum number of nested lists in an introspection query: types refer to one another in circles.
 const INTROSPECTION_LISTS: usize = 1;
-/// The maximum number of fields of an introspection query: each is there for all types. The usual queries have about
-/// 250.
-const INTROSPECTION_FIELDS: usize = 400;
 /// The type in which fields of introspection are counted.
 const INTROSPECTION: &str = "__";
 /// The fields of introspection that are lists of types or fields.
 const LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
-
-/// Why an operation is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-}
-
-impl Refused {
-    fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-
-    fn beyond(amount: &str, is: usize, most: usize, key: &str) -> Self {
-        let message = format!("the operation has {amount} {is}; the limit is {most} (gateway.graphql.{key})");
-        Self::new("QUERY_TOO_EXPENSIVE", message)
-    }
-}
+/// How many selections a document may have for each unit of the complexity. Those with the same name in the response are
+/// one field, which costs once.
+const SELECTIONS: usize = 10;
+/// What a value takes in memory besides its text.
+const VALUE: usize = 32;
 
 /// Checks all operations of a document. Validation reads all of them, too.
 pub(crate) fn check(
     document: &ExecutableDocument,
-    costs: &Costs,
+    variables: &Map<String, Json>,
     limits: &QueryLimits,
     introspection: bool,
 ) -> Result<(), Refused> {
-    let mut analysis = Analysis { document, costs, introspection, fragments: HashMap::new() };
+    let sent = variables.iter().fold(0_usize, |sum, (name, value)| sum.saturating_add(name.len() + json_bytes(value)));
+    check_argument_bytes("variables", sent, limits)?;
+    let variables = variable_bytes(document, variables);
+    let mut analysis = Analysis { document, variables, introspection, fragments: HashMap::new() };
     for (_, operation) in document.operations.iter() {
         analysis.check(&operation.node, limits)?;
     }
     // Validation reads these, too, but no limit has counted them.
     match document.fragments.keys().find(|name| !analysis.fragments.contains_key(name.as_str())) {
         None => Ok(()),
-        Some(name) => {
-            Err(Refused::new("GRAPHQL_VALIDATION_FAILED", format!("the fragment `{name}` is not used by an operation")))
-        }
+        Some(name) => Err(Refused::invalid(format!("the fragment `{name}` is not used by an operation"))),
     }
-}
-
-/// The names of the fields in the response, in the order of a selection set within the limits.
-pub(crate) fn root_keys(document: &ExecutableDocument, set: &SelectionSet) -> Vec<String> {
-    let keys = set.items.iter().flat_map(|selection| match &selection.node {
-        Selection::Field(field) => vec![field.node.response_key().node.to_string()],
-        Selection::InlineFragment(inline) => root_keys(document, &inline.node.selection_set.node),
-        Selection::FragmentSpread(spread) => {
-            let fragment = document.fragments.get(&spread.node.fragment_name.node);
-            fragment.map(|fragment| root_keys(document, &fragment.node.selection_set.node)).unwrap_or_default()
-        }
-    });
-    keys.collect()
 }
 
 struct Analysis<'a> {
     document: &'a ExecutableDocument,
-    costs: &'a Costs,
+    /// The bytes of each variable.
+    variables: HashMap<&'a str, usize>,
     introspection: bool,
     /// `None`: the fragment is being analyzed.
     fragments: HashMap<&'a str, Option<Tally>>,
@@ -100,55 +64,43 @@ struct Analysis<'a> {
 /// What a selection set counts.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
-    depth: usize,
-    complexity: usize,
-    /// The fields of the set itself.
-    fields: usize,
+    /// The fields and fragments.
+    selections: usize,
     aliases: usize,
     directives: usize,
+    /// The bytes of the arguments, with the values of their variables.
+    arguments: usize,
     /// Nested lists of introspection.
     lists: usize,
-    /// The fields within `__schema` and `__type`.
-    introspection: usize,
     /// Nested fields and fragments: what follows them recursively needs stack for each level.
     levels: usize,
 }
 
 impl Tally {
-    /// What a set counts within a fragment.
+    /// What a set counts within a field or fragment.
     fn nested(self) -> Self {
         Self { levels: self.levels + 1, ..self }
     }
 
     /// Adds what stands beside it in the same set.
     fn add(&mut self, other: Self) {
-        self.depth = self.depth.max(other.depth);
         self.lists = self.lists.max(other.lists);
         self.levels = self.levels.max(other.levels);
-        self.introspection = self.introspection.saturating_add(other.introspection);
-        self.complexity = self.complexity.saturating_add(other.complexity);
-        self.fields = self.fields.saturating_add(other.fields);
+        self.selections = self.selections.saturating_add(other.selections);
         self.aliases = self.aliases.saturating_add(other.aliases);
+        self.arguments = self.arguments.saturating_add(other.arguments);
         self.directives = self.directives.saturating_add(other.directives);
     }
 }
 
 impl<'a> Analysis<'a> {
     fn check(&mut self, operation: &'a OperationDefinition, limits: &QueryLimits) -> Result<(), Refused> {
-        let set = &operation.selection_set.node;
-        let root = match operation.ty {
-            OperationType::Query => "Query",
-            OperationType::Mutation => "Mutation",
-            OperationType::Subscription => "Subscription",
-        };
-        let mut tally = self.set(set, root, 0)?;
-        let of_variables = operation.variable_definitions.iter().map(|variable| variable.node.directives.len());
-        let directives = operation.directives.len() + of_variables.sum::<usize>();
-        tally.directives = tally.directives.saturating_add(directives);
+        let mut tally = self.set(&operation.selection_set.node, "", 0)?;
+        self.add_directives(&operation.directives, &mut tally);
+        for variable in &operation.variable_definitions {
+            self.add_directives(&variable.node.directives, &mut tally);
+        }
         for (amount, is, most, key) in [
-            ("a depth of", tally.depth, limits.depth, "depth"),
-            ("a complexity of", tally.complexity, limits.complexity, "complexity"),
-            ("a number of root fields of", tally.fields, limits.root_fields, "root_fields"),
             ("a number of aliases of", tally.aliases, limits.aliases, "aliases"),
             ("a number of directives of", tally.directives, limits.directives, "directives"),
         ] {
@@ -156,38 +108,28 @@ impl<'a> Analysis<'a> {
                 return Err(Refused::beyond(amount, is, most, key));
             }
         }
+        let most = limits.complexity.saturating_mul(SELECTIONS);
+        if tally.selections > most {
+            let message = format!(
+                "the operation selects fields and fragments {} times; the limit is {most}, \
+                 {SELECTIONS} times gateway.graphql.complexity",
+                tally.selections
+            );
+            return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
+        }
         if tally.lists > INTROSPECTION_LISTS {
             let message = "introspection follows types in circles; `fields` must not stand within `fields`";
             return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
         }
-        if tally.introspection > INTROSPECTION_FIELDS {
-            let message = format!("the introspection query has more than {INTROSPECTION_FIELDS} fields");
-            return Err(Refused::new("QUERY_TOO_EXPENSIVE", message));
-        }
-        match operation.ty {
-            OperationType::Query => Ok(()),
-            OperationType::Mutation => self.check_mutation(set),
-            OperationType::Subscription => check_subscription(set),
-        }
-    }
-
-    /// A root field that is selected twice would be called twice.
-    fn check_mutation(&self, set: &SelectionSet) -> Result<(), Refused> {
-        let mut seen = HashSet::new();
-        match root_keys(self.document, set).into_iter().find(|key| !seen.insert(key.clone())) {
-            None => Ok(()),
-            Some(key) => {
-                let message = format!("the mutation selects `{key}` twice; give each call an alias");
-                Err(Refused::new("GRAPHQL_VALIDATION_FAILED", message))
-            }
-        }
+        check_argument_bytes("arguments", tally.arguments, limits)
     }
 
     fn set(&mut self, set: &'a SelectionSet, parent: &str, nesting: usize) -> Result<Tally, Refused> {
         check_levels(nesting)?;
         let mut tally = Tally::default();
         for selection in &set.items {
-            tally.directives = tally.directives.saturating_add(selection.node.directives().len());
+            self.add_directives(selection.node.directives(), &mut tally);
+            tally.selections = tally.selections.saturating_add(1);
             let part = match &selection.node {
                 Selection::Field(field) => self.field(&field.node, parent, nesting)?,
                 Selection::InlineFragment(inline) => {
@@ -207,19 +149,16 @@ impl<'a> Analysis<'a> {
     fn fragment(&mut self, name: &'a str, nesting: usize) -> Result<Tally, Refused> {
         match self.fragments.get(name) {
             Some(Some(tally)) => return Ok(*tally),
-            Some(None) => {
-                let message = format!("the fragment `{name}` contains itself");
-                return Err(Refused::new("GRAPHQL_VALIDATION_FAILED", message));
-            }
+            Some(None) => return Err(Refused::invalid(format!("the fragment `{name}` contains itself"))),
             None => {}
         }
         let Some(fragment) = self.document.fragments.get(name) else {
-            return Err(Refused::new("GRAPHQL_VALIDATION_FAILED", format!("there is no fragment `{name}`")));
+            return Err(Refused::invalid(format!("there is no fragment `{name}`")));
         };
         self.fragments.insert(name, None);
         let parent = normalized(fragment.node.type_condition.node.on.node.as_str());
         let mut tally = self.set(&fragment.node.selection_set.node, parent, nesting + 1)?.nested();
-        tally.directives = tally.directives.saturating_add(fragment.node.directives.len());
+        self.add_directives(&fragment.node.directives, &mut tally);
         self.fragments.insert(name, Some(tally));
         Ok(tally)
     }
@@ -231,30 +170,91 @@ impl<'a> Analysis<'a> {
             let message = "introspection is switched off (gateway.graphql.introspection)";
             return Err(Refused::new("INTROSPECTION_DISABLED", message));
         }
-        if let Some(alias) = &field.alias {
-            if alias.node.len() > ALIAS_BYTES {
-                let message = format!("an alias has more than {ALIAS_BYTES} bytes");
-                return Err(Refused::new("GRAPHQL_VALIDATION_FAILED", message));
-            }
-            if name == "__typename" {
-                return Err(Refused::new("GRAPHQL_VALIDATION_FAILED", "`__typename` has no alias here; remove it"));
-            }
+        if field.alias.as_ref().is_some_and(|alias| alias.node.len() > ALIAS_BYTES) {
+            return Err(Refused::invalid(format!("an alias has more than {ALIAS_BYTES} bytes")));
         }
-        let known = self.costs.get(parent, name);
         let is_introspection = is_meta || parent == INTROSPECTION;
-        let of = if is_introspection { INTROSPECTION } else { known.map_or("", |known| known.of.as_str()) };
-        let inner = self.set(&field.selection_set.node, of, nesting + 1)?;
-        Ok(Tally {
-            depth: inner.depth + 1,
-            complexity: inner.complexity.saturating_add(known.map_or(crate::costs::FIELD, |known| known.cost)),
-            fields: 1,
-            aliases: inner.aliases.saturating_add(usize::from(field.alias.is_some())),
-            directives: inner.directives,
-            lists: inner.lists + usize::from(is_introspection && LISTS.contains(&name)),
-            introspection: if is_meta { inner.complexity } else { inner.introspection },
-            levels: inner.levels + 1,
-        })
+        let of = if is_introspection { INTROSPECTION } else { "" };
+        let mut tally = self.set(&field.selection_set.node, of, nesting + 1)?.nested();
+        tally.aliases = tally.aliases.saturating_add(usize::from(field.alias.is_some()));
+        tally.lists += usize::from(is_introspection && LISTS.contains(&name));
+        for (_, argument) in &field.arguments {
+            tally.arguments = tally.arguments.saturating_add(self.bytes(&argument.node));
+        }
+        Ok(tally)
     }
+
+    fn add_directives(&self, directives: &[Positioned<Directive>], tally: &mut Tally) {
+        tally.directives = tally.directives.saturating_add(directives.len());
+        for (_, argument) in directives.iter().flat_map(|directive| &directive.node.arguments) {
+            tally.arguments = tally.arguments.saturating_add(self.bytes(&argument.node));
+        }
+    }
+
+    /// The bytes of an argument.
+    fn bytes(&self, literal: &Literal) -> usize {
+        let inner = match literal {
+            Literal::Variable(name) => return self.variables.get(name.as_str()).copied().unwrap_or(VALUE),
+            Literal::String(text) => text.len(),
+            Literal::Enum(name) => name.len(),
+            Literal::List(items) => items.iter().fold(0, |sum: usize, item| sum.saturating_add(self.bytes(item))),
+            Literal::Object(members) => {
+                members.iter().fold(0, |sum: usize, (name, of)| sum.saturating_add(name.len() + self.bytes(of)))
+            }
+            Literal::Null | Literal::Number(_) | Literal::Boolean(_) | Literal::Binary(_) => 0,
+        };
+        inner.saturating_add(VALUE)
+    }
+}
+
+/// The bytes of each variable: those of its value or of its default. Operations that share a fragment may declare it twice.
+fn variable_bytes<'a>(document: &'a ExecutableDocument, sent: &Map<String, Json>) -> HashMap<&'a str, usize> {
+    let mut bytes = HashMap::new();
+    let operations = document.operations.iter().map(|(_, operation)| operation);
+    for variable in operations.flat_map(|operation| &operation.node.variable_definitions) {
+        let name = variable.node.name.node.as_str();
+        let is = match (sent.get(name), &variable.node.default_value) {
+            (Some(value), _) => json_bytes(value),
+            (None, Some(default)) => value_bytes(&default.node),
+            (None, None) => VALUE,
+        };
+        let most = bytes.entry(name).or_insert(is);
+        *most = is.max(*most);
+    }
+    bytes
+}
+
+fn json_bytes(value: &Json) -> usize {
+    let inner = match value {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(json_bytes).sum(),
+        Json::Object(members) => members.iter().map(|(name, of)| name.len() + json_bytes(of)).sum(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+    };
+    inner + VALUE
+}
+
+fn value_bytes(value: &Value) -> usize {
+    let inner = match value {
+        Value::String(text) => text.len(),
+        Value::Enum(name) => name.len(),
+        Value::List(items) => items.iter().map(value_bytes).sum(),
+        Value::Object(members) => members.iter().map(|(name, of)| name.len() + value_bytes(of)).sum(),
+        Value::Null | Value::Number(_) | Value::Boolean(_) | Value::Binary(_) => 0,
+    };
+    inner + VALUE
+}
+
+fn check_argument_bytes(what: &str, is: usize, limits: &QueryLimits) -> Result<(), Refused> {
+    let most = limits.argument_bytes;
+    if is <= most {
+        return Ok(());
+    }
+    let message = format!(
+        "the {what} of the operation have {is} bytes, with {VALUE} for each value and with the value of a variable at each \
+         place; the limit is {most} (gateway.graphql.argument_bytes)"
+    );
+    Err(Refused::new("ARGUMENTS_TOO_LARGE", message))
 }
 
 fn check_levels(levels: usize) -> Result<(), Refused> {
@@ -265,21 +265,9 @@ fn check_levels(levels: usize) -> Result<(), Refused> {
     Err(Refused::new("QUERY_TOO_EXPENSIVE", message))
 }
 
-/// The executor follows one field, which stands in the operation itself.
-fn check_subscription(set: &SelectionSet) -> Result<(), Refused> {
-    if let [selection] = set.items.as_slice()
-        && let Selection::Field(field) = &selection.node
-        && field.node.directives.is_empty()
-    {
-        return Ok(());
-    }
-    let message = "a subscription selects exactly one field, without a fragment and without directives";
-    Err(Refused::new("GRAPHQL_VALIDATION_FAILED", message))
-}
-
 /// The types of introspection count as one.
 fn normalized(type_name: &str) -> &str {
-    if type_name.starts_with(INTROSPECTION) { INTROSPECTION } else { type_name }
+    if type_name.starts_with(INTROSPECTION) { INTROSPECTION } else { "" }
 }
 
 #[cfg(test)]

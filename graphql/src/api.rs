@@ -1,9 +1,8 @@
 //! The entry point: a schema that executes operations.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_graphql::{
-    Variables,
     dynamic::Schema,
     parser::{
         parse_query,
@@ -18,18 +17,24 @@ use serde_json::{Map, Value as Json};
 use transcode::{Limits, ParseOptions};
 
 use crate::{
-    analysis::{self, QueryLimits},
+    analysis,
     budget::Budget,
     caller::Caller,
     calls::{Calls, Conversion},
-    costs::Costs,
-    layout::Layout,
+    collect::Collector,
+    execution::Execution,
+    fields::Fields,
+    input,
+    introspection::SchemaText,
+    limits::QueryLimits,
     loader::Batch,
     nesting,
+    panics::{self, OnPanic},
+    plan::Plan,
     reply::Reply,
     schema::{self, Built},
-    session::Session,
     source::Source,
+    subscription, validation,
 };
 
 /// The options of an [`Api`].
@@ -42,20 +47,25 @@ pub struct Options {
     pub limits: QueryLimits,
     /// Whether clients may read the schema.
     pub introspection: bool,
-    /// The maximum size of a response in memory, in bytes, and of the calls that it is made of.
+    /// The bytes that an operation may hold: of the responses of its calls and of its own response together. Each response
+    /// of a subscription counts by itself.
     pub response_bytes: usize,
     /// How arguments become messages.
     pub parse: ParseOptions,
     /// The limits of one message.
     pub conversion: Limits,
+    /// Receives the message of each panic. Its operation fails with `INTERNAL`.
+    pub on_panic: OnPanic,
 }
 
 /// A schema, which executes operations.
 pub struct Api {
     schema: Schema,
-    costs: Costs,
-    batches: Vec<Arc<Batch>>,
+    fields: Fields,
+    batches: Arc<[Arc<Batch>]>,
     options: Options,
+    /// The description of the schema, once a client has asked for it.
+    description: OnceLock<Option<Arc<SchemaText>>>,
 }
 
 /// An operation as its client sends it.
@@ -80,18 +90,29 @@ pub enum Operation {
     Subscription,
 }
 
-/// An operation that is within the limits.
+/// An operation that is valid and within the limits.
+#[derive(Debug)]
 pub struct Prepared {
-    request: async_graphql::Request,
-    operation: Operation,
-    layout: Layout,
+    plan: Plan,
+    schema: Option<Arc<SchemaText>>,
 }
 
 impl Prepared {
     /// The kind of the operation.
     #[must_use]
     pub fn operation(&self) -> Operation {
-        self.operation
+        match self.plan.operation {
+            OperationType::Query => Operation::Query,
+            OperationType::Mutation => Operation::Mutation,
+            OperationType::Subscription => Operation::Subscription,
+        }
+    }
+
+    /// How many calls the operation makes, besides those of references. Each response of a subscription comes from the
+    /// same call.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.plan.calls()
     }
 }
 
@@ -102,8 +123,8 @@ impl Api {
     ///
     /// Fails if two types or fields have one name.
     pub fn new(sources: &[Source<'_>], options: Options) -> Result<Self, String> {
-        let Built { schema, costs, batches } = schema::build(sources)?;
-        Ok(Self { schema, costs, batches: batches.all, options })
+        let Built { schema, fields, batches } = schema::build(sources)?;
+        Ok(Self { schema, fields, batches: batches.all.into(), options, description: OnceLock::new() })
     }
 
     /// The schema in the schema definition language.
@@ -112,59 +133,73 @@ impl Api {
         self.schema.sdl()
     }
 
-    /// Parses an operation and checks it against the limits.
+    /// Parses an operation, validates it, merges its fields and checks them against the limits.
     ///
     /// # Errors
     ///
     /// Returns the response that refuses the operation.
     pub fn prepare(&self, request: Request) -> Result<Prepared, Reply> {
+        panics::catch(self.options.on_panic, || self.check(&request))
+    }
+
+    fn check(&self, request: &Request) -> Result<Prepared, Reply> {
         if nesting::is_too_deep(&request.query) {
             let message = format!("the document is nested in more than {} levels", nesting::MOST);
             return Err(Reply::refused("GRAPHQL_PARSE_FAILED", &message));
         }
         let document = parse_query(&request.query);
-        let mut document = document.map_err(|error| Reply::refused("GRAPHQL_PARSE_FAILED", &error.to_string()))?;
-        let Options { limits, introspection, .. } = &self.options;
-        analysis::check(&document, &self.costs, limits, *introspection)?;
-        let selected = selected(&document, request.operation_name.as_deref())?;
-        let operation = kind(selected.ty);
-        let mut layout = Layout::of(&document, &selected.selection_set.node);
-        layout.fill(&mut document);
-        let mut prepared = async_graphql::Request::new(request.query);
-        prepared.operation_name = request.operation_name;
-        prepared.variables = Variables::from_json(request.variables.into());
-        prepared.set_parsed_query(document);
-        Ok(Prepared { request: prepared, operation, layout })
+        let document = document.map_err(|error| Reply::refused("GRAPHQL_PARSE_FAILED", &error.to_string()))?;
+        let (Options { limits, introspection, .. }, registry) = (&self.options, self.schema.registry());
+        analysis::check(&document, &request.variables, limits, *introspection)?;
+        for (_, operation) in document.operations.iter() {
+            input::check_types(&operation.node, registry)?;
+        }
+        let name = request.operation_name.as_deref();
+        let operation = selected(&document, name)?;
+        let kind = operation.ty;
+        let variables = input::variables(operation, &request.variables, registry)?;
+        let plan = Collector {
+            document: &document,
+            fields: &self.fields,
+            registry,
+            variables: &variables,
+            declared: &input::declared(operation),
+            limits,
+        }
+        .plan(operation);
+        // What validation finds describes an invalid document better.
+        validation::check(&self.schema, document, (kind, name), variables)?;
+        let plan = plan?;
+        let schema = if plan.has_meta() { Some(self.description().ok_or_else(Reply::internal)?) } else { None };
+        Ok(Prepared { plan, schema })
+    }
+
+    fn description(&self) -> Option<Arc<SchemaText>> {
+        self.description.get_or_init(|| SchemaText::of(&self.schema).map(Arc::new)).clone()
     }
 
     /// Executes a query or a mutation.
     pub async fn execute(&self, prepared: Prepared, caller: Arc<dyn Caller>) -> Reply {
-        let session = self.session(caller);
-        let response = self.schema.execute(prepared.request.data(Arc::clone(&session))).await;
-        Reply::of(response, session.take_errors(), &prepared.layout, session.budget())
+        let execution = self.execution(&prepared, caller);
+        panics::catch_async(self.options.on_panic, execution.reply(&prepared.plan)).await
     }
 
     /// Executes a subscription, or another operation as a stream of one response. A response beyond the limit is the last
-    /// one: the executor keeps the errors of its fields until the stream ends.
+    /// one.
     pub fn stream(&self, prepared: Prepared, caller: Arc<dyn Caller>) -> BoxStream<'static, Reply> {
-        let (session, layout) = (self.session(caller), prepared.layout);
-        let responses = self.schema.execute_stream(prepared.request.data(Arc::clone(&session)));
-        let replies = responses.map(move |response| {
-            let reply = Reply::of(response, session.take_errors(), &layout, session.budget());
-            (reply, session.budget().is_exceeded())
-        });
-        let next = |replies: Option<_>| async move {
-            let mut replies: BoxStream<'static, (Reply, bool)> = replies?;
-            let (reply, is_last) = replies.next().await?;
-            Some((reply, (!is_last).then_some(replies)))
+        let (execution, plan) = (self.execution(&prepared, caller), prepared.plan);
+        let replies = match plan.operation {
+            OperationType::Subscription => subscription::replies(execution, plan).boxed(),
+            _ => stream::once(async move { execution.reply(&plan).await }).boxed(),
         };
-        stream::unfold(Some(replies.boxed()), next).boxed()
+        panics::catch_stream(self.options.on_panic, replies).boxed()
     }
 
-    fn session(&self, caller: Arc<dyn Caller>) -> Arc<Session> {
+    fn execution(&self, prepared: &Prepared, caller: Arc<dyn Caller>) -> Execution {
         let Options { parse, conversion: limits, response_bytes, .. } = self.options;
         let conversion = Conversion { parse, limits };
-        Arc::new(Session::new(Calls { caller, budget: Budget::new(response_bytes), conversion }, &self.batches))
+        let calls = Calls { caller, budget: Budget::new(response_bytes), conversion };
+        Execution { calls, batches: Arc::clone(&self.batches), schema: prepared.schema.clone() }
     }
 }
 
@@ -181,12 +216,4 @@ fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<
         None => "the document has several operations; select one by operationName".to_owned(),
     };
     found.map(|operation| &operation.node).ok_or_else(|| Reply::refused("OPERATION_RESOLUTION_FAILURE", &message()))
-}
-
-fn kind(operation: OperationType) -> Operation {
-    match operation {
-        OperationType::Query => Operation::Query,
-        OperationType::Mutation => Operation::Mutation,
-        OperationType::Subscription => Operation::Subscription,
-    }
 }

@@ -1,13 +1,10 @@
 //! The arguments of a root field as the JSON of a request.
 
-use async_graphql::{ErrorExtensionValues, Name, Value, indexmap::IndexMap};
+use async_graphql::{ErrorExtensionValues, Value};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value as Json};
 
-use crate::{names, scalars, source::Method};
-
-/// The members of an input object.
-pub(crate) type Members = IndexMap<Name, Value>;
+use crate::{input::Members, names, scalars, source::Method};
 
 /// The fields of a request or response that page a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +16,7 @@ pub(crate) struct Paging {
 /// The names of the fields that page a list (AIP-158).
 pub(crate) const PAGE_SIZE: &str = "page_size";
 pub(crate) const PAGE_TOKEN: &str = "page_token";
-pub(crate) const NEXT_PAGE_TOKEN: &str = "next_page_token";
+const NEXT_PAGE_TOKEN: &str = "next_page_token";
 /// The arguments of these fields.
 const FIRST: &str = "first";
 const AFTER: &str = "after";
@@ -50,6 +47,15 @@ pub(crate) fn name(field: &FieldDescriptor, paging: Option<&Paging>) -> String {
         (Some(_), PAGE_SIZE) => FIRST.to_owned(),
         (Some(_), PAGE_TOKEN) => AFTER.to_owned(),
         _ => names::field(field),
+    }
+}
+
+/// The name of a response's field in GraphQL; `None`: `pageInfo` has its value.
+pub(crate) fn output_name(field: &FieldDescriptor, paging: Option<&Paging>) -> Option<String> {
+    match paging {
+        Some(_) if field.name() == NEXT_PAGE_TOKEN => None,
+        Some(paging) if paging.list == field.json_name() => Some("nodes".to_owned()),
+        _ => Some(names::field(field)),
     }
 }
 
@@ -143,6 +149,8 @@ fn plain(value: &Value) -> Result<Json, String> {
 
 #[cfg(test)]
 mod tests {
+    use async_graphql::Name;
+
     use super::*;
 
     #[test]

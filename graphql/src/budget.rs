@@ -1,64 +1,100 @@
-//! Bounds the memory of one response.
+//! Bounds the memory that an operation holds: what its calls return, and its response.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
-/// What a field of an object takes in memory, besides its name and its text.
-const FIELD: usize = 32;
-/// What an object of a list takes.
-pub(crate) const OBJECT: usize = 48;
 /// The maximum number of objects to which the fields of one response refer.
 pub(crate) const REFERENCES: usize = 10_000;
 
-/// The bytes that an operation may still use: once for what its calls return, and once for its response.
+/// The bytes that one operation may hold at the same time. Its calls share them.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Account>);
+
 #[derive(Debug)]
-pub(crate) struct Budget {
+struct Account {
     limit: usize,
-    fetched: AtomicUsize,
-    written: AtomicUsize,
-    references: AtomicUsize,
+    held: AtomicUsize,
+}
+
+/// Bytes that are held; they are given back when the share is dropped.
+#[derive(Debug)]
+pub struct Share {
+    budget: Budget,
+    bytes: usize,
+}
+
+/// The operation needs more than its limit of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceeded {
+    limit: usize,
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, fetched: AtomicUsize::new(0), written: AtomicUsize::new(0), references: AtomicUsize::new(0) }
+    /// A budget of `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Account { limit, held: AtomicUsize::new(0) }))
     }
 
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    /// A share that holds nothing yet.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share { budget: self.clone(), bytes: 0 }
     }
 
-    /// Counts the JSON of a call's response. Returns whether it is within the limit.
-    pub(crate) fn fetch(&self, bytes: usize) -> bool {
-        add(&self.fetched, bytes) <= self.limit
+    /// The bytes that are left.
+    pub(crate) fn left(&self) -> usize {
+        self.0.limit.saturating_sub(self.0.held.load(Relaxed))
     }
 
-    /// Counts a field of the response. Returns whether the response is within the limit: if not, it is not sent, and
-    /// its fields may be null.
-    pub(crate) fn write(&self, name: &str, bytes: usize) -> bool {
-        add(&self.written, FIELD + name.len() + bytes) <= self.limit
-    }
-
-    /// Counts ids of objects that calls load. Returns whether they are within the limit.
-    pub(crate) fn refer(&self, ids: usize) -> bool {
-        add(&self.references, ids) <= REFERENCES
-    }
-
-    /// Whether the response is larger than the limit.
-    pub(crate) fn is_exceeded(&self) -> bool {
-        self.written.load(Relaxed) > self.limit
-    }
-
-    /// Begins the next response of a subscription.
-    pub(crate) fn reset(&self) {
-        self.fetched.store(0, Relaxed);
-        self.written.store(0, Relaxed);
-        self.references.store(0, Relaxed);
+    pub(crate) fn exceeded(&self) -> Exceeded {
+        Exceeded { limit: self.0.limit }
     }
 }
 
-/// Adds without an overflow: an operation ends soon after it has used its budget.
-fn add(to: &AtomicUsize, bytes: usize) -> usize {
-    to.fetch_add(bytes, Relaxed).saturating_add(bytes)
+impl Share {
+    /// Holds more bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operation would hold more than its limit. Nothing is added then.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        let Account { limit, held } = &*self.budget.0;
+        let within = |held: usize| held.checked_add(bytes).filter(|held| held <= limit);
+        held.fetch_update(Relaxed, Relaxed, within).map_err(|_| self.budget.exceeded())?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Holds at least `bytes` in all.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operation would hold more than its limit. Nothing is added then.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.hold(bytes.saturating_sub(self.bytes))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.0.held.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+impl Exceeded {
+    /// The `reason` of the error.
+    pub(crate) const REASON: &'static str = "RESPONSE_TOO_LARGE";
+
+    pub(crate) fn message(self) -> String {
+        let Self { limit } = self;
+        format!(
+            "the response, and those of the calls that it is made of, take more than {limit} bytes \
+             (gateway.graphql.response_bytes)"
+        )
+    }
 }
 
 #[cfg(test)]
@@ -66,14 +102,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn response_beyond_the_limit_is_detected() {
+    fn shares_hold_at_most_the_limit_together() {
         let budget = Budget::new(100);
-        assert!(budget.fetch(100) && !budget.fetch(1));
-        assert!(budget.write("name", 100 - FIELD - 4) && !budget.is_exceeded());
-        assert!(!budget.write("", 0) && budget.is_exceeded());
-        assert!(budget.refer(REFERENCES) && !budget.refer(1));
-        budget.reset();
-        assert!(budget.refer(REFERENCES));
-        assert!(budget.fetch(100) && budget.write("name", 10) && !budget.is_exceeded());
+        let (mut one, mut other) = (budget.share(), budget.share());
+        assert_eq!((one.hold(60), other.hold(40)), (Ok(()), Ok(())));
+        assert_eq!((other.hold(1), budget.left()), (Err(Exceeded { limit: 100 }), 0));
+        assert_eq!(other.hold(usize::MAX), Err(Exceeded { limit: 100 }));
+        drop(one);
+        assert_eq!((budget.left(), other.grow_to(30), other.grow_to(100)), (60, Ok(()), Ok(())));
+        let message = other.hold(1).unwrap_err().message();
+        assert!(message.contains("100 bytes (gateway.graphql.response_bytes)"), "{message}");
+        drop(other);
+        assert_eq!(budget.left(), 100);
     }
 }

@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use async_graphql::{Error, ErrorExtensionValues, ErrorExtensions as _, Value};
 use bytes::Bytes;
-use serde_json::Value as Json;
-use transcode::{Limits, ParseOptions, Plan, PrintOptions, Registry, Status, TranscodeError, code_name};
+use serde_json::{Value as Json, value::RawValue};
+use transcode::{ErrorKind, Limits, ParseOptions, Plan, PrintOptions, Registry, Status, TranscodeError, code_name};
 
 use crate::{
-    budget::Budget,
-    caller::{CallError, Caller},
+    budget::{Budget, Share},
+    caller::{CallError, Caller, Message, RESOURCE_EXHAUSTED},
 };
 
-/// `CANCELLED`, `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` and `INTERNAL`.
-pub(crate) const CANCELLED: i32 = 1;
+/// `INVALID_ARGUMENT` and `INTERNAL`.
 const INVALID_ARGUMENT: i32 = 3;
-pub(crate) const RESOURCE_EXHAUSTED: i32 = 8;
 const INTERNAL: i32 = 13;
+
+/// The JSON of a response, in one line.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) json: Box<RawValue>,
+    _share: Share,
+}
 
 /// How messages become JSON.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +31,7 @@ pub(crate) struct Conversion {
 }
 
 /// The calls of an operation.
+#[derive(Clone)]
 pub(crate) struct Calls {
     pub(crate) caller: Arc<dyn Caller>,
     pub(crate) budget: Budget,
@@ -58,31 +64,43 @@ impl Messages {
         parsed.map(|()| message).map_err(|error| Box::new(Failed::Request(error)))
     }
 
-    /// Decodes a response.
-    pub(crate) fn decode(&self, message: &[u8], calls: &Calls) -> Result<Json, Box<Failed>> {
+    /// Decodes a response. Its bytes are given back to the budget, which holds its JSON instead.
+    pub(crate) fn decode(&self, message: Message, calls: &Calls) -> Result<Text, Box<Failed>> {
         let print = PrintOptions { always_print_fields_with_no_presence: true, ..PrintOptions::default() };
-        let mut text = Vec::new();
-        let printed = self.response.to_json(message, &print, &calls.conversion.limits, &mut text);
-        printed.map_err(|error| Box::new(Failed::Response(error)))?;
-        if !calls.budget.fetch(text.len()) {
-            let message = "the responses of the calls are too large together (gateway.graphql.response_bytes)";
-            return Err(Box::new(Failed::Call(CallError::new(RESOURCE_EXHAUSTED, message))));
-        }
-        serde_json::from_slice(&text)
-            .map_err(|error| Box::new(Failed::Call(CallError::new(INTERNAL, error.to_string()))))
+        let left = calls.budget.left();
+        let limits = Limits { output: calls.conversion.limits.output.min(left), ..calls.conversion.limits };
+        // JSON is hardly ever shorter than its message. A text that grows is moved, and takes twice its memory.
+        let length = message.bytes.len();
+        let mut text = Vec::with_capacity(length + length / 4);
+        let printed = self.response.to_json(&message.bytes, &print, &limits, &mut text);
+        let too_large = || Box::new(Failed::Call(calls.budget.exceeded().into()));
+        printed.map_err(|error| match error.kind {
+            ErrorKind::Limit if left < calls.conversion.limits.output => too_large(),
+            _ => Box::new(Failed::Response(error)),
+        })?;
+        drop(message);
+        let mut share = calls.budget.share();
+        share.hold(text.len()).map_err(|_| too_large())?;
+        let internal = |error: String| Box::new(Failed::Call(CallError::new(INTERNAL, error)));
+        let text = String::from_utf8(text).map_err(|error| internal(error.to_string()))?;
+        let json = RawValue::from_string(text).map_err(|error| internal(error.to_string()))?;
+        Ok(Text { json, _share: share })
     }
 
-    /// Makes a unary call.
-    pub(crate) async fn call(&self, json: &Json, calls: &Calls) -> Result<Json, Box<Failed>> {
-        let message = self.encode(json, calls)?;
-        let response = calls.caller.call(&self.path, message).await.map_err(|error| Box::new(Failed::Call(error)))?;
-        self.decode(&response, calls)
+    /// Makes a unary call with an encoded request.
+    pub(crate) async fn call(&self, message: Vec<u8>, calls: &Calls) -> Result<Text, Box<Failed>> {
+        let called = calls.caller.call(&self.path, message, &calls.budget).await;
+        self.decode(called.map_err(|error| Box::new(Failed::Call(error)))?, calls)
     }
 
     /// The error of a field.
     pub(crate) fn error(&self, failed: &Failed) -> Error {
         match failed {
             Failed::Call(error) => status(error, &self.response.registry()),
+            Failed::Arguments(problem) => Error::new(problem).extend_with(|_, extensions| {
+                extensions.set("code", code_name(INVALID_ARGUMENT));
+                extensions.set("reason", "JSON_INVALID");
+            }),
             Failed::Request(error) => Error::new(&error.message).extend_with(|_, extensions| {
                 extensions.set("code", code_name(INVALID_ARGUMENT));
                 extensions.set("reason", "JSON_INVALID");
@@ -91,7 +109,7 @@ impl Messages {
             }),
             Failed::Response(error) => Error::new(format!("the response cannot be written as JSON: {error}"))
                 .extend_with(|_, extensions| {
-                    let is_limit = error.kind == transcode::ErrorKind::Limit;
+                    let is_limit = error.kind == ErrorKind::Limit;
                     extensions.set("code", code_name(if is_limit { RESOURCE_EXHAUSTED } else { INTERNAL }));
                 }),
         }
@@ -102,6 +120,8 @@ impl Messages {
 #[derive(Debug, Clone)]
 pub(crate) enum Failed {
     Call(CallError),
+    /// The arguments have no form as a request.
+    Arguments(String),
     /// The arguments do not fit the request.
     Request(TranscodeError),
     Response(TranscodeError),
@@ -109,10 +129,13 @@ pub(crate) enum Failed {
 
 /// The error of a status: its code, and of its details the reason, the invalid fields and the retry delay.
 fn status(error: &CallError, registry: &Registry) -> Error {
-    let CallError { code, message, details } = error;
+    let CallError { code, message, details, reason } = error;
     let details = details_of(*code, details, registry);
     Error::new(message).extend_with(|_, extensions| {
         extensions.set("code", code_name(*code));
+        if let Some(reason) = reason {
+            extensions.set("reason", *reason);
+        }
         for detail in &details {
             extend(extensions, detail);
         }

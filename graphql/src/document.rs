@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use crate::{
     api::Operation,
     arguments::{self, Paging},
-    names, output, scalars,
+    names, scalars,
     schema::{self, RootKind},
     source::Source,
 };
@@ -134,7 +134,7 @@ fn any(value: &Json) -> String {
 fn selection(message: &MessageDescriptor, paging: Option<&Paging>, depth: usize) -> String {
     let mut fields = Vec::new();
     for field in message.fields() {
-        let Some(name) = output::name(&field, paging) else { continue };
+        let Some(name) = arguments::output_name(&field, paging) else { continue };
         fields.extend(selected(&field, depth).map(|inner| format!("{name}{inner}")));
     }
     if paging.is_some() {

@@ -1,26 +1,26 @@
-//! Loads the objects to which fields refer: one call of a batch method for many ids.
-//!
-//! The executor polls the fields of all elements of a list in one turn. The first field that needs an object opens a
-//! round, and the other fields join it. At the next turn of the task the first field closes the round and makes its calls.
+//! Loads the objects to which fields refer: one call of a batch method for many ids. An object is loaded once.
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Range,
     sync::Arc,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::Shared, stream};
-use parking_lot::Mutex;
-use serde_json::{Value as Json, json};
-use tokio::{sync::oneshot, task::yield_now};
+use futures_util::{StreamExt as _, future::join_all, stream};
+use serde_json::{json, value::RawValue};
 
 use crate::{
-    budget::REFERENCES,
-    caller::CallError,
-    calls::{CANCELLED, Calls, Failed, Messages, RESOURCE_EXHAUSTED},
+    budget::{REFERENCES, Share},
+    caller::{CallError, RESOURCE_EXHAUSTED},
+    calls::{Calls, Failed, Messages, Text},
+    json_text::{Malformed, elements, members, text},
+    stop::Stop,
 };
 
-/// The maximum number of calls of a round at the same time.
+/// The maximum number of calls of one batch method at the same time.
 const CALLS: usize = 4;
+/// What an object takes in memory besides its id and its text.
+const OBJECT: usize = 96;
 
 /// A method that returns many objects by their ids.
 #[derive(Debug)]
@@ -36,87 +36,122 @@ pub(crate) struct Batch {
     pub(crate) size: usize,
 }
 
-/// The objects that exist, by id.
-pub(crate) type Objects = HashMap<String, Arc<Json>>;
-/// The result of a round, which all its fields share.
-type Loaded = Result<Arc<Objects>, Arc<Failed>>;
-
-/// Collects the ids of one operation.
-pub(crate) struct BatchLoader {
-    batch: Arc<Batch>,
-    calls: Arc<Calls>,
-    open: Mutex<Option<Round>>,
+/// The objects that the fields of one response refer to.
+pub(crate) struct Objects<'a> {
+    calls: &'a Calls,
+    batches: &'a [Arc<Batch>],
+    /// Those of each batch method, by id.
+    found: Vec<HashMap<String, Found>>,
+    /// How many ids were looked up.
+    references: usize,
+    share: Share,
 }
 
-/// The ids that are collected, and the result for the fields that have joined.
-struct Round {
-    ids: BTreeSet<String>,
-    loaded: Shared<oneshot::Receiver<Loaded>>,
+/// What the batch method returns for an id.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    Object(LoadedObject),
+    /// There is no such object, or the caller may not see it.
+    Missing,
+    Failed(Arc<Failed>),
 }
 
-/// The part of a field in a round.
-enum Part {
-    /// It makes the calls.
-    Leads(oneshot::Sender<Loaded>),
-    Joins(Shared<oneshot::Receiver<Loaded>>),
+/// An object, as a part of the response of a call.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadedObject {
+    response: Arc<Text>,
+    at: Range<usize>,
 }
 
-impl BatchLoader {
-    pub(crate) fn new(batch: Arc<Batch>, calls: Arc<Calls>) -> Self {
-        Self { batch, calls, open: Mutex::default() }
+impl LoadedObject {
+    pub(crate) fn json(&self) -> Result<&RawValue, Malformed> {
+        let part = self.response.json.get().get(self.at.clone()).ok_or(Malformed)?;
+        serde_json::from_str(part).map_err(|_| Malformed)
+    }
+}
+
+impl<'a> Objects<'a> {
+    pub(crate) fn new(calls: &'a Calls, batches: &'a [Arc<Batch>]) -> Self {
+        let found = batches.iter().map(|_| HashMap::new()).collect();
+        Self { calls, batches, found, references: 0, share: calls.budget.share() }
     }
 
-    pub(crate) fn batch(&self) -> &Batch {
-        &self.batch
+    pub(crate) fn batch(&self, position: usize) -> &'a Batch {
+        &self.batches[position]
     }
 
-    /// Loads objects, together with those of other fields.
-    pub(crate) async fn load(&self, ids: impl IntoIterator<Item = String>) -> Loaded {
-        match self.join(ids) {
-            Part::Leads(result) => {
-                yield_now().await;
-                let loaded = self.load_round().await;
-                // An error means that no other field has joined.
-                result.send(loaded.clone()).ok();
-                loaded
+    /// The result for an id; `None`: it has not been loaded.
+    pub(crate) fn get(&self, batch: usize, id: &str) -> Option<&Found> {
+        self.found[batch].get(id)
+    }
+
+    /// Loads the objects with these ids, by the position of the batch method.
+    pub(crate) async fn load(&mut self, wanted: HashMap<usize, BTreeSet<String>>) -> Result<(), Stop> {
+        let mut rounds = Vec::new();
+        for (batch, ids) in wanted {
+            let ids: Vec<_> = ids.into_iter().filter(|id| !self.found[batch].contains_key(id)).collect();
+            self.share.hold(ids.iter().map(|id| OBJECT + id.len()).sum())?;
+            self.references += ids.len();
+            if self.references > REFERENCES {
+                let message = format!("the operation refers to more than {REFERENCES} objects");
+                let failed = Arc::new(Failed::Call(CallError::new(RESOURCE_EXHAUSTED, message)));
+                self.found[batch].extend(ids.into_iter().map(|id| (id, Found::Failed(failed.clone()))));
+                continue;
             }
-            Part::Joins(loaded) => {
-                let ended = || CallError::new(CANCELLED, "the field that made the call has ended");
-                loaded.await.unwrap_or_else(|_| Err(Arc::new(Failed::Call(ended()))))
+            rounds.push((batch, ids));
+        }
+        let loads = rounds.iter().map(|(batch, ids)| load_all(&self.batches[*batch], ids, self.calls));
+        for ((batch, _), parts) in rounds.iter().zip(join_all(loads).await) {
+            for part in parts {
+                self.found[*batch].extend(part?);
             }
         }
+        Ok(())
     }
+}
 
-    /// Joins the open round, or opens one.
-    fn join(&self, ids: impl IntoIterator<Item = String>) -> Part {
-        let mut open = self.open.lock();
-        if let Some(round) = &mut *open {
-            round.ids.extend(ids);
-            return Part::Joins(round.loaded.clone());
+/// What the calls for some ids find.
+async fn load_all(batch: &Batch, ids: &[String], calls: &Calls) -> Vec<Result<Vec<(String, Found)>, Stop>> {
+    let parts: Vec<_> = ids.chunks(batch.size).map(|ids| load(batch, ids, calls)).collect();
+    stream::iter(parts).buffer_unordered(CALLS).collect().await
+}
+
+/// What one call finds.
+async fn load(batch: &Batch, ids: &[String], calls: &Calls) -> Result<Vec<(String, Found)>, Stop> {
+    let called = async {
+        let request = batch.messages.encode(&json!({ batch.ids.as_str(): ids }), calls)?;
+        batch.messages.call(request, calls).await
+    };
+    let called = called.await;
+    let mut found: HashMap<_, _> = ids.iter().map(|id| (id.clone(), Found::Missing)).collect();
+    match called {
+        Err(failed) => {
+            let failed = Arc::new(*failed);
+            found.values_mut().for_each(|found| *found = Found::Failed(failed.clone()));
         }
-        let (result, loaded) = oneshot::channel();
-        *open = Some(Round { ids: ids.into_iter().collect(), loaded: loaded.shared() });
-        Part::Leads(result)
+        Ok(response) => find(batch, &Arc::new(response), &mut found)?,
     }
+    Ok(found.into_iter().collect())
+}
 
-    /// Closes the round, and makes its calls. Objects that do not exist are left out.
-    async fn load_round(&self) -> Loaded {
-        let ids: Vec<_> = self.open.lock().take().map(|round| round.ids).unwrap_or_default().into_iter().collect();
-        if !self.calls.budget.refer(ids.len()) {
-            let message = format!("the operation refers to more than {REFERENCES} objects");
-            return Err(Arc::new(Failed::Call(CallError::new(RESOURCE_EXHAUSTED, message))));
-        }
-        let calls: Vec<_> = ids.chunks(self.batch.size).map(|part| self.call(part)).collect();
-        let parts: Vec<_> = stream::iter(calls).buffer_unordered(CALLS).try_collect().await?;
-        Ok(Arc::new(parts.into_iter().flatten().collect()))
-    }
-
-    async fn call(&self, ids: &[String]) -> Result<Vec<(String, Arc<Json>)>, Arc<Failed>> {
-        let Batch { messages, ids: argument, objects, id, .. } = &*self.batch;
-        let called = messages.call(&json!({ argument: ids }), &self.calls).await;
-        let mut response = called.map_err(|failed| Arc::new(*failed))?;
-        let Some(Json::Array(objects)) = response.get_mut(objects).map(Json::take) else { return Ok(Vec::new()) };
-        let with_id = |object: Json| Some((object.get(id)?.as_str()?.to_owned(), Arc::new(object)));
-        Ok(objects.into_iter().filter_map(with_id).collect())
-    }
+/// Finds the objects of a response.
+fn find(batch: &Batch, response: &Arc<Text>, found: &mut HashMap<String, Found>) -> Result<(), Stop> {
+    members(&response.json, |(name, objects)| match name == batch.objects {
+        false => Ok(()),
+        true => elements(objects, |object| {
+            let mut id = None;
+            members(object, |(name, value)| {
+                if name == batch.id {
+                    id = text(value);
+                }
+                Ok::<_, Stop>(())
+            })?;
+            if let Some(found) = id.and_then(|id| found.get_mut(id.as_ref())) {
+                let begin = object.get().as_ptr() as usize - response.json.get().as_ptr() as usize;
+                let at = begin..begin + object.get().len();
+                *found = Found::Object(LoadedObject { response: Arc::clone(response), at });
+            }
+            Ok(())
+        }),
+    })
 }

@@ -1,6 +1,6 @@
 //! The names of types and fields.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, MessageDescriptor, MethodDescriptor};
 
@@ -89,19 +89,22 @@ pub(crate) struct TypeNames(BTreeMap<TypeKey, String>);
 pub(crate) type TypeKey = (usize, String, Use);
 
 impl TypeNames {
-    /// Names the types: by the message's own name, or with its package if several types have that name.
+    /// Names the types: by the message's own name, or with its package if several types of the source have that name. So
+    /// no source changes the names of another one.
     pub(crate) fn assign(types: &BTreeMap<TypeKey, TypeOrigin>) -> Result<Self, String> {
-        let mut claims: BTreeMap<String, usize> = BTreeMap::new();
+        let mut claims: BTreeMap<(usize, String), usize> = BTreeMap::new();
         for (key, origin) in types {
-            *claims.entry(origin.name(key.2, false)).or_default() += 1;
+            *claims.entry((key.0, origin.name(key.2, false))).or_default() += 1;
         }
-        let (mut names, mut taken) = (BTreeMap::new(), BTreeSet::new());
+        let (mut names, mut taken) = (BTreeMap::new(), BTreeMap::new());
         for (key, origin) in types {
             let short = origin.name(key.2, false);
-            let is_free = claims[&short] == 1 && !RESERVED.contains(&short.as_str()) && !scalars::is_custom(&short);
+            let is_reserved = RESERVED.contains(&short.as_str()) || scalars::is_custom(&short);
+            let is_free = !is_reserved && claims[&(key.0, short.clone())] == 1;
             let name = if is_free { short } else { origin.name(key.2, true) };
-            if !taken.insert(name.clone()) {
-                return Err(format!("two types of the GraphQL schema have the name {name}: {}", key.1));
+            if let Some((other, of)) = taken.insert(name.clone(), (&key.1, origin)) {
+                let (one, other) = (of.owner.describe(other), origin.owner.describe(&key.1));
+                return Err(format!("two types have the name {name} in GraphQL: {one}, and {other}"));
             }
             names.insert(key.clone(), name);
         }
@@ -114,12 +117,32 @@ impl TypeNames {
     }
 }
 
+/// The mesh, or the upstream with a prefix.
+#[derive(Debug, Clone)]
+pub(crate) struct Owner(Option<String>);
+
+impl Owner {
+    pub(crate) fn of(prefix: Option<&str>) -> Self {
+        Self(prefix.map(str::to_owned))
+    }
+
+    /// Names what the owner declares.
+    pub(crate) fn describe(&self, full_name: &str) -> String {
+        match &self.0 {
+            Some(prefix) => format!("{full_name} of the upstream {prefix:?}"),
+            None => format!("{full_name} of the mesh"),
+        }
+    }
+}
+
 /// What the name of a type is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct TypeOrigin {
+    owner: Owner,
     /// The prefix of the source.
     prefix: String,
-    package: String,
+    /// The package, after the prefix if it does not begin with it.
+    qualifier: String,
     /// The names of the messages around it, and its own.
     short: String,
 }
@@ -135,17 +158,20 @@ impl TypeOrigin {
 
     fn new(prefix: Option<&str>, package: &str, full_name: &str) -> Self {
         let short = full_name.strip_prefix(package).unwrap_or(full_name).trim_start_matches('.');
-        Self { prefix: pascal(prefix.unwrap_or_default()), package: pascal(package), short: pascal(short) }
+        let owner = Owner::of(prefix);
+        let (prefix, package) = (pascal(prefix.unwrap_or_default()), pascal(package));
+        let qualifier = if package.starts_with(&prefix) { package } else { format!("{prefix}{package}") };
+        Self { owner, prefix, qualifier, short: pascal(short) }
     }
 
     fn name(&self, of: Use, is_qualified: bool) -> String {
-        let Self { prefix, package, short } = self;
+        let Self { prefix, qualifier, short, .. } = self;
         let short = match of {
             Use::Connection => format!("{}Connection", short.strip_suffix("Response").unwrap_or(short)),
             Use::Input => format!("{short}Input"),
             Use::Output | Use::Enum => short.clone(),
         };
-        if is_qualified { format!("{package}{short}") } else { format!("{prefix}{short}") }
+        if is_qualified { format!("{qualifier}{short}") } else { format!("{prefix}{short}") }
     }
 }
 

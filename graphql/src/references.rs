@@ -1,17 +1,16 @@
 //! References: fields that hold the id of an object which a batch method returns.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
-use async_graphql::dynamic::{FieldFuture, FieldValue, ResolverContext};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
-use serde_json::Value as Json;
 
 use crate::{
-    budget::OBJECT,
     calls::Messages,
     loader::Batch,
-    names, output,
-    session::Session,
+    names,
     source::{Method, Source},
 };
 
@@ -22,11 +21,14 @@ const BATCH_GET: &str = "BatchGet";
 /// The ids of one call, if the contract does not bound them.
 const IDS: usize = 100;
 
-/// The batch methods, by the full name of the message that they return.
+/// The batch methods.
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
     pub(crate) all: Vec<Arc<Batch>>,
-    positions: HashMap<String, Target>,
+    /// By the source, and the full name of the message that they return. Sources may have messages of one name.
+    targets: HashMap<(usize, String), Target>,
+    /// The source that is the mesh: objects of all sources may refer to its own.
+    mesh: Option<usize>,
 }
 
 /// The object to which a field refers.
@@ -40,15 +42,15 @@ pub(crate) struct Target {
 }
 
 impl Batches {
-    /// Finds the batch methods of all sources. The first one that returns a message counts.
+    /// Finds the batch methods of all sources. Of a source, the first one that returns a message counts.
     pub(crate) fn find(sources: &[Source<'_>]) -> Self {
-        let mut batches = Self::default();
+        let mesh = sources.iter().position(|source| source.prefix.is_none());
+        let mut batches = Self { mesh, ..Self::default() };
         for (at, source) in sources.iter().enumerate() {
             for method in &source.methods {
                 let Some((batch, message)) = batch(method, source) else { continue };
-                if !batches.positions.contains_key(message.full_name()) {
-                    let target = Target { batch: batches.all.len(), source: at, message: message.clone() };
-                    batches.positions.insert(message.full_name().to_owned(), target);
+                if let Entry::Vacant(entry) = batches.targets.entry((at, message.full_name().to_owned())) {
+                    entry.insert(Target { batch: batches.all.len(), source: at, message });
                     batches.all.push(Arc::new(batch));
                 }
             }
@@ -56,14 +58,17 @@ impl Batches {
         batches
     }
 
-    /// The object to which a field refers; `None`: it is no reference, or no method returns the object.
-    pub(crate) fn target(&self, field: &FieldDescriptor) -> Option<&Target> {
+    /// The object to which a field of a source refers: one of the same source, or of the mesh. `None`: it is no
+    /// reference, or no method returns the object.
+    pub(crate) fn target(&self, source: usize, field: &FieldDescriptor) -> Option<&Target> {
         if field.kind() != Kind::String || field.is_map() {
             return None;
         }
         let options = field.options();
         let (_, message) = options.extensions().find(|(extension, _)| extension.full_name() == REFERENCES)?;
-        self.positions.get(message.as_str()?)
+        let name = message.as_str()?;
+        let of = |source: usize| self.targets.get(&(source, name.to_owned()));
+        of(source).or_else(|| of(self.mesh?))
     }
 }
 
@@ -116,47 +121,4 @@ pub(crate) fn name(field: &FieldDescriptor, target: &Target) -> String {
         _ => format!("{}_{object}", field.name()),
     };
     names::camel(&name)
-}
-
-/// Resolves a field that holds one id.
-pub(crate) fn one<'a>(context: ResolverContext<'a>, json_name: &str, batch: usize) -> FieldFuture<'a> {
-    let json_name = json_name.to_owned();
-    FieldFuture::new(async move {
-        let session = context.data_unchecked::<Arc<Session>>();
-        session.budget().write(context.item.node.response_key().node.as_str(), OBJECT);
-        let id = output::parent(context.parent_value)?.get(&json_name).and_then(Json::as_str).unwrap_or_default();
-        if id.is_empty() {
-            return Ok(None);
-        }
-        let loader = session.loader(batch);
-        match loader.load([id.to_owned()]).await {
-            Ok(objects) => Ok(objects.get(id).cloned().map(FieldValue::owned_any)),
-            Err(failed) => {
-                output::fail(&context, loader.batch().messages.error(&failed));
-                Ok(None)
-            }
-        }
-    })
-}
-
-/// Resolves a field that holds a list of ids.
-pub(crate) fn many<'a>(context: ResolverContext<'a>, json_name: &str, batch: usize) -> FieldFuture<'a> {
-    let json_name = json_name.to_owned();
-    FieldFuture::new(async move {
-        let session = context.data_unchecked::<Arc<Session>>();
-        let ids = output::parent(context.parent_value)?.get(&json_name).and_then(Json::as_array);
-        let ids: Vec<String> = ids.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect();
-        session.budget().write(context.item.node.response_key().node.as_str(), OBJECT * ids.len());
-        let loader = session.loader(batch);
-        match loader.load(ids.iter().cloned()).await {
-            Ok(objects) => {
-                let found = ids.iter().filter_map(|id| objects.get(id).cloned()).map(FieldValue::owned_any);
-                Ok(Some(FieldValue::list(found)))
-            }
-            Err(failed) => {
-                output::fail(&context, loader.batch().messages.error(&failed));
-                Ok(None)
-            }
-        }
-    })
 }

@@ -1,9 +1,9 @@
 //! The response of an operation as JSON.
 
-use async_graphql::{Response, ServerError, Value};
+use async_graphql::ServerError;
 use serde_json::json;
 
-use crate::{analysis::Refused, budget::Budget, layout::Layout};
+use crate::{budget::Exceeded, refused::Refused, stop::Stop};
 
 /// The maximum number of errors in the refusal of an operation. Validation finds one in each argument.
 const REFUSALS: usize = 20;
@@ -23,46 +23,50 @@ impl Reply {
     /// Refuses an operation. `code` is the `code` of the error's extensions.
     #[must_use]
     pub fn refused(code: &str, message: &str) -> Self {
+        let mut message = message.to_owned();
+        shorten(&mut message);
         let error = json!({ "message": message, "extensions": { "code": code } });
         Self { json: json!({ "errors": [error] }).to_string().into_bytes(), is_refused: true }
     }
 
-    /// Writes a response. `errors` are those of its fields.
-    pub(crate) fn of(mut response: Response, errors: Vec<ServerError>, layout: &Layout, budget: &Budget) -> Self {
-        if budget.is_exceeded() {
-            return Self::too_large(budget);
+    /// Refuses an operation that does not fit the schema.
+    pub(crate) fn invalid(mut errors: Vec<ServerError>) -> Self {
+        errors.truncate(REFUSALS);
+        for error in &mut errors {
+            shorten(&mut error.message);
+            error.path.clear();
+            error.extensions.get_or_insert_default().set("code", "GRAPHQL_VALIDATION_FAILED");
         }
-        // An error of a field has a path.
-        let is_refused = response.data == Value::Null && response.errors.iter().any(|error| error.path.is_empty());
-        if is_refused {
-            response.errors.truncate(REFUSALS);
-            for error in &mut response.errors {
-                shorten(&mut error.message);
-                let extensions = error.extensions.get_or_insert_default();
-                if extensions.get("code").is_none() {
-                    extensions.set("code", "GRAPHQL_VALIDATION_FAILED");
-                }
+        Self { json: json!({ "errors": errors }).to_string().into_bytes(), is_refused: true }
+    }
+
+    /// The response to an operation that was stopped.
+    pub(crate) fn stopped(stop: Stop) -> Self {
+        match stop {
+            Stop::TooLarge(exceeded) => {
+                let extensions = json!({ "code": "RESOURCE_EXHAUSTED", "reason": Exceeded::REASON });
+                Self::failed(json!({ "message": exceeded.message(), "extensions": extensions }))
             }
-            return Self { json: json!({ "errors": response.errors }).to_string().into_bytes(), is_refused };
-        }
-        response.errors.extend(errors);
-        layout.apply(&mut response.data);
-        match serde_json::to_vec(&response) {
-            // Fields of introspection have no resolver that counts them.
-            Ok(json) if json.len() > budget.limit() => Self::too_large(budget),
-            Ok(json) => Self { json, is_refused },
-            Err(error) => Self { is_refused, ..Self::refused("INTERNAL", &error.to_string()) },
+            Stop::Malformed => Self::internal(),
         }
     }
 
-    fn too_large(budget: &Budget) -> Self {
-        let limit = budget.limit();
-        let message = format!("the response is larger than {limit} bytes (gateway.graphql.response_bytes)");
-        let extensions = json!({ "code": "RESOURCE_EXHAUSTED", "reason": "RESPONSE_TOO_LARGE" });
-        let json = json!({ "data": null, "errors": [{ "message": message, "extensions": extensions }] });
-        Self { json: json.to_string().into_bytes(), is_refused: false }
+    /// The response to an operation that has failed in this process.
+    pub(crate) fn internal() -> Self {
+        Self::failed(json!({ "message": "the operation has failed", "extensions": { "code": "INTERNAL" } }))
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the error is made for it")]
+    fn failed(error: serde_json::Value) -> Self {
+        Self { json: json!({ "data": null, "errors": [error] }).to_string().into_bytes(), is_refused: false }
+    }
+
+    /// Whether the response has data, and not only an error.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.json.starts_with(b"{\"data\":{")
     }
 }
+
 fn shorten(text: &mut String) {
     if text.len() > REFUSAL_BYTES {
         text.truncate(text.floor_char_boundary(REFUSAL_BYTES));

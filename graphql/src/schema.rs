@@ -1,4 +1,5 @@
-//! Builds the schema: the root fields, and all types that they reach.
+//! Builds the schema: the root fields, and all types that they reach. The executor of async-graphql validates documents
+//! against it; its fields have no values, because [`crate::execution`] finds them.
 
 mod inputs;
 mod objects;
@@ -10,23 +11,22 @@ use std::{
 };
 
 use async_graphql::dynamic::{
-    Enum, EnumItem, Field, FieldFuture, FieldValue, InputValue, Object, ResolverContext, Schema, SchemaBuilder,
-    Subscription, SubscriptionField, SubscriptionFieldFuture, TypeRef,
+    Enum, EnumItem, Field, FieldFuture, FieldValue, InputValue, Object, Schema, SchemaBuilder, Subscription,
+    SubscriptionField, SubscriptionFieldFuture, TypeRef,
 };
-use futures_util::StreamExt as _;
+use futures_util::stream;
 use prost_reflect::{EnumDescriptor, Kind, MethodDescriptor};
 use transcode::openapi::Comments;
 
 use crate::{
     arguments::{self, Paging},
-    calls::{Failed, Messages},
-    costs::{CALL, Costs, FIELD},
-    names::{self, TypeNames, Use},
-    nesting, output,
-    output::Shape,
+    calls::Messages,
+    fields::{CALL, FIELD, Fields, MUTATION, QUERY, Resolve, RootCall, SUBSCRIPTION, Shape},
+    introspection,
+    names::{self, Owner, TypeNames, Use},
+    nesting,
     references::Batches,
     scalars,
-    session::Session,
     source::{Method, Source},
 };
 use reach::Reached;
@@ -34,14 +34,9 @@ use reach::Reached;
 /// A schema, and what is needed beside it.
 pub(crate) struct Built {
     pub(crate) schema: Schema,
-    pub(crate) costs: Costs,
+    pub(crate) fields: Fields,
     pub(crate) batches: Batches,
 }
-
-/// The root objects.
-const QUERY: &str = "Query";
-const MUTATION: &str = "Mutation";
-const SUBSCRIPTION: &str = "Subscription";
 
 /// What the parts of a schema are built with.
 struct Parts<'a> {
@@ -77,23 +72,24 @@ pub(crate) fn build(sources: &[Source<'_>]) -> Result<Built, String> {
     let names = TypeNames::assign(&reached.origins(sources))?;
     let comments = sources.iter().map(comments).collect();
     let parts = Parts { sources, reached, names, batches, comments };
-    let mut costs = Costs::default();
+    let mut fields = Fields::default();
+    introspection::register(&mut fields);
     let has = |kind| roots.iter().any(|root| root.kind == kind);
     let mutation = has(RootKind::Mutation).then_some(MUTATION);
     let subscription = has(RootKind::Subscription).then_some(SUBSCRIPTION);
     let mut schema = scalars::register(Schema::build(QUERY, mutation, subscription));
     schema = parts.register_enums(schema);
-    schema = parts.register_objects(schema, &mut costs)?;
+    schema = parts.register_objects(schema, &mut fields)?;
     schema = parts.register_inputs(schema)?;
-    schema = schema.register(parts.root_object(QUERY, &roots, RootKind::Query, &mut costs)?);
+    schema = schema.register(parts.root_object(QUERY, &roots, RootKind::Query, &mut fields)?);
     if mutation.is_some() {
-        schema = schema.register(parts.root_object(MUTATION, &roots, RootKind::Mutation, &mut costs)?);
+        schema = schema.register(parts.root_object(MUTATION, &roots, RootKind::Mutation, &mut fields)?);
     }
     if subscription.is_some() {
-        schema = schema.register(parts.subscriptions(&roots, &mut costs)?);
+        schema = schema.register(parts.subscriptions(&roots, &mut fields)?);
     }
     let schema = schema.limit_recursive_depth(nesting::MOST).finish().map_err(|error| error.to_string())?;
-    Ok(Built { schema, costs, batches: parts.batches })
+    Ok(Built { schema, fields, batches: parts.batches })
 }
 
 fn comments(source: &Source<'_>) -> Comments {
@@ -101,39 +97,50 @@ fn comments(source: &Source<'_>) -> Comments {
     pool.map(|pool| Comments::of(&pool)).unwrap_or_default()
 }
 
-/// The root fields. Methods of the same name get the name of their service, too.
+/// The root fields. Methods of a source with the same name get the name of their service, too.
 pub(crate) fn roots<'a>(sources: &'a [Source<'a>]) -> Result<Vec<Root<'a>>, String> {
-    let methods = || {
-        let all = sources.iter().enumerate().flat_map(|(at, source)| source.methods.iter().map(move |of| (at, of)));
-        all.filter(|(_, method)| !method.descriptor.is_client_streaming())
-    };
-    let candidates = |at: usize, method: &Method| names::root_fields(sources[at].prefix, &method.descriptor);
+    let mut taken: HashMap<String, (Owner, &str)> = HashMap::new();
+    let mut roots = Vec::new();
+    for (at, source) in sources.iter().enumerate() {
+        let owner = Owner::of(source.prefix);
+        for (name, method) in source_roots(source) {
+            let full_name = method.descriptor.full_name();
+            if !names::is_valid(&name) {
+                return Err(format!("{} has no name in GraphQL: {name} is invalid", owner.describe(full_name)));
+            }
+            if let Some((other, of)) = taken.insert(name.clone(), (owner.clone(), full_name)) {
+                let (one, other) = (other.describe(of), owner.describe(full_name));
+                return Err(format!("two methods have the name {name} in GraphQL: {one}, and {other}"));
+            }
+            let kind = match (method.descriptor.is_server_streaming(), method.is_query()) {
+                (true, _) => RootKind::Subscription,
+                (false, true) => RootKind::Query,
+                (false, false) => RootKind::Mutation,
+            };
+            roots.push(Root { name, source: at, method, kind, paging: Paging::of(method) });
+        }
+    }
+    Ok(roots)
+}
+
+/// The names of the root fields of a source, which no other source changes.
+fn source_roots<'a>(source: &'a Source<'_>) -> Vec<(String, &'a Method)> {
+    let methods = || source.methods.iter().filter(|method| !method.descriptor.is_client_streaming());
+    let candidates = |method: &Method| names::root_fields(source.prefix, &method.descriptor);
     let mut claims: [HashMap<String, usize>; 2] = Default::default();
-    for (at, method) in methods() {
-        for (claims, name) in claims.iter_mut().zip(candidates(at, method)) {
+    for method in methods() {
+        for (claims, name) in claims.iter_mut().zip(candidates(method)) {
             *claims.entry(name).or_default() += 1;
         }
     }
-    let mut taken = BTreeSet::new();
-    let named = methods().map(|(source, method)| {
-        let [short, with_service, full] = candidates(source, method);
+    let named = methods().map(|method| {
+        let [short, with_service, full] = candidates(method);
         let name = match (claims[0][&short], claims[1][&with_service]) {
             (1, _) => short,
             (_, 1) => with_service,
             _ => full,
         };
-        if !names::is_valid(&name) || !taken.insert(name.clone()) {
-            return Err(format!(
-                "{} has no name in GraphQL: {name} is invalid or taken",
-                method.descriptor.full_name()
-            ));
-        }
-        let kind = match (method.descriptor.is_server_streaming(), method.is_query()) {
-            (true, _) => RootKind::Subscription,
-            (false, true) => RootKind::Query,
-            (false, false) => RootKind::Mutation,
-        };
-        Ok(Root { name, source, method, kind, paging: Paging::of(method) })
+        (name, method)
     });
     named.collect()
 }
@@ -189,22 +196,19 @@ impl Parts<'_> {
         schema
     }
 
-    fn root_object(&self, name: &str, roots: &[Root<'_>], kind: RootKind, costs: &mut Costs) -> Result<Object, String> {
+    fn root_object(
+        &self,
+        name: &str,
+        roots: &[Root<'_>],
+        kind: RootKind,
+        fields: &mut Fields,
+    ) -> Result<Object, String> {
         let mut object = Object::new(name);
         let of_kind: Vec<_> = roots.iter().filter(|root| root.kind == kind).collect();
         for root in &of_kind {
-            let (messages, of, shape) = self.root_parts(root)?;
-            costs.add(name, &root.name, &of, CALL.saturating_mul(root.method.cost));
-            let call = Arc::new(RootCall {
-                messages,
-                descriptor: root.method.descriptor.clone(),
-                paging: root.paging.clone(),
-                shape,
-            });
-            let mut field = Field::new(&root.name, TypeRef::named(of), move |context| {
-                let call = Arc::clone(&call);
-                FieldFuture::new(async move { call.resolve(&context).await })
-            });
+            let (call, of) = self.root_call(root)?;
+            fields.add(name, &root.name, &of, CALL.saturating_mul(root.method.cost), Resolve::Call(call));
+            let mut field = Field::new(&root.name, TypeRef::named(of), |_| FieldFuture::Value(None));
             if let Some(text) = self.comment(root) {
                 field = field.description(text);
             }
@@ -218,22 +222,19 @@ impl Parts<'_> {
             let field = Field::new("available", TypeRef::named_nn(TypeRef::BOOLEAN), |_| {
                 FieldFuture::Value(Some(FieldValue::value(true)))
             });
-            costs.add(name, "available", TypeRef::BOOLEAN, FIELD);
+            fields.add(name, "available", TypeRef::BOOLEAN, FIELD, Resolve::Available);
             object = object.field(field.description("No method is marked as free of side effects: all are mutations."));
         }
         Ok(object)
     }
 
-    fn subscriptions(&self, roots: &[Root<'_>], costs: &mut Costs) -> Result<Subscription, String> {
+    fn subscriptions(&self, roots: &[Root<'_>], fields: &mut Fields) -> Result<Subscription, String> {
         let mut object = Subscription::new(SUBSCRIPTION);
         for root in roots.iter().filter(|root| root.kind == RootKind::Subscription) {
-            let (messages, of, shape) = self.root_parts(root)?;
-            costs.add(SUBSCRIPTION, &root.name, &of, CALL.saturating_mul(root.method.cost));
-            let descriptor = root.method.descriptor.clone();
-            let call = Arc::new(RootCall { messages, descriptor, paging: None, shape });
-            let mut field = SubscriptionField::new(&root.name, TypeRef::named(of), move |context| {
-                let call = Arc::clone(&call);
-                SubscriptionFieldFuture::new(async move { call.subscribe(&context).await })
+            let (call, of) = self.root_call(root)?;
+            fields.add(SUBSCRIPTION, &root.name, &of, CALL.saturating_mul(root.method.cost), Resolve::Call(call));
+            let mut field = SubscriptionField::new(&root.name, TypeRef::named(of), |_| {
+                SubscriptionFieldFuture::new(async { Ok(stream::empty::<async_graphql::Result<FieldValue<'_>>>()) })
             });
             if let Some(text) = self.comment(root) {
                 field = field.description(text);
@@ -243,14 +244,14 @@ impl Parts<'_> {
         Ok(object)
     }
 
-    /// The messages of a root field, and the name and shape of its type.
-    fn root_parts(&self, root: &Root<'_>) -> Result<(Messages, String, Shape), String> {
-        let descriptor = &root.method.descriptor;
-        let messages = Messages::of(descriptor, self.sources[root.source].registry);
+    /// The call of a root field, and the name of its type.
+    fn root_call(&self, root: &Root<'_>) -> Result<(Box<RootCall>, String), String> {
+        let descriptor = root.method.descriptor.clone();
+        let messages = Messages::of(&descriptor, self.sources[root.source].registry);
         let messages = messages.ok_or(format!("the messages of {} are unknown", descriptor.full_name()))?;
         let of = if root.paging.is_some() { Use::Connection } else { Use::Output };
         let (name, shape) = self.output_type(root.source, &Kind::Message(descriptor.output()), of);
-        Ok((messages, name, shape))
+        Ok((Box::new(RootCall { messages, descriptor, paging: root.paging.clone(), shape }), name))
     }
 
     /// The fields of the request.
@@ -289,70 +290,4 @@ fn value_names(of: &EnumDescriptor) -> BTreeSet<String> {
 /// Whether GraphQL allows the name of an enum value.
 fn is_enum_name(name: &str) -> bool {
     names::is_valid(name) && !matches!(name, "true" | "false" | "null")
-}
-
-/// The call of a root field.
-struct RootCall {
-    messages: Messages,
-    descriptor: MethodDescriptor,
-    paging: Option<Paging>,
-    shape: Shape,
-}
-
-impl RootCall {
-    fn request(&self, context: &ResolverContext<'_>) -> async_graphql::Result<serde_json::Value> {
-        arguments::request(&self.descriptor.input(), context.args.as_index_map(), self.paging.as_ref())
-            .map_err(async_graphql::Error::new)
-    }
-
-    /// The error of the field; it names the arguments.
-    fn error(&self, failed: &Failed) -> async_graphql::Error {
-        let mut error = self.messages.error(failed);
-        if let (Some(_), Some(extensions)) = (&self.paging, &mut error.extensions) {
-            arguments::name_in_violations(extensions);
-        }
-        error
-    }
-
-    /// A call that fails leaves the field null.
-    async fn resolve<'a>(&self, context: &ResolverContext<'a>) -> async_graphql::Result<Option<FieldValue<'a>>> {
-        match self.call(context).await {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                output::fail(context, error);
-                Ok(None)
-            }
-        }
-    }
-
-    async fn call(&self, context: &ResolverContext<'_>) -> async_graphql::Result<Option<FieldValue<'static>>> {
-        let session = context.data_unchecked::<Arc<Session>>();
-        session.budget().write(context.item.node.response_key().node.as_str(), 0);
-        let request = self.request(context)?;
-        let called = self.messages.call(&request, session.calls()).await;
-        output::whole(&self.shape, called.map_err(|failed| self.error(&failed))?)
-    }
-
-    async fn subscribe<'a>(
-        self: &Arc<Self>,
-        context: &ResolverContext<'a>,
-    ) -> async_graphql::Result<impl futures_util::Stream<Item = async_graphql::Result<FieldValue<'a>>> + Send + use<'a>>
-    {
-        let session = Arc::clone(context.data_unchecked::<Arc<Session>>());
-        let request = self.request(context)?;
-        let calls = session.calls();
-        let message = self.messages.encode(&request, calls).map_err(|failed| self.messages.error(&failed))?;
-        let opened = calls.caller.open(&self.messages.path, message).await;
-        let stream = opened.map_err(|error| self.messages.error(&Failed::Call(error)))?;
-        let call = Arc::clone(self);
-        Ok(stream.map(move |item| {
-            // The operation has a response for each message.
-            session.budget().reset();
-            let decoded = item
-                .map_err(|error| Box::new(Failed::Call(error)))
-                .and_then(|message| call.messages.decode(&message, session.calls()));
-            let json = decoded.map_err(|failed| call.messages.error(&failed))?;
-            Ok(output::whole(&call.shape, json)?.unwrap_or(FieldValue::NULL))
-        }))
-    }
 }

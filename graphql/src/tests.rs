@@ -1,9 +1,14 @@
 //! Tests of whole schemas: their text, and operations against a caller that records its calls.
 
+mod budgets;
+mod inputs;
+mod introspections;
+mod merging;
 mod mesh;
 mod operations;
 mod responses;
 mod shop;
+mod upstreams;
 
 use std::sync::Arc;
 
@@ -13,7 +18,8 @@ use transcode::{Limits, ParseOptions, Registry};
 
 use crate::{Api, Caller, Method, Options, QueryLimits, Reply, Request, Source};
 
-const LIMITS: QueryLimits = QueryLimits { depth: 15, complexity: 1_000, root_fields: 10, aliases: 30, directives: 30 };
+const LIMITS: QueryLimits =
+    QueryLimits { depth: 15, complexity: 1_000, root_fields: 10, aliases: 30, directives: 30, argument_bytes: 1 << 20 };
 
 fn options() -> Options {
     Options {
@@ -22,6 +28,7 @@ fn options() -> Options {
         response_bytes: 1 << 20,
         parse: ParseOptions::default(),
         conversion: Limits::default(),
+        on_panic: |message| panic!("{message}"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use graphql::{Options, QueryLimits};
+use graphql::{OnPanic, Options, QueryLimits};
 use kit::config::Span;
 use serde::{Deserialize, Serialize};
 use transcode::Limits;
@@ -23,8 +23,8 @@ pub struct Graphql {
     pub query_bytes: usize,
     /// The maximum number of nested fields.
     pub depth: usize,
-    /// The maximum sum of the costs of all fields of an operation: 10 times the cost in the rate limits for a call, 10
-    /// for a reference, 1 for another field.
+    /// The maximum sum of the costs of all fields of an operation, after those with the same name in the response are
+    /// merged: 10 times the cost in the rate limits for a call, 10 for a reference, 1 for another field.
     pub complexity: usize,
     /// The maximum number of root fields, each of which is a call.
     pub root_fields: usize,
@@ -32,7 +32,11 @@ pub struct Graphql {
     pub aliases: usize,
     /// The maximum number of directives.
     pub directives: usize,
-    /// The largest response in memory, in bytes, and the largest sum of the responses of its calls.
+    /// The largest size of the variables of an operation, and of all its arguments with the values of their variables, in
+    /// bytes: 32 for each value, besides its text.
+    pub argument_bytes: usize,
+    /// The bytes that an operation may hold: the responses of its calls and its own response together. Each response of a
+    /// subscription counts by itself.
     pub response_bytes: usize,
     /// A JSON file with documents by their ids, which clients may send instead of documents: an object with the ids as
     /// names, or Apollo's manifest. Read again when it has changed. Empty: none.
@@ -59,6 +63,7 @@ impl Default for Graphql {
             root_fields: 10,
             aliases: 30,
             directives: 30,
+            argument_bytes: 1024 * 1024,
             response_bytes: 16 * 1024 * 1024,
             persisted: String::new(),
             only_persisted: false,
@@ -76,16 +81,17 @@ impl Graphql {
     }
 
     /// The options of the schema. `message_bytes` is the size of the largest message of a request.
-    pub(crate) fn options(&self, json: &Json, message_bytes: usize) -> Options {
+    pub(crate) fn options(&self, json: &Json, message_bytes: usize, on_panic: OnPanic) -> Options {
         let (parse, _, limits) = json.conversion();
-        let Self { introspection, depth, complexity, root_fields, aliases, directives, response_bytes, .. } = *self;
+        let Self { introspection, depth, complexity, root_fields, aliases, directives, argument_bytes, .. } = *self;
         Options {
-            limits: QueryLimits { depth, complexity, root_fields, aliases, directives },
+            limits: QueryLimits { depth, complexity, root_fields, aliases, directives, argument_bytes },
             introspection,
-            response_bytes,
+            response_bytes: self.response_bytes,
             parse,
             // A request in JSON may be longer than its message: the body of the HTTP request is bounded.
             conversion: Limits { input: usize::MAX, output: limits.output.max(message_bytes), ..limits },
+            on_panic,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use ::graphql::{Api, CallError, Caller, MessageStream, Method, Operation, Reply, Request, Source};
+use ::graphql::{Api, Budget, CallError, Caller, Message, MessageStream, Method, Operation, Reply, Request, Source};
 use bytes::Bytes;
 use futures_util::{
     FutureExt as _, StreamExt as _,
@@ -27,7 +27,9 @@ static API: LazyLock<Api> = LazyLock::new(|| {
     let open = policies.descriptors().filter(|(path, _)| is_open(path));
     let methods = open.map(|(_, descriptor)| Method { descriptor, cost: 1 }).collect();
     let config = Config::default();
-    let options = config.graphql.options(&config.json, Limits::default().message_bytes);
+    // The client of the gateway would get an error.
+    let on_panic = |message: &str| panic!("the operation has panicked: {message}");
+    let options = config.graphql.options(&config.json, Limits::default().message_bytes, on_panic);
     Api::new(&[Source { prefix: None, registry: &registry(&pool), methods }], options).expect("unique names")
 });
 
@@ -38,13 +40,17 @@ static RUNTIME: LazyLock<Runtime> =
 struct EmptyCaller;
 
 impl Caller for EmptyCaller {
-    fn call(&self, _: &str, _: Vec<u8>) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        ready(Ok(Bytes::new())).boxed()
+    fn call(&self, _: &str, _: Vec<u8>, budget: &Budget) -> BoxFuture<'static, Result<Message, CallError>> {
+        ready(Ok(empty(budget))).boxed()
     }
 
-    fn open(&self, _: &str, _: Vec<u8>) -> BoxFuture<'static, Result<MessageStream, CallError>> {
-        ready(Ok(stream::once(ready(Ok(Bytes::new()))).boxed())).boxed()
+    fn open(&self, _: &str, _: Vec<u8>, budget: &Budget) -> BoxFuture<'static, Result<MessageStream, CallError>> {
+        ready(Ok(stream::once(ready(Ok(empty(budget)))).boxed())).boxed()
     }
+}
+
+fn empty(budget: &Budget) -> Message {
+    Message { bytes: Bytes::new(), share: budget.share() }
 }
 
 /// An operation is refused, or executed: its response is JSON with data or errors. The fuzzer bounds the time.

@@ -2,12 +2,12 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use ::graphql::{CallError, Caller};
+use ::graphql::{Budget, CallError, Caller, Message, MessageStream, Share};
 use bytes::Bytes;
 use futures_util::{
     StreamExt as _,
     future::{BoxFuture, poll_fn},
-    stream::{self, BoxStream},
+    stream,
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
@@ -127,10 +127,10 @@ impl ClientCalls {
 }
 
 impl Caller for ClientCalls {
-    fn call(&self, path: &str, message: Vec<u8>) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let (terms, path) = (Arc::clone(&self.0), path.to_owned());
+    fn call(&self, path: &str, message: Vec<u8>, budget: &Budget) -> BoxFuture<'static, Result<Message, CallError>> {
+        let (terms, path, budget) = (Arc::clone(&self.0), path.to_owned(), budget.clone());
         Box::pin(async move {
-            let mut messages = Messages::new(terms.send(&path, &message).await?);
+            let mut messages = Messages::new(terms.send(&path, &message).await?, budget);
             let only = messages.next().await.transpose()?;
             // What follows is the status.
             while let Some(next) = messages.next().await {
@@ -144,10 +144,11 @@ impl Caller for ClientCalls {
         &self,
         path: &str,
         message: Vec<u8>,
-    ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, CallError>>, CallError>> {
-        let (terms, path) = (Arc::clone(&self.0), path.to_owned());
+        budget: &Budget,
+    ) -> BoxFuture<'static, Result<MessageStream, CallError>> {
+        let (terms, path, budget) = (Arc::clone(&self.0), path.to_owned(), budget.clone());
         Box::pin(async move {
-            let messages = Messages::new(terms.send(&path, &message).await?);
+            let messages = Messages::new(terms.send(&path, &message).await?, budget);
             Ok(stream::unfold((messages, terms), |(mut messages, terms)| async move {
                 let next = messages.next().await?;
                 if let Err(error) = &next {
@@ -199,28 +200,43 @@ struct Messages {
     /// `None`: the response has ended.
     body: Option<Outgoing>,
     reader: MessageReader,
+    budget: Budget,
+    /// The share of the next message, which holds as much as its frame states.
+    share: Share,
 }
 
 impl Messages {
-    fn new(body: Outgoing) -> Self {
-        Self { body: Some(body), reader: MessageReader::default() }
+    fn new(body: Outgoing, budget: Budget) -> Self {
+        Self { body: Some(body), reader: MessageReader::default(), share: budget.share(), budget }
     }
 
-    async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+    async fn next(&mut self) -> Option<Result<Message, CallError>> {
+        let next = self.read().await;
+        if next.as_ref().is_some_and(Result::is_err) {
+            self.body = None;
+        }
+        next
+    }
+
+    fn message(&mut self, bytes: Bytes) -> Result<Message, CallError> {
+        let mut share = std::mem::replace(&mut self.share, self.budget.share());
+        share.grow_to(bytes.len())?;
+        Ok(Message { bytes, share })
+    }
+
+    async fn read(&mut self) -> Option<Result<Message, CallError>> {
         loop {
             if let Some(message) = self.reader.next() {
-                if message.is_err() {
-                    self.body = None;
-                }
-                return Some(message.map_err(|status| failed(&status)));
+                return Some(message.map_err(|status| failed(&status)).and_then(|bytes| self.message(bytes)));
+            }
+            // A message that does not fit is refused before it has arrived.
+            if let Err(exceeded) = self.share.grow_to(self.reader.awaited()) {
+                return Some(Err(exceeded.into()));
             }
             let body = self.body.as_mut()?;
             let frame = match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
                 Some(Ok(frame)) => frame,
-                Some(Err(error)) => {
-                    self.body = None;
-                    return Some(Err(failed(&Status::internal(error.to_string()))));
-                }
+                Some(Err(error)) => return Some(Err(failed(&Status::internal(error.to_string())))),
                 None => {
                     self.body = None;
                     return None;
@@ -244,5 +260,6 @@ fn failed(status: &Status) -> CallError {
         code: status.code() as i32,
         message: status.message().to_owned(),
         details: Bytes::copy_from_slice(status.details()),
+        reason: None,
     }
 }

@@ -130,10 +130,17 @@ impl FrameReader {
         Some((head[0], frame))
     }
 
-    /// Moves bytes of the piece until the partial frame has `length`.
+    /// The bytes of the frame that is not complete: as its head states, or as have arrived.
+    pub(super) fn awaited(&self) -> usize {
+        length(&self.partial).unwrap_or(self.partial.len())
+    }
+
+    /// Moves bytes of the piece until the partial frame has `length`. Its memory is reserved once: growing it step by step
+    /// would take several times as much. Pages that no byte has reached yet are not resident.
     fn take(&mut self, length: usize) {
-        let missing = length.saturating_sub(self.partial.len()).min(self.rest.len());
-        self.partial.extend_from_slice(&self.rest.split_to(missing));
+        let missing = length.saturating_sub(self.partial.len());
+        self.partial.reserve(missing);
+        self.partial.extend_from_slice(&self.rest.split_to(missing.min(self.rest.len())));
     }
 }
 

@@ -20,4 +20,9 @@ impl MessageReader {
         let (flags, message) = self.0.next()?;
         Some(check_flags(flags).map(|()| message))
     }
+
+    /// The bytes of the next message, as far as its frame states them.
+    pub(crate) fn awaited(&self) -> usize {
+        self.0.awaited()
+    }
 }

@@ -2,7 +2,7 @@
 
 use kit::policy::{Access, Table};
 
-use super::last_good::LastGood;
+use super::{graphql, last_good::LastGood};
 use crate::{
     authorization,
     config::Config,
@@ -34,7 +34,8 @@ impl Config {
         let known_methods = KnownMethods { policies, external: &self.external, own: None };
         let rules = RouteRules::new(self, known_methods, &InFlightCounts::default())?;
         let declared = external::declared_methods(&known.contracts);
-        rules.undeclared(&declared).into_iter().next().map_or(Ok(()), Err)
+        rules.undeclared(&declared).into_iter().next().map_or(Ok(()), Err)?;
+        graphql::check(self, policies, &known.contracts)
     }
 }
 

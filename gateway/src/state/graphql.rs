@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use graphql::{Api, Method, Options, Source};
-use kit::policy::Policy;
+use kit::policy::{Access, Policy, Table};
 use transcode::Registry;
+
+use crate::{config::Config, external::Contracts, protocol::registry};
 
 /// The schema, built with the snapshot: no request waits for it.
 pub(crate) struct GraphqlSchema {
@@ -53,6 +55,13 @@ impl GraphqlSchema {
         Self { api, conflicts }
     }
 
+    /// The conflicts as errors of the configuration.
+    pub(super) fn errors(&self) -> impl Iterator<Item = String> {
+        self.conflicts
+            .iter()
+            .map(|Conflict { upstream, error }| format!("gateway.external.{upstream:?}.graphql: {error}"))
+    }
+
     /// Logs the conflicts, except those of the schema `before`.
     pub(super) fn warn(&self, before: Option<&Self>) {
         let before = before.map_or(&[][..], |before| &before.conflicts);
@@ -60,6 +69,33 @@ impl GraphqlSchema {
             tracing::warn!(upstream, error, "the services have no GraphQL form");
         }
     }
+}
+
+/// Checks that the names of the mesh and of the upstreams that take part are unique, before a gateway is started.
+pub(super) fn check(config: &Config, policies: &Table, contracts: &Contracts) -> Result<(), String> {
+    if !config.graphql.enabled {
+        return Ok(());
+    }
+    let is_open = |policy: &Policy| !matches!(policy.access, Access::Internal { .. });
+    let mesh = policies.descriptors().filter(|(path, _)| policies.get(path).is_some_and(is_open));
+    let mesh = mesh.map(|(_, descriptor)| Method { descriptor, cost: 1 }).collect();
+    let mut services = vec![Services { prefix: None, registry: registry(policies.pool()), methods: mesh }];
+    for (prefix, of) in config.external.iter().filter(|(_, of)| of.graphql) {
+        let Some(contract) = contracts.get(prefix.as_str()) else { continue };
+        let is_default_open = of.access.access().is_some();
+        let open = contract.methods.iter().filter(|method| method.policy.as_ref().map_or(is_default_open, is_open));
+        let methods = open.map(|method| Method { descriptor: method.descriptor.clone(), cost: 1 }).collect();
+        let registry = contract.registry().clone();
+        services.push(Services { prefix: Some(prefix.as_str().into()), registry, methods });
+    }
+    let schema = GraphqlSchema::new(&services, config.graphql.options(&config.json, 0, on_panic));
+    schema.errors().next().map_or(Ok(()), Err)
+}
+
+/// Counts a panic of an operation, whose client receives an error. The panic hook has logged where it happened.
+pub(super) fn on_panic(message: &str) {
+    tracing::error!(panic = message, "a GraphQL operation has panicked; its client received INTERNAL");
+    metrics::counter!("gateway_graphql_panics_total").increment(1);
 }
 
 /// The cost of a call in the rate limits of the contract.

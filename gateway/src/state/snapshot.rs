@@ -16,7 +16,7 @@ use tonic::service::Routes as Here;
 use transcode::Registry;
 
 use super::{
-    graphql::{GraphqlSchema, Services, cost},
+    graphql::{GraphqlSchema, Services, cost, on_panic},
     last_good::LastGood,
     openapi::OpenApi,
     persisted::PersistedQueries,
@@ -149,6 +149,12 @@ impl Snapshot {
         self.config.graphql.has_explorer()
     }
 
+    /// The errors of a configuration whose parts do not fit the descriptors.
+    pub(super) fn errors(&self) -> impl Iterator<Item = String> {
+        let of_graphql = self.graphql.iter().flat_map(GraphqlSchema::errors);
+        self.undeclared.iter().cloned().chain(of_graphql)
+    }
+
     /// Logs the faults in the HTTP and GraphQL forms of upstreams, except those that the snapshot `before` has too.
     pub(super) fn warn(&self, before: Option<&Self>) {
         if let Some(graphql) = &self.graphql {
@@ -221,7 +227,7 @@ fn graphql(config: &Config, routes: &Routes, sources: &RouteSources<'_>) -> Grap
             methods: methods.collect(),
         });
     }
-    GraphqlSchema::new(&services, config.graphql.options(&config.json, sources.limits.message_bytes))
+    GraphqlSchema::new(&services, config.graphql.options(&config.json, sources.limits.message_bytes, on_panic))
 }
 
 fn hsts(time: Span) -> Option<HeaderValue> {

@@ -1,17 +1,12 @@
 use async_graphql::parser::parse_query;
 
 use super::*;
-use crate::costs::CALL;
 
-const LIMITS: QueryLimits = QueryLimits { depth: 4, complexity: 60, root_fields: 3, aliases: 2, directives: 2 };
+const LIMITS: QueryLimits =
+    QueryLimits { depth: 4, complexity: 6, root_fields: 3, aliases: 2, directives: 2, argument_bytes: 1_000 };
 
 fn checked(query: &str, introspection: bool) -> Result<(), Refused> {
-    let mut costs = Costs::default();
-    costs.add("Query", "user", "User", 2 * CALL);
-    costs.add("Query", "call", "Int", CALL);
-    costs.add("Mutation", "change", "Int", CALL);
-    costs.add("User", "friend", "User", CALL);
-    check(&parse_query(query).unwrap(), &costs, &LIMITS, introspection)
+    check(&parse_query(query).unwrap(), &Map::new(), &LIMITS, introspection)
 }
 
 fn refusal(query: &str) -> String {
@@ -22,11 +17,11 @@ fn refusal(query: &str) -> String {
 fn operations_within_the_limits_pass() {
     for query in [
         "{ user { name friend { friend { name } } } }",
-        "{ user { friend { friend { name } } name } }",
         "{ a: call b: call call }",
         "{ ...F } fragment F on Query { call }",
         "mutation { a: change change }",
         "subscription { stream { a b } }",
+        "{ user { t: __typename } }",
         "{ __schema { types { fields { name } } } }",
     ] {
         assert_eq!(checked(query, true), Ok(()), "{query}");
@@ -36,17 +31,19 @@ fn operations_within_the_limits_pass() {
 #[test]
 fn operations_beyond_a_limit_are_refused() {
     for (query, key) in [
-        ("{ user { friend { friend { friend { name } } } } }", "depth"),
-        ("{ user { a: friend { name } b: friend { name } friend { friend { name } } } }", "complexity"),
-        ("{ call ...F } fragment F on Query { call ... { call call } }", "root_fields"),
         ("{ user { a: x ...F } } fragment F on User { b: x c: x }", "aliases"),
         ("query @a { call @b ... @c { call } }", "directives"),
         ("query ($a: Int @a, $b: Int @b @c) { call }", "directives"),
+        (&format!("{{ {} }}", "call ".repeat(61)), "complexity"),
+        (&format!("{{ call(a: \"{}\") }}", "a".repeat(1_000)), "argument_bytes"),
+        (&format!("{{ call @a(a: [{}]) }}", "1 ".repeat(40)), "argument_bytes"),
     ] {
-        assert!(refusal(query).contains(&format!("gateway.graphql.{key})")), "{query}: {}", refusal(query));
+        assert!(refusal(query).contains(&format!("gateway.graphql.{key}")), "{query}: {}", refusal(query));
     }
     // A second operation that is not executed is validated, too.
     assert!(refusal("query A { call } query B { a: call b: call c: call }").contains("aliases"));
+    let long = "a".repeat(ALIAS_BYTES + 1);
+    assert!(refusal(&format!("{{ {long}: call }}")).contains("alias"));
 }
 
 #[test]
@@ -56,8 +53,7 @@ fn repeated_fragments_count_each_time() {
         query += &format!("fragment F{n} on Query {{ ...F{m} ...F{m} }} ", m = n + 1);
     }
     query += "fragment F60 on Query { call }";
-    let refused = refusal(&query);
-    assert!(refused.contains("complexity") || refused.contains("levels"), "{refused}");
+    assert!(refusal(&query).contains("gateway.graphql.complexity"), "{}", refusal(&query));
     assert!(refusal("{ ...F } fragment F on Query { ...G } fragment G on Query { ...F }").contains("itself"));
     assert!(refusal("{ ...F } fragment F on Query { ...G ...G }").contains("no fragment `G`"));
     let chain: String = (0..200).map(|n| format!("fragment F{n} on Query {{ ...F{} }} ", n + 1)).collect();
@@ -76,7 +72,7 @@ fn chained_fragments_count_all_their_levels() {
     for query in [format!("{{ x {{ {bottom_up} }} ...F99 }} {fragments}"), format!("{{ ...F99 }} {fragments}")] {
         let document = parse_query(query).unwrap();
         let limits = QueryLimits { depth: 60, complexity: 100_000, ..LIMITS };
-        let refuse = move || check(&document, &Costs::default(), &limits, true).unwrap_err().message;
+        let refuse = move || check(&document, &Map::new(), &limits, true).unwrap_err().message;
         // Without the limit, the recursion overflows this stack.
         let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(refuse).unwrap();
         let message = thread.join().unwrap();
@@ -93,35 +89,12 @@ fn fragments_that_are_not_used_are_refused() {
 
 #[test]
 fn introspection_in_circles_is_refused() {
-    let query = "{ __type(name: \"User\") { fields { type { fields { name } } } } }";
-    let limits = QueryLimits { depth: 100, complexity: 1_000, ..LIMITS };
-    let document = parse_query(query).unwrap();
-    assert!(check(&document, &Costs::default(), &limits, true).unwrap_err().message.contains("circles"));
-    let spread = "{ __schema { types { fields { ...T } } } } fragment T on __Field { type { fields { name } } }";
-    let document = parse_query(spread).unwrap();
-    assert!(check(&document, &Costs::default(), &limits, true).unwrap_err().message.contains("circles"));
-    let wide = format!("{{ __schema {{ types {{ {} }} }} }}", "name ".repeat(INTROSPECTION_FIELDS));
-    let refused = check(&parse_query(&wide).unwrap(), &Costs::default(), &limits, true).unwrap_err();
-    assert!(refused.message.contains("more than 400 fields"), "{refused:?}");
-    let part = format!("__schema {{ types {{ {} }} }}", "name ".repeat(INTROSPECTION_FIELDS / 2));
-    let document = parse_query(format!("{{ {part} other: {part} }}")).unwrap();
-    assert!(check(&document, &Costs::default(), &limits, true).unwrap_err().message.contains("more than 400 fields"));
+    for query in [
+        "{ __type(name: \"User\") { fields { type { fields { name } } } } }",
+        "{ __schema { types { fields { ...T } } } } fragment T on __Field { type { fields { name } } }",
+    ] {
+        assert!(refusal(query).contains("circles"), "{query}");
+    }
     assert_eq!(checked("{ __schema { types { name } } }", false).unwrap_err().code, "INTROSPECTION_DISABLED");
     assert_eq!(checked("{ user { __typename } }", false), Ok(()));
-}
-
-#[test]
-fn shapes_that_cannot_be_executed_are_refused() {
-    for query in [
-        "mutation { change change }",
-        "mutation { change ...F } fragment F on Mutation { change }",
-        "subscription { a b }",
-        "subscription { ...F } fragment F on Subscription { a }",
-        "subscription { a @skip(if: true) }",
-        "{ user { t: __typename } }",
-    ] {
-        assert_eq!(checked(query, true).unwrap_err().code, "GRAPHQL_VALIDATION_FAILED", "{query}");
-    }
-    let long = "a".repeat(ALIAS_BYTES + 1);
-    assert!(refusal(&format!("{{ {long}: call }}")).contains("alias"));
 }

@@ -1,17 +1,16 @@
 //! The objects of responses.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use async_graphql::dynamic::{Field, Object, SchemaBuilder, TypeRef};
+use async_graphql::dynamic::{Field, FieldFuture, Object, SchemaBuilder, TypeRef};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::Parts;
 use crate::{
-    arguments::Paging,
-    costs::{CALL, Costs, FIELD},
+    arguments::{self, Paging},
+    fields::{CALL, Count, FIELD, Fields, Keys, Member, Resolve, Shape},
     names::{self, Use},
-    output::{self, Count, Keys, OutputField, Shape},
-    references,
+    references, scalars,
 };
 
 /// The page of a connection.
@@ -21,13 +20,13 @@ impl Parts<'_> {
     pub(super) fn register_objects(
         &self,
         mut schema: SchemaBuilder,
-        costs: &mut Costs,
+        table: &mut Fields,
     ) -> Result<SchemaBuilder, String> {
         for (source, message, paging) in &self.reached.outputs {
-            schema = schema.register(self.object(*source, message, paging.as_ref(), costs)?);
+            schema = schema.register(self.object(*source, message, paging.as_ref(), table)?);
         }
         let is_paged = self.reached.outputs.iter().any(|(_, _, paging)| paging.is_some());
-        Ok(if is_paged { schema.register(page_info(costs)) } else { schema })
+        Ok(if is_paged { schema.register(page_info(table)) } else { schema })
     }
 
     fn object(
@@ -35,7 +34,7 @@ impl Parts<'_> {
         source: usize,
         message: &MessageDescriptor,
         paging: Option<&Paging>,
-        costs: &mut Costs,
+        table: &mut Fields,
     ) -> Result<Object, String> {
         let of = if paging.is_some() { Use::Connection } else { Use::Output };
         let name = self.names.get(source, message.full_name(), of);
@@ -45,22 +44,22 @@ impl Parts<'_> {
         }
         let mut taken = BTreeSet::new();
         for field in message.fields() {
-            let Some(field_name) = output::name(&field, paging) else { continue };
+            let Some(field_name) = arguments::output_name(&field, paging) else { continue };
             if !taken.insert(field_name.clone()) {
                 return Err(format!("{} has two fields with the name {field_name} in GraphQL", message.full_name()));
             }
-            object = object.field(self.field(source, name, &field, &field_name, costs));
+            object = object.field(self.field(source, name, &field, &field_name, table));
         }
         if paging.is_some() {
             if !taken.insert("pageInfo".to_owned()) {
                 return Err(format!("{} pages a list, and has a field with the name pageInfo", message.full_name()));
             }
-            costs.add(name, "pageInfo", PAGE_INFO, FIELD);
-            let field = Field::new("pageInfo", TypeRef::named_nn(PAGE_INFO), |context| output::page_info(&context));
+            table.add(name, "pageInfo", PAGE_INFO, FIELD, Resolve::PageInfo);
+            let field = without_value("pageInfo", TypeRef::named_nn(PAGE_INFO));
             object = object.field(field.description("Where the next page begins."));
         }
         for field in message.fields() {
-            object = match self.reference(name, &field, &mut taken, costs)? {
+            object = match self.reference((source, name), &field, &mut taken, table)? {
                 Some(reference) => object.field(reference),
                 None => object,
             };
@@ -68,11 +67,10 @@ impl Parts<'_> {
         Ok(object)
     }
 
-    fn field(&self, source: usize, parent: &str, field: &FieldDescriptor, name: &str, costs: &mut Costs) -> Field {
+    fn field(&self, source: usize, parent: &str, field: &FieldDescriptor, name: &str, table: &mut Fields) -> Field {
         let (of, shape) = self.output_type(source, &field.kind(), Use::Output);
-        costs.add(parent, name, &of, FIELD);
         let count = match field.kind() {
-            Kind::Message(entry) if field.is_map() => Count::Map(Keys::of_entry(&entry)),
+            Kind::Message(entry) if field.is_map() => Count::Map(keys_of(&entry)),
             _ if field.is_list() => Count::List,
             _ => Count::One,
         };
@@ -81,13 +79,14 @@ impl Parts<'_> {
         // An enum may have a value that the contract does not know.
         let may_be_null = field.supports_presence() || has_null || matches!(shape, Shape::Enum(_));
         let type_ref = match count {
-            Count::List if has_null => TypeRef::named_list_nn(of),
-            Count::Map(_) | Count::List => TypeRef::named_nn_list_nn(of),
-            Count::One if may_be_null => TypeRef::named(of),
-            Count::One => TypeRef::named_nn(of),
+            Count::List if has_null => TypeRef::named_list_nn(of.as_str()),
+            Count::Map(_) | Count::List => TypeRef::named_nn_list_nn(of.as_str()),
+            Count::One if may_be_null => TypeRef::named(of.as_str()),
+            Count::One => TypeRef::named_nn(of.as_str()),
         };
-        let resolved = Arc::new(OutputField { json_name: field.json_name().to_owned(), shape, count });
-        let mut built = Field::new(name, type_ref, move |context| resolved.resolve(&context));
+        let member = Member { json_name: field.json_name().to_owned(), shape, count };
+        table.add(parent, name, &of, FIELD, Resolve::Member(member));
+        let mut built = without_value(name, type_ref);
         if let Some(text) = self.field_comment(source, field) {
             built = built.description(text);
         }
@@ -98,28 +97,26 @@ impl Parts<'_> {
     /// The field with the object to which a field refers.
     fn reference(
         &self,
-        parent: &str,
+        (source, parent): (usize, &str),
         field: &FieldDescriptor,
         taken: &mut BTreeSet<String>,
-        costs: &mut Costs,
+        table: &mut Fields,
     ) -> Result<Option<Field>, String> {
-        let Some(target) = self.batches.target(field) else { return Ok(None) };
+        let Some(target) = self.batches.target(source, field) else { return Ok(None) };
         let name = references::name(field, target);
         if !taken.insert(name.clone()) {
             return Err(format!("{}: the name {name} of the reference is taken", field.full_name()));
         }
         let of = self.names.get(target.source, target.message.full_name(), Use::Output);
-        costs.add(parent, &name, of, CALL);
-        let (batch, json_name) = (target.batch, field.json_name().to_owned());
+        let (json_name, batch, is_list) = (field.json_name().to_owned(), target.batch, field.is_list());
+        table.add(parent, &name, of, CALL, Resolve::Reference { json_name, batch, is_list });
         let by = names::field(field);
-        Ok(Some(if field.is_list() {
+        Ok(Some(if is_list {
             let text = format!("The objects with the ids of `{by}`. Those that do not exist are left out.");
-            Field::new(name, TypeRef::named_nn_list(of), move |context| references::many(context, &json_name, batch))
-                .description(text)
+            without_value(&name, TypeRef::named_nn_list(of)).description(text)
         } else {
             let text = format!("The object with the id of `{by}`; null if it does not exist.");
-            Field::new(name, TypeRef::named(of), move |context| references::one(context, &json_name, batch))
-                .description(text)
+            without_value(&name, TypeRef::named(of)).description(text)
         }))
     }
 
@@ -134,15 +131,24 @@ impl Parts<'_> {
     }
 }
 
-fn page_info(costs: &mut Costs) -> Object {
-    let field = |name: &'static str, type_ref: TypeRef| {
-        let resolved = OutputField { json_name: name.to_owned(), shape: Shape::Scalar, count: Count::One };
-        Field::new(name, type_ref, move |context| resolved.resolve(&context))
-    };
-    costs.add(PAGE_INFO, "endCursor", TypeRef::STRING, FIELD);
-    costs.add(PAGE_INFO, "hasNextPage", TypeRef::BOOLEAN, FIELD);
-    let cursor = field("endCursor", TypeRef::named(TypeRef::STRING));
-    let has_next = field("hasNextPage", TypeRef::named_nn(TypeRef::BOOLEAN));
+/// A field as validation needs it.
+fn without_value(name: &str, type_ref: TypeRef) -> Field {
+    Field::new(name, type_ref, |_| FieldFuture::Value(None))
+}
+
+/// The type of the keys of a map's entry.
+fn keys_of(entry: &MessageDescriptor) -> Keys {
+    match scalars::of(&entry.map_entry_key_field().kind()) {
+        Some("Int" | "UInt32" | "Boolean") => Keys::Others,
+        _ => Keys::Strings,
+    }
+}
+
+fn page_info(table: &mut Fields) -> Object {
+    table.add(PAGE_INFO, "endCursor", TypeRef::STRING, FIELD, Resolve::EndCursor);
+    table.add(PAGE_INFO, "hasNextPage", TypeRef::BOOLEAN, FIELD, Resolve::HasNextPage);
+    let cursor = without_value("endCursor", TypeRef::named(TypeRef::STRING));
+    let has_next = without_value("hasNextPage", TypeRef::named_nn(TypeRef::BOOLEAN));
     Object::new(PAGE_INFO)
         .description("Where the next page of a list begins.")
         .field(cursor.description("The value of `after` that requests the next page; null on the last page."))

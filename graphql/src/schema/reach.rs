@@ -60,7 +60,7 @@ impl Reached {
         self.outputs.push((source, message.clone(), paging.cloned()));
         for field in message.fields() {
             self.add_kind(source, &field.kind(), Use::Output, batches);
-            if let Some(target) = batches.target(&field) {
+            if let Some(target) = batches.target(source, &field) {
                 self.add_output(target.source, &target.message, None, batches);
             }
         }

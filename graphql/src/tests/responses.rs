@@ -5,18 +5,17 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use serde_json::{Value as Json, json};
 
 use super::{
     execute, json,
-    operations::{Recorder, sells, shop},
+    operations::{Recorder, failure, sells, shop},
     options,
 };
-use crate::{CallError, Caller, MessageStream, Options, Request};
+use crate::{Budget, CallError, Caller, Message, MessageStream, Request};
 
-fn error_codes(response: &Json) -> Vec<&Json> {
+pub(super) fn error_codes(response: &Json) -> Vec<&Json> {
     let errors = response["errors"].as_array().into_iter().flatten();
     errors.map(|error| &error["extensions"]["code"]).collect()
 }
@@ -24,7 +23,7 @@ fn error_codes(response: &Json) -> Vec<&Json> {
 #[tokio::test]
 async fn each_response_of_a_subscription_has_its_errors() {
     let respond = |method: &str, request: &Json| match method {
-        "BatchGetPeople" => Err(CallError { code: 5, message: "no people".to_owned(), details: Bytes::new() }),
+        "BatchGetPeople" => Err(failure(5, "no people")),
         _ => sells(method, request),
     };
     let (api, caller) = (shop(options()), Recorder::new(respond));
@@ -79,15 +78,6 @@ async fn refusals_are_bounded() {
 }
 
 #[tokio::test]
-async fn introspection_counts_toward_the_response() {
-    let small = Options { response_bytes: 1_000, ..options() };
-    let (api, caller) = (shop(small), Recorder::new(sells));
-    let response = execute(&api, &caller, "{ __schema { types { name description } } }", json!({})).await;
-    assert_eq!(error_codes(&response), ["RESOURCE_EXHAUSTED"]);
-    assert!(response.to_string().len() < 1_000 && response["data"].is_null(), "{response}");
-}
-
-#[tokio::test]
 async fn nulls_keep_their_place_in_a_list() {
     let respond = |_: &str, _: &Json| {
         Ok(json!({
@@ -104,31 +94,6 @@ async fn nulls_keep_their_place_in_a_list() {
     assert_eq!(response, json!({ "data": { "getOrder": order } }));
 }
 
-#[tokio::test]
-async fn copies_of_map_entries_count_toward_the_response() {
-    let respond = |_: &str, _: &Json| Ok(json!({ "byName": { "a": { "name": "n".repeat(1_000) } } }));
-    let small = Options { response_bytes: 5_000, ..options() };
-    let (api, caller) = (shop(small), Recorder::new(respond));
-    let query = |aliases: usize| {
-        let fields: String = (0..aliases).map(|n| format!("m{n}: byName {{ key }} ")).collect();
-        format!("{{ getOrder(orderId: \"1\") {{ {fields} }} }}")
-    };
-    assert_eq!(error_codes(&execute(&api, &caller, &query(2), json!({})).await).len(), 0);
-    assert_eq!(error_codes(&execute(&api, &caller, &query(8), json!({})).await), ["RESOURCE_EXHAUSTED"]);
-}
-
-#[tokio::test]
-async fn subscription_ends_with_a_response_beyond_the_limit() {
-    let small = Options { response_bytes: 1_500, ..options() };
-    let (api, caller) = (shop(small), Recorder::new(sells));
-    let fields: String = (0..30).map(|n| format!("a{n}: orderId ")).collect();
-    let query = format!("subscription {{ shopWatch {{ {fields} }} }}");
-    let prepared = api.prepare(Request { query, ..Request::default() }).unwrap();
-    let replies: Vec<_> = api.stream(prepared, caller).map(|reply| json(&reply)).collect().await;
-    assert_eq!(replies.len(), 1, "{replies:?}");
-    assert_eq!(replies[0]["errors"][0]["extensions"]["reason"], "RESPONSE_TOO_LARGE");
-}
-
 /// Counts the calls at the same time.
 struct Counter {
     caller: Arc<dyn Caller>,
@@ -137,8 +102,8 @@ struct Counter {
 }
 
 impl Caller for Counter {
-    fn call(&self, path: &str, message: Vec<u8>) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let (response, open, most) = (self.caller.call(path, message), self.open.clone(), self.most.clone());
+    fn call(&self, path: &str, message: Vec<u8>, budget: &Budget) -> BoxFuture<'static, Result<Message, CallError>> {
+        let (response, open, most) = (self.caller.call(path, message, budget), self.open.clone(), self.most.clone());
         async move {
             most.fetch_max(open.fetch_add(1, SeqCst) + 1, SeqCst);
             let response = response.await;
@@ -148,8 +113,13 @@ impl Caller for Counter {
         .boxed()
     }
 
-    fn open(&self, path: &str, message: Vec<u8>) -> BoxFuture<'static, Result<MessageStream, CallError>> {
-        self.caller.open(path, message)
+    fn open(
+        &self,
+        path: &str,
+        message: Vec<u8>,
+        budget: &Budget,
+    ) -> BoxFuture<'static, Result<MessageStream, CallError>> {
+        self.caller.open(path, message, budget)
     }
 }
 

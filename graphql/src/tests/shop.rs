@@ -117,7 +117,7 @@ fn example_documents_are_valid() {
     let fields = root_fields(&[source]).unwrap();
     assert!(fields.len() > 5);
     for field in &fields {
-        let query = field.document(&json!({}));
+        let query = field.document(&json!({ "orderId": "1" }));
         let prepared = api.prepare(Request { query: query.clone(), ..Request::default() });
         assert!(prepared.is_ok_and(|prepared| prepared.operation() == field.operation()), "{query}");
     }

@@ -233,6 +233,7 @@ pub(super) const RANGES: &[Range] = &[
     count("gateway.graphql.root_fields", 1, 1_000),
     count("gateway.graphql.aliases", 0, 10_000).zero("no aliases"),
     count("gateway.graphql.directives", 0, 10_000).zero("no directives"),
+    count("gateway.graphql.argument_bytes", KIB, GIB),
     count("gateway.graphql.response_bytes", 64 * KIB, GIB),
     count("gateway.graphql.automatic_persisted_bytes", 64 * KIB, GIB).zero("no documents are remembered"),
     time("gateway.graphql.init_timeout", 100, HOUR),

@@ -21,7 +21,7 @@ use super::{
     web::{self, BINARY, Http, Received},
 };
 
-type Checks = Arc<Mutex<Vec<Vec<u8>>>>;
+pub(crate) type Checks = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// The response of the service, encoded by hand: field numbers of Envoy's API, independent of the gateway's own types.
 fn decision(check: &[u8]) -> Vec<u8> {
@@ -47,7 +47,7 @@ fn decision(check: &[u8]) -> Vec<u8> {
 }
 
 /// Starts an authorization service, which records the requests.
-async fn authorizer() -> (String, Checks) {
+pub(crate) async fn authorizer() -> (String, Checks) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let checks = Checks::default();

@@ -346,6 +346,12 @@ async fn upstream_receives_only_a_verified_certificate() {
         let stream = gateway.connect(&gateway.client(pair), Http::One).await.unwrap();
         let received = socket(stream, PAY, &FORGED).await;
         assert_eq!((received.contains("\"result\""), received.contains(REQUIRED)), (pair.is_some(), pair.is_none()));
+        let query = r#"{"query":"mutation { acmeV1ShopPay { text } }"}"#;
+        let json = [("content-type", "application/json")];
+        let request = web::request("POST", gateway.secure, "/graphql", &json, Bytes::from_static(query.as_bytes()));
+        let received = gateway.send(pair, Http::One, request).await.unwrap();
+        let received = String::from_utf8_lossy(&received.body);
+        assert_eq!((received.contains("\"text\""), received.contains(REQUIRED)), (pair.is_some(), pair.is_none()));
     }
     // A listener without TLS has no certificate, whatever a header states.
     gateway.seen.lock().unwrap().clear();

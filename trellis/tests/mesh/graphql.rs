@@ -241,7 +241,7 @@ async fn requests_that_http_does_not_allow_are_refused() {
         ("POST", "/graphql", &[JSON, strict], "{\"query\": \"{ nothing }\"}", 400),
         ("GET", "/graphql", &[], "", 400),
         ("GET", "/graphql?query=%7BgetJwks%7B__typename%7D%7D", &[], "", 200),
-        ("GET", "/graphql?query=mutation%7BsignOut%7B__typename%7D%7D", &[], "", 405),
+        ("GET", "/graphql?query=mutation%7BsignOut%7D", &[], "", 405),
         ("DELETE", "/graphql", &[], "", 405),
     ] {
         let response = send(method, path, headers, body).await;

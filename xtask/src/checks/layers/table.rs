@@ -57,15 +57,19 @@ const GRAPHQL: Crate<'static> = Crate {
     layers: &[
         layer(&["document"], "a document that calls one method"),
         layer(&["api"], "an operation uses all parts"),
-        layer(&["schema"], "root fields, objects and inputs"),
-        layer(&["references"], "a field that loads an object"),
-        layer(&["output"], "fields of a response"),
-        layer(&["session"], "the calls of an operation, and its loaders"),
-        layer(&["loader"], "one call for many ids"),
-        layer(&["arguments", "calls", "reply"], "requests and responses of calls"),
-        layer(&["layout"], "what the executor runs instead of the document"),
-        layer(&["analysis", "names"], "limits of documents, and names of types and fields"),
-        layer(&["budget", "caller", "costs", "nesting", "scalars", "source"], "values that the other parts share"),
+        layer(&["schema", "subscription"], "the schema, and operations with several responses"),
+        layer(&["execution"], "an operation makes calls, loads objects and writes its response"),
+        layer(&["follow", "references", "write"], "what the fields of a response refer to, and their text"),
+        layer(
+            &["collect", "introspection", "loader", "output"],
+            "merged fields, the schema as text, one call for many ids",
+        ),
+        layer(&["plan", "validation"], "the fields that are executed"),
+        layer(&["fields", "panics"], "the fields of all objects, and how their values are found"),
+        layer(&["analysis", "arguments", "calls", "reply"], "requests and responses of calls"),
+        layer(&["input", "names", "stop"], "values of arguments, names of types and fields"),
+        layer(&["caller", "json_text", "limits", "refused"], "values that the other parts share"),
+        layer(&["budget", "nesting", "scalars", "source"], "values without a dependency"),
     ],
 };
 

@@ -193,9 +193,7 @@ mod tests {
     #[test]
     fn catalog_has_the_forms_of_open_methods() {
         let policies = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
-        let mut config = Config::default();
-        config.graphql.enabled = true;
-        let all = method_catalog(&config, &policies).unwrap();
+        let all = method_catalog(&Config::default(), &policies).unwrap();
         let form = |path: &str| all.iter().find(|method| method.path == path).unwrap().forms.first().cloned();
         let update = form("/trellis.users.v1.UsersService/UpdateUser").unwrap();
         assert_eq!((&*update.http_method, update.variables.len()), ("PATCH", 1));

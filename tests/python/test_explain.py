@@ -76,7 +76,7 @@ class ExplainCase(unittest.TestCase):
 class MeshTest(ExplainCase):
     @classmethod
     def setUpClass(cls):
-        cls.mesh = cls.enterClassContext(Mesh("[gateway.graphql]\nenabled = true\n"))
+        cls.mesh = cls.enterClassContext(Mesh())
         cls.client = Client(cls.mesh.address["gateway"])
         cls.addClassCleanup(cls.client.close)
         account = {"email": EMAIL, "password": PASSWORD, "handle": "eve", "display_name": "Eve"}
@@ -157,10 +157,7 @@ class ExternalTest(ExplainCase):
         cls.addClassCleanup(server.stop)
         settings = f'access = "public", descriptors = "{folder}/shop.binpb"'
         cls.mesh = cls.enterClassContext(
-            Mesh(
-                f'[gateway.graphql]\nenabled = true\n'
-                f'[gateway.external]\n"{PACKAGE}" = {{ to = ["{server.address}"], {settings} }}\n'
-            )
+            Mesh(f'[gateway.external]\n"{PACKAGE}" = {{ to = ["{server.address}"], {settings} }}\n')
         )
 
     def test_commands_reach_the_upstream(self):

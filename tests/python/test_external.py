@@ -165,7 +165,6 @@ class Translation(UpstreamCase):
 
 
 class GraphQl(UpstreamCase):
-    more = "graphql.enabled = true"
     settings = 'access = "public", descriptors = "reflection", graphql = true'
 
     def test_client_that_leaves_cancels_a_subscription(self):

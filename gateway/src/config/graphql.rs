@@ -13,7 +13,7 @@ use super::Json;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Graphql {
-    /// Serve GraphQL at `/graphql`. Off by default: an operation can cost much more than a call, before its limits apply.
+    /// Serve GraphQL at `/graphql`.
     pub enabled: bool,
     /// Whether clients may read the schema. It holds what the OpenAPI documents hold.
     pub introspection: bool,
@@ -54,7 +54,7 @@ pub struct Graphql {
 impl Default for Graphql {
     fn default() -> Self {
         Self {
-            enabled: false,
+            enabled: true,
             introspection: true,
             explorer: true,
             query_bytes: 64 * 1024,

@@ -9,15 +9,8 @@ fn of(config: &Config, arguments: &cli::Explain) -> Result<Explanation, String> 
     explain(&Declared::read(config).unwrap(), arguments)
 }
 
-/// A configuration with GraphQL, which is off by default.
-fn with_graphql() -> Config {
-    let mut config = Config::default();
-    config.gateway.graphql.enabled = true;
-    config
-}
-
 fn explained(method: &str) -> Explanation {
-    of(&with_graphql(), &arguments(method, None, None)).unwrap()
+    of(&Config::default(), &arguments(method, None, None)).unwrap()
 }
 
 /// The verdict on a page for a method that reads the session cookie.
@@ -70,7 +63,7 @@ fn completion_scripts_offer_the_methods() {
 
 #[test]
 fn every_callable_method_has_its_commands() {
-    let config = with_graphql();
+    let config = Config::default();
     let declared = Declared::read(&config).unwrap();
     for (path, policy) in declared.table.iter() {
         let explanation = explain(&declared, &arguments(path, None, None)).unwrap();
@@ -250,7 +243,7 @@ fn token_of_another_issuer_needs_no_sign_up() {
 
 #[test]
 fn commands_present_a_required_client_certificate() {
-    let mut config = with_graphql();
+    let mut config = Config::default();
     config.gateway.tls.client_certificate_methods = vec!["trellis.users".to_owned()];
     let secure = |method| of(&config, &arguments(method, None, Some("https://api.example.org"))).unwrap();
     let explanation = secure("GetUser");

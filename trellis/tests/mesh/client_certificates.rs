@@ -79,7 +79,7 @@ impl Gateway {
         fs::write(&set, files::descriptors(CONTRACT, gateway.mesh.folder())).unwrap();
         let of = |name: &str| gateway.path(name);
         let config = format!(
-            "log.format = \"json\"\n[gateway]\ndescriptors_refresh = \"200ms\"\ngraphql.enabled = true\n\
+            "log.format = \"json\"\n[gateway]\ndescriptors_refresh = \"200ms\"\n\
              [gateway.external.\"acme.v1.Shop\"]\nto = {upstream:?}\naccess = \"public\"\ndescriptors = {set:?}\n\
              graphql = true\nforward_client_certificate = true\n\
              [gateway.tls]\nlisten = [\"127.0.0.1:{secure}\"]\ncertificate = {:?}\nkey = {:?}\nclient_ca = {:?}\n\

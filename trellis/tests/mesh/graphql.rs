@@ -63,10 +63,8 @@ impl Client {
     }
 }
 
-/// A mesh with GraphQL, which is off by default.
 pub(crate) async fn start(settings: &[(&str, &str)]) -> Mesh {
-    let settings = [settings, &[("GATEWAY__GRAPHQL__ENABLED", "true")]].concat();
-    Mesh::start(Store::Sqlite, &settings).await
+    Mesh::start(Store::Sqlite, settings).await
 }
 
 async fn read_until(response: &mut Response<Incoming>, received: &mut BytesMut, text: &str) {
@@ -285,7 +283,7 @@ async fn operations_beyond_a_limit_are_refused() {
     let long =
         client.post(&[], &json!({ "query": format!("{{ getJwks {{ __typename }} }} #{}", "a".repeat(1_024)) })).await;
     assert_eq!(long.status, 413);
-    let off = Mesh::start(Store::Sqlite, &[]).await;
+    let off = Mesh::start(Store::Sqlite, &[("GATEWAY__GRAPHQL__ENABLED", "false")]).await;
     assert_eq!(web::get(off.ports.gateway, "/graphql?query=%7BgetJwks%7B__typename%7D%7D").await.unwrap().status, 404);
 }
 
@@ -298,7 +296,6 @@ async fn policies_apply_to_graphql() {
     let file = mesh.folder().join("trellis.toml");
     fs::write(&file, limit).unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());
-    mesh.set("GATEWAY__GRAPHQL__ENABLED", "true");
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;
     let ada = mesh.sign_up("ada").await;
@@ -329,7 +326,6 @@ async fn documents_are_sent_by_their_ids() {
     let mut mesh = Mesh::new(&[], Ports::free());
     let file = mesh.folder().join("persisted.json");
     fs::write(&file, json!({ "keys": "{ getJwks { keys { kid } } }" }).to_string()).unwrap();
-    mesh.set("GATEWAY__GRAPHQL__ENABLED", "true");
     mesh.set("GATEWAY__GRAPHQL__PERSISTED", file.to_str().unwrap());
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;

@@ -36,8 +36,7 @@ async fn rules_for_methods_apply_to_each_call() {
     let (file, set) = (mesh.folder().join("trellis.toml"), mesh.folder().join("shop.bin"));
     fs::write(&set, files::descriptors(CONTRACT, mesh.folder())).unwrap();
     let config = format!(
-        "[gateway]\ngraphql.enabled = true\n\
-         [gateway.external.\"acme.v1.Shop\"]\nto = {upstream:?}\naccess = \"signed_in\"\ndescriptors = {set:?}\ngraphql = true\n\
+        "[gateway.external.\"acme.v1.Shop\"]\nto = {upstream:?}\naccess = \"signed_in\"\ndescriptors = {set:?}\ngraphql = true\n\
          token_audience = \"shop\"\n\
          [gateway.maintenance.shop]\nmethods = [\"acme.v1.Shop/Paused\"]\nmessage = \"back soon\"\n\
          [gateway.required_scopes.shop]\nmethods = [\"acme.v1.Shop/Scoped\"]\nscopes = [\"shop:read\"]\n\

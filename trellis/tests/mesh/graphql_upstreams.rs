@@ -59,7 +59,7 @@ fn with_part(part: &'static [&'static str], sections: impl Fn(&Path) -> String) 
 }
 
 fn write(mesh: &Mesh, sections: &str) {
-    let config = format!("[gateway]\ndescriptors_refresh = \"200ms\"\ngraphql.enabled = true\n{sections}");
+    let config = format!("[gateway]\ndescriptors_refresh = \"200ms\"\n{sections}");
     fs::write(mesh.folder().join("trellis.toml"), config).unwrap();
 }
 

@@ -309,7 +309,7 @@ struct Form {
     timeout: (&'static str, &'static str),
 }
 
-const FORMS: [Form; 6] = [
+const FORMS: [Form; 7] = [
     Form { name: "gRPC", http: Http::Two, content_type: "application/grpc", timeout: ("grpc-timeout", "1n") },
     Form { name: "gRPC-Web", http: Http::One, content_type: web::BINARY, timeout: ("grpc-timeout", "1n") },
     Form { name: "gRPC-Web, text", http: Http::One, content_type: web::TEXT, timeout: ("grpc-timeout", "1n") },
@@ -321,12 +321,17 @@ const FORMS: [Form; 6] = [
         timeout: ("connect-timeout-ms", "0"),
     },
     Form { name: "JSON over HTTP", http: Http::One, content_type: "", timeout: ("grpc-timeout", "1n") },
+    Form { name: GRAPHQL, http: Http::One, content_type: "application/json", timeout: ("grpc-timeout", "1n") },
 ];
+const GRAPHQL: &str = "GraphQL";
 
 impl Form {
     /// Calls `GetUser` or another method without fields, and returns its code as the client reads it.
     async fn code(&self, port: u16, method: &str, path: &str, headers: Headers<'_>) -> Code {
         let typed = [&[("content-type", self.content_type)], headers].concat();
+        if self.name == GRAPHQL {
+            return self.code_of_field(port, method, &typed).await;
+        }
         let request = match self.content_type {
             "" => web::request("GET", port, path, headers, Bytes::new()),
             "application/proto" => web::request("POST", port, method, &typed, Bytes::new()),
@@ -348,13 +353,35 @@ impl Form {
     }
 }
 
+impl Form {
+    /// Calls a method by its field of an operation.
+    async fn code_of_field(&self, port: u16, method: &str, headers: Headers<'_>) -> Code {
+        let name = method.rsplit_once('/').unwrap().1;
+        let field = format!("{}{}", name[..1].to_ascii_lowercase(), &name[1..]);
+        let kind = if name.starts_with("Create") { "mutation" } else { "query" };
+        let body = json!({ "query": format!("{kind} {{ {field} {{ __typename }} }}") });
+        let request = web::request("POST", port, "/graphql", headers, Bytes::from(body.to_string()));
+        let response = web::send(port, self.http, request).await.unwrap();
+        let response: Value = serde_json::from_slice(&response.body).unwrap();
+        match response["errors"][0]["extensions"]["code"].as_str() {
+            None => Code::Ok,
+            Some("UNAUTHENTICATED") => Code::Unauthenticated,
+            Some("RESOURCE_EXHAUSTED") => Code::ResourceExhausted,
+            Some("DEADLINE_EXCEEDED") => Code::DeadlineExceeded,
+            // The schema has no field for the method.
+            Some("GRAPHQL_VALIDATION_FAILED") => Code::Unimplemented,
+            Some(_) => panic!("{method}: {response}"),
+        }
+    }
+}
+
 /// Access, deadlines and rate limits apply to every protocol alike.
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_apply_to_every_protocol() {
     const JWKS: &str = "/trellis.auth.v1.AuthService/GetJwks";
     const LIST_USERS: &str = "/trellis.users.v1.UsersService/ListUsers";
     let limit = "[gateway.rate_limits.overrides.few]\nmethods = [\"trellis.auth.v1.AuthService/GetJwks\"]\n\
-                 limits = [{ requests = 6, period = \"1h\" }]\n";
+                 limits = [{ requests = 7, period = \"1h\" }]\n";
     let mut mesh = Mesh::new(&[], Ports::free());
     let file = mesh.folder().join("trellis.toml");
     fs::write(&file, limit).unwrap();

@@ -14,7 +14,7 @@ import { Server } from "../server.js";
 let server: Server;
 
 before(async () => {
-  server = await Server.start({ TRELLIS_GATEWAY__GRAPHQL__ENABLED: "true" });
+  server = await Server.start();
 });
 
 after(async () => {

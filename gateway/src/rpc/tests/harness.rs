@@ -188,7 +188,6 @@ impl Fixture {
         let (to, token_audience) = (addresses.clone(), "shop".to_owned());
         let external = ExternalConfig { to, access: Open::Public, token_audience, ..ExternalConfig::default() };
         let mut config = Config { external: [("acme".to_owned(), external)].into(), ..Config::default() };
-        config.graphql.enabled = true;
         change(&mut config, &addresses);
         let mesh = vec![Route { service: SERVICE.to_owned(), peer: "auth".to_owned(), addresses }];
         let shutdown = Shutdown::new();

@@ -46,8 +46,8 @@ enum Block {
 pub(crate) fn test(session: &Session, python: &Python) -> Result<Tally, String> {
     let path = session.root.join(PAGE);
     let page = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let steps = steps(&page)?;
-    let sandbox = Sandbox::create(session)?;
+    let (service, steps) = steps(&page)?;
+    let sandbox = Sandbox::create(session, service)?;
     let mut tally = Tally::default();
     for step in steps {
         let (name, mut command) = match &step {
@@ -65,8 +65,9 @@ pub(crate) fn test(session: &Session, python: &Python) -> Result<Tally, String> 
     Ok(tally.with_exit(true))
 }
 
-/// The blocks of the page, which must create a service and call it, and the checks of that service.
-fn steps(page: &str) -> Result<Vec<Block>, String> {
+/// The service that the page creates, and the blocks of the page, which must create a service and call it, and the
+/// checks of that service.
+fn steps(page: &str) -> Result<(String, Vec<Block>), String> {
     let mut steps = blocks(page);
     if !steps.iter().any(|step| matches!(step, Block::Program(_))) {
         return Err(format!("{PAGE} contains no Python program"));
@@ -83,7 +84,7 @@ fn steps(page: &str) -> Result<Vec<Block>, String> {
     let checks = ["cargo", "xtask", "ci"].into_iter().chain(CHECKS);
     let command = |words: Vec<&str>| Block::Command(words.into_iter().map(str::to_owned).collect());
     steps.extend([command(clippy.to_vec()), command(checks.collect())]);
-    Ok(steps)
+    Ok((name, steps))
 }
 
 /// The commands and programs of a page.
@@ -107,13 +108,15 @@ fn blocks(page: &str) -> Vec<Block> {
 /// A copy of the repository. Removed on drop.
 struct Sandbox {
     folder: PathBuf,
+    /// The new service.
+    service: String,
 }
 
 impl Sandbox {
-    fn create(session: &Session) -> Result<Self, String> {
+    fn create(session: &Session, service: String) -> Result<Self, String> {
         let folder = session.target.join("guide");
         session.guard.folder(&folder);
-        let sandbox = Self { folder };
+        let sandbox = Self { folder, service };
         sandbox.clear()?;
         let listed =
             session.output(session.command("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
@@ -165,11 +168,17 @@ impl Sandbox {
         Ok(())
     }
 
-    /// A command of the page. The program starts the binary, so that `cargo run` only builds it.
+    /// A command of the page. The program starts the binary, so that `cargo run` only builds it. Beside a test of the
+    /// workspace the binary has the dependencies' features of the tests, whose crates are compiled already.
     fn command(&self, session: &Session, words: &[String]) -> Command {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (mut command, rest) = match &words[..] {
-            ["cargo", "run"] => (session.cargo(), &["build"][..]),
+            ["cargo", "run"] => {
+                let beside = ["build", "--workspace", "--bin", "trellis", "--test", &self.service];
+                let mut cargo = session.cargo();
+                cargo.args(beside);
+                (cargo, &[][..])
+            }
             ["cargo", rest @ ..] => (session.cargo(), rest),
             [program, rest @ ..] => (session.command(program), rest),
             [] => (session.command("true"), &[][..]),
@@ -221,6 +230,7 @@ mod tests {
     fn page_must_create_a_service_and_call_it() {
         let (create, call) = ("```sh\ncargo xtask new-service notes\n```\n", "```python\nprint(1)\n```\n");
         let all = steps(&format!("{create}{call}")).unwrap();
+        assert_eq!(all.0, "notes");
         let text = format!("{all:?}");
         assert!(text.contains("clippy") && text.contains("notes") && text.contains("layers"), "{text}");
         assert!(steps(create).unwrap_err().contains("no Python program"));

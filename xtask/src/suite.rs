@@ -111,6 +111,13 @@ impl TestOptions {
         self.wants(Part::Rust) && self.selects("trellis", "mesh") || self.wants(Part::Python) || self.wants(Part::Web)
     }
 
+    /// The arguments of cargo that build the binary. Its dependencies have more features beside the tests than alone, so
+    /// that most crates would be compiled twice: it is built with the tests if all of them run.
+    fn build(&self) -> &'static [&'static str] {
+        let with_tests = self.wants(Part::Rust) && self.cargo.is_empty();
+        if with_tests { &["test", "--workspace", "--no-run"] } else { &["build", "--package", "trellis"] }
+    }
+
     /// The oracles that the selected tests compare with.
     fn oracles(&self) -> impl Iterator<Item = &'static Oracle> {
         ORACLES.iter().filter(|oracle| self.wants(Part::Rust) && self.selects(oracle.package, oracle.test))
@@ -169,7 +176,7 @@ fn run_parts(session: &Session, options: &TestOptions, results: &mut Vec<Finishe
         environment.set_path("TRELLIS_TEST_CHROMIUM", &Need::Chromium.found()?);
     }
     if options.needs_binary() {
-        session.must("cargo build", session.cargo().args(["build", "--package", "trellis"]))?;
+        session.must("cargo build", session.cargo().args(options.build()))?;
     }
 
     if options.wants(Part::Rust) {
@@ -298,6 +305,9 @@ mod tests {
         let options = parse(&["--", "--package=trellis"]).unwrap();
         assert!(options.needs_binary() && options.oracles().next().is_none());
         assert!(parse(&[]).unwrap().needs_binary());
+        assert_eq!(parse(&[]).unwrap().build()[0], "test");
+        assert_eq!(options.build()[0], "build");
+        assert_eq!(parse(&["--only", "web"]).unwrap().build()[0], "build");
     }
 
     #[test]

@@ -15,10 +15,11 @@ use super::samples;
 const LEAST: usize = 512 * 1024;
 
 /// Each list that a response may hold, with its bound. A new list belongs here together with a test of its bound.
-const LISTS: [(&str, &str); 15] = [
+const LISTS: [(&str, &str); 16] = [
     // As many as auth has keys.
     ("trellis.auth.v1.GetJwksResponse.keys", "configuration"),
     ("trellis.auth.v1.ListEndedSessionsResponse.session_ids", "page"),
+    ("trellis.auth.v1.ListMailboxResponse.mails", "page"),
     ("trellis.auth.v1.ListSessionsResponse.sessions", "page"),
     ("trellis.messaging.v1.Conversation.members", "8"),
     ("trellis.messaging.v1.ConversationCreated.member_ids", "8"),

@@ -208,8 +208,8 @@ def mebibytes(text):
     return int(text[:-2]) * units[text[-2:]]
 
 
-# The memory of one password hash (services/auth/src/password.rs), and the part of the limit for all of them.
-HASH_MIB = 19
+# The default of `auth.argon2.memory_kib`, and the part of the limit for all hashes.
+HASH_KIB = 19_456
 SHARE_FOR_HASHES = 0.5
 # Fewer concurrent hashes would make sign-in slow.
 LEAST_HASHES = 4
@@ -218,7 +218,8 @@ LEAST_HASHES = 4
 def hashing(where, body, config, findings):
     """auth derives its hashing threads from the memory limit. A configured number must fit into it too."""
     limit = mebibytes(body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
-    fit = int(limit * SHARE_FOR_HASHES / HASH_MIB)
+    memory = environment(body).get("TRELLIS_AUTH__ARGON2__MEMORY_KIB") or config["auth"].get("argon2", {}).get("memory_kib", HASH_KIB)
+    fit = int(limit * 1024 * SHARE_FOR_HASHES / int(memory))
     findings.expect(fit >= LEAST_HASHES, where, f"{limit} MiB fit {fit} concurrent password hashes; at least {LEAST_HASHES} are needed")
     configured = environment(body).get("TRELLIS_AUTH__HASHING_THREADS") or config["auth"].get("hashing_threads", 0)
     findings.expect(int(configured) <= fit, where, f"hashes {configured} passwords concurrently, but has memory for {fit}")

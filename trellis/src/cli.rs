@@ -76,6 +76,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Audit,
     },
+    /// Import the accounts of another service
+    Accounts {
+        #[command(subcommand)]
+        command: Accounts,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -149,6 +154,38 @@ pub(crate) enum Keys {
         /// The folder with the secrets of auth [default: auth.keys_dir, or "keys" in the data folder]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+    },
+    /// Create a pepper of password hashes, or take the next step of replacing it, and print what to do next
+    ///
+    /// A pepper is a secret that enters every hash, so that a stolen database alone allows no guessing. The first run adds
+    /// a pepper to the file peppers.keys. Copy it to every replica of auth. The second run makes it current: it enters new
+    /// hashes, and the hash of each user at the next sign-in. Old peppers stay until no hash needs them.
+    Pepper {
+        /// The folder with the secrets of auth [default: auth.keys_dir, or "keys" in the data folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Use the pepper at once: users of replicas without the changed file cannot sign in
+        ///
+        /// For a mesh in one process, and if all replicas have the last file.
+        #[arg(long)]
+        now: bool,
+    },
+    /// List the peppers, their states, and the number of hashes that need each
+    Peppers {
+        /// The folder with the secrets of auth [default: those of the configuration, or "keys" in the data folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Remove an old pepper that no hash needs
+    RemovePepper {
+        /// The id, as `trellis keys peppers` prints it
+        id: String,
+        /// The folder with the secrets of auth [default: auth.keys_dir, or "keys" in the data folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Do not wait until every replica has the last change
+        #[arg(long)]
+        now: bool,
     },
 }
 
@@ -280,6 +317,28 @@ impl Anchor {
         let service = Service::ALL.iter().copied().find(|known| known.name() == service).ok_or_else(expected)?;
         Ok(Self { service, head: Head::parse(head).ok_or_else(expected)? })
     }
+}
+
+/// The commands of `trellis accounts`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Accounts {
+    /// Import accounts with the hashes of their passwords, so that the users keep their passwords
+    ///
+    /// FILE has JSON lines, or CSV with a line of names. The fields are email and hash (both required), handle,
+    /// display_name, verified, and created (RFC 3339). Hashes of Argon2, bcrypt, scrypt and PBKDF2 are verified at the first
+    /// sign-in,
+    /// and then replaced. Bad lines are printed with their number and their reason, and all others are imported. An import
+    /// can be repeated: an address that has an account is left as it is. It works beside running processes.
+    Import {
+        /// The file; - is the standard input
+        file: PathBuf,
+        /// Only check the lines, and count the accounts that would be new
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON: one object for each bad line, and one with the counts
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The state of a job.

@@ -1,7 +1,9 @@
 //! The binary: reads the command line and the configuration, runs the command, and reports an error in one line.
 
+mod accounts;
 mod audit;
 mod banner;
+mod beside;
 mod bind;
 mod cleartext;
 mod cli;
@@ -15,6 +17,7 @@ mod keys;
 mod listeners;
 mod memory;
 mod part;
+mod peppers;
 mod policy;
 mod process;
 mod reload;
@@ -83,6 +86,17 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Keys { command: cli::Keys::List { dir } }) => {
             print(&rotation::list(&rotation::folder(dir, load)?)?)
         }
+        Some(Command::Keys { command: cli::Keys::Pepper { dir, now } }) => {
+            print(&peppers::rotate(&rotation::folder(dir, load)?, now)?)
+        }
+        Some(Command::Keys { command: cli::Keys::Peppers { dir } }) => {
+            let config = load()?;
+            print(&runtime::start()?.block_on(peppers::list(&config, dir))?)
+        }
+        Some(Command::Keys { command: cli::Keys::RemovePepper { id, dir, now } }) => {
+            let (config, folder) = (load()?, rotation::folder(dir, load)?);
+            print(&runtime::start()?.block_on(peppers::remove(&config, &folder, &id, now))?)
+        }
         Some(Command::Jobs { command }) => {
             let config = load()?;
             print(&runtime::start()?.block_on(jobs::run(&config, command))?)
@@ -95,6 +109,10 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Audit { command }) => {
             let config = load()?;
             runtime::start()?.block_on(audit::run(&config, command))
+        }
+        Some(Command::Accounts { command }) => {
+            let config = load()?;
+            print(&runtime::start()?.block_on(accounts::run(&config, command))?)
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -63,12 +63,14 @@ impl<'a> Stores<'a> {
     /// Auth's secrets: from the configured folder, else from the data folder, where missing ones are created.
     pub(crate) fn auth_keys(&mut self) -> Result<auth::Keys, String> {
         let configured = &self.config.auth.keys_dir;
+        let peppers = auth::keys::Peppers::configured(&self.config.auth).map_err(|e| e.to_string())?;
         if !configured.is_empty() {
-            return auth::Keys::open(&PathBuf::from(configured)).map_err(|e| format!("auth.keys_dir: {e}"));
+            let opened = auth::Keys::open_with(&PathBuf::from(configured), peppers);
+            return opened.map_err(|e| format!("auth.keys_dir: {e}"));
         }
         let folder = self.open_folder()?.path().join("keys");
         auth::Keys::create(&folder).map_err(|e| e.to_string())?;
-        auth::Keys::open(&folder).map_err(|e| e.to_string())
+        auth::Keys::open_with(&folder, peppers).map_err(|e| e.to_string())
     }
 
     /// What the migrations of the last opened store did.

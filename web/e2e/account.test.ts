@@ -121,6 +121,11 @@ scenario("a new password ends the other sessions, and the old one is invalid", a
   await security.getByRole("button", { name: "Change password" }).click();
   await security.getByText("This password is wrong.").waitFor();
   await security.getByLabel("Current password").fill(cleo.password);
+  await security.getByText("At least 15 characters").waitFor();
+  await security.getByLabel("New password").fill("passwordpassword");
+  await security.getByRole("button", { name: "Change password" }).click();
+  await security.getByText("This password is too easy to guess: repeated text adds little; use different words.").waitFor();
+  await security.getByLabel("New password").fill("the new password of Cleo");
   await security.getByRole("button", { name: "Change password" }).click();
   await security.getByText("Your password is changed.").waitFor();
   await there.getByText(ENDED).waitFor();

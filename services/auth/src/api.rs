@@ -4,6 +4,7 @@ mod attempts;
 mod credentials;
 mod email;
 mod mail;
+mod new_password;
 mod sessions;
 mod sign_up;
 mod tokens;
@@ -25,10 +26,10 @@ use proto::auth::v1::{
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
 use crate::{
-    Auth, Config,
+    Auth,
     cookie::Cookies,
     domain::{Client, EmailAddress, Language, MailKind},
-    password::{Hasher, Password, Queue},
+    password::{Breached, Hasher, Password, Queue},
 };
 use attempts::Strict;
 use tokens::{Delivery, Ended, PresentedTokens};
@@ -36,6 +37,8 @@ use tokens::{Delivery, Ended, PresentedTokens};
 pub(crate) struct Api {
     auth: Auth,
     hasher: Hasher,
+    /// The list of breached passwords, if the operator has one.
+    breached: Option<Breached>,
     cookies: Cookies,
     /// Limits of wider networks, as multiples of the limit of one address.
     networks: Multiples,
@@ -45,11 +48,16 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(auth: Auth, cookies: Cookies, networks: Multiples, message_bytes: usize) -> Arc<Self> {
-        let Config { hashing_threads, hashing_queue, hashing_queue_known, .. } = auth.config;
-        let hasher = Hasher::new(hashing_threads, hashing_queue_known, hashing_queue, auth.clock_rng.clone());
+    pub(crate) fn new(
+        auth: Auth,
+        cookies: Cookies,
+        networks: Multiples,
+        message_bytes: usize,
+        breached: Option<Breached>,
+    ) -> Arc<Self> {
+        let hasher = Hasher::new(&auth.config, auth.keys.clone(), auth.clock_rng.clone());
         let page_bytes = page::budget(message_bytes);
-        Arc::new(Self { auth, hasher, cookies, networks, strict: Strict::default(), page_bytes })
+        Arc::new(Self { auth, hasher, breached, cookies, networks, strict: Strict::default(), page_bytes })
     }
 }
 
@@ -179,7 +187,7 @@ impl AuthService for Api {
     ) -> Result<Response<ChangePasswordResponse>, Status> {
         let client = client(&request);
         let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
-        self.replace_password(session, client, context.caller.address, request).await?;
+        self.replace_password(session, client, &context, request).await?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 

@@ -12,6 +12,42 @@ use kit::{
 pub use mail::{MailConfig, MailboxMode, Tls};
 use serde::{Deserialize, Serialize};
 
+/// The section `[auth.argon2]`: the cost of new password hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Argon2Config {
+    /// The memory of one hash, in KiB.
+    pub memory_kib: u32,
+    /// The passes over the memory.
+    pub passes: u32,
+    /// The lanes. They are computed one after another, so that they cost an attacker with many cores less time, not more.
+    pub lanes: u32,
+}
+
+/// OWASP Password Storage Cheat Sheet, Argon2id: 19 MiB, 2 passes, 1 lane. One hash takes about 20 ms of one core.
+impl Default for Argon2Config {
+    fn default() -> Self {
+        Self { memory_kib: 19_456, passes: 2, lanes: 1 }
+    }
+}
+
+/// The same page: the least passes for a memory of at least so many KiB. All of them resist guessing alike.
+const LEAST_PASSES: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
+
+impl Argon2Config {
+    fn check(self) -> Result<(), String> {
+        let row = LEAST_PASSES.into_iter().find(|(memory, _)| self.memory_kib >= *memory);
+        let (_, least) = row.ok_or("auth.argon2.memory_kib: at least 7168")?;
+        if self.passes >= least {
+            return Ok(());
+        }
+        Err(format!(
+            "auth.argon2.passes: {} is below {least}, the least for a memory of {} KiB; with more memory fewer are enough",
+            self.passes, self.memory_kib
+        ))
+    }
+}
+
 /// The section `[auth]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,6 +60,12 @@ pub struct Config {
     pub pool_size: u32,
     /// The folder with auth's secrets, as `trellis keys auth` writes it. Empty: auth creates them in the data folder.
     pub keys_dir: String,
+    /// The peppers of password hashes, instead of the file `peppers.keys` in `keys_dir`: the text of that file, for
+    /// example in a variable.
+    pub peppers: Secret,
+    /// A command that prints the same text, for example from a vault: the program and its arguments. It runs once, at the
+    /// start.
+    pub peppers_command: Vec<String>,
     /// How long an access token is valid. A revocation whose signal is lost takes effect after this time. At most an
     /// hour.
     pub access_lifetime: Span,
@@ -37,14 +79,17 @@ pub struct Config {
     pub refresh_grace: Span,
     /// The timeout of calls to the users service during a sign-up.
     pub users_timeout: Span,
-    /// Passwords that are hashed at once; each uses 19 MiB meanwhile. 0: one per core of the CPU quota, but together no
-    /// more than half of the memory limit.
+    /// Passwords that are hashed at once; each uses `argon2.memory_kib` meanwhile. 0: one per core of the CPU quota, but
+    /// together no more than half of the memory limit.
     pub hashing_threads: usize,
     /// The most passwords from unknown networks in the queue. Further ones are refused with RESOURCE_EXHAUSTED.
     pub hashing_queue: usize,
     /// The most passwords of sessions and of networks from which the account was used before, in a separate queue. If
     /// there are several threads, one is reserved for it.
     pub hashing_queue_known: usize,
+    /// The list of breached passwords, which new passwords must not be in: a sorted file of SHA-1 hashes, or a folder of
+    /// ranges, as the downloader of Pwned Passwords writes them. Empty: there is no list.
+    pub breached_passwords: String,
     /// Attempts to sign in to one account from one address (and `limits.networks` as many from wider networks), in each
     /// `attempts_by_address_period`: enough for typing errors, too few for guessing (OWASP ASVS 5, 6.3.1).
     pub attempts_by_address: u32,
@@ -74,6 +119,8 @@ pub struct Config {
     pub refreshes_period: Span,
     /// Mails, and the links in them.
     pub mail: MailConfig,
+    /// The cost of new password hashes.
+    pub argon2: Argon2Config,
 }
 
 impl Default for Config {
@@ -84,6 +131,8 @@ impl Default for Config {
             database_url: Secret::default(),
             pool_size: 10,
             keys_dir: String::new(),
+            peppers: Secret::default(),
+            peppers_command: Vec::new(),
             access_lifetime: Span(Duration::from_secs(15 * 60)),
             refresh_lifetime: days(30),
             session_lifetime: days(180),
@@ -92,6 +141,7 @@ impl Default for Config {
             hashing_threads: 0,
             hashing_queue: 64,
             hashing_queue_known: 64,
+            breached_passwords: String::new(),
             attempts_by_address: 10,
             attempts_by_address_period: Span(Duration::from_secs(15 * 60)),
             attempts: 100,
@@ -104,6 +154,7 @@ impl Default for Config {
             refreshes_from_address: 600,
             refreshes_period: Span(Duration::from_secs(60)),
             mail: MailConfig::default(),
+            argon2: Argon2Config::default(),
         }
     }
 }
@@ -116,7 +167,8 @@ impl Config {
                 "auth.access_lifetime: at most 1h, because ended sessions are listed for one hour only".to_owned()
             );
         }
-        self.mail.check()
+        self.mail.check()?;
+        self.argon2.check()
     }
 
     /// Attempts at one account from one address.
@@ -158,6 +210,25 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cheaper_hashes_than_recommended_are_refused() {
+        for (memory_kib, passes, is_valid) in [
+            (19_456, 2, true),
+            (19_456, 1, false),
+            (47_103, 1, false),
+            (47_104, 1, true),
+            (2_097_152, 1, true),
+            (12_288, 2, false),
+            (7_168, 5, true),
+            (7_168, 4, false),
+            (7_167, 100, false),
+        ] {
+            let argon2 = Argon2Config { memory_kib, passes, lanes: 1 };
+            let checked = Config { argon2, ..Config::default() }.check();
+            assert_eq!(checked.is_ok(), is_valid, "{argon2:?}: {checked:?}");
+        }
+    }
 
     /// The timeout of the SDK: the longest time for which a client waits for a lost response.
     const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);

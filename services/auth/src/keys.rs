@@ -1,9 +1,12 @@
-//! Auth's secrets: the set of keys that sign access tokens, and the key that encrypts refresh tokens.
+//! Auth's secrets: the set of keys that sign access tokens, the key that encrypts refresh tokens, and the peppers of
+//! password hashes.
 //!
-//! The set is one file, so that each step of a rotation is atomic. A running process checks the file every two seconds
+//! Each set is one file, so that each step of a rotation is atomic. A running process checks the files every two seconds
 //! and loads a new set without a restart.
 
 mod own;
+mod pepper_source;
+mod peppers;
 mod set;
 
 use std::{
@@ -32,6 +35,9 @@ use zeroize::Zeroizing;
 
 use crate::domain::Seal;
 pub use own::OwnKeys;
+use pepper_source::PEPPERS;
+pub(crate) use peppers::Pepper;
+pub use peppers::{Kept, PepperState, PepperStep, Peppers};
 pub use set::{KeyRing, KeyState, PUBLISHED_AFTER, PUBLISHED_BEFORE, Step, TooEarly};
 
 /// The set of keys that sign access tokens.
@@ -48,10 +54,13 @@ pub struct Keys(Arc<Shared>);
 
 struct Shared {
     folder: PathBuf,
-    /// The version of the file at opening.
-    opened: Option<Version>,
+    /// The versions of the files of both sets at opening.
+    opened: [Option<Version>; 2],
     access: RwLock<Access>,
     seal: Seal,
+    peppers: RwLock<Arc<Peppers>>,
+    /// Whether the peppers are those of the file. Those of the configuration do not change.
+    has_pepper_file: bool,
     /// Derives pseudonyms. Its key is the one of `seal`; the algorithm and a prefix of the input separate the two uses.
     pseudonyms: hmac::Key,
 }
@@ -86,13 +95,22 @@ impl Keys {
         folder.join(ACCESS).try_exists().unwrap_or(true)
     }
 
-    /// Loads the keys in `folder`.
+    /// Loads the secrets in `folder`.
     pub fn open(folder: &Path) -> Result<Self, KeysError> {
-        let opened = version(&folder.join(ACCESS));
+        Self::open_with(folder, None)
+    }
+
+    /// Loads the secrets in `folder`, with the peppers of the configuration instead of those of the file.
+    pub fn open_with(folder: &Path, peppers: Option<Peppers>) -> Result<Self, KeysError> {
+        let opened = [ACCESS, PEPPERS].map(|file| version(&folder.join(file)));
+        let has_pepper_file = peppers.is_none();
+        let peppers = peppers.map_or_else(|| Peppers::read(folder), Ok)?;
         let ring = read_ring(folder)?;
         let (seal, pseudonyms) = read_refresh(&folder.join(REFRESH))?;
         let access = RwLock::new(Access { signer: Arc::clone(ring.signing()), ring, changes: None });
-        Ok(Self(Arc::new(Shared { folder: folder.to_owned(), opened, access, seal, pseudonyms })))
+        let peppers = RwLock::new(Arc::new(peppers));
+        let shared = Shared { folder: folder.to_owned(), opened, access, seal, peppers, has_pepper_file, pseudonyms };
+        Ok(Self(Arc::new(shared)))
     }
 
     /// Takes the next step of a rotation in `folder`, under a lock: of two concurrent rotations, one is refused.
@@ -125,6 +143,11 @@ impl Keys {
     pub(crate) fn sign(&self, claims: &AccessClaims) -> Result<String, impl std::error::Error + use<>> {
         let signer = Arc::clone(&self.access().signer);
         signer.sign(claims)
+    }
+
+    /// The peppers in force.
+    pub(crate) fn peppers(&self) -> Arc<Peppers> {
+        Arc::clone(&self.0.peppers.read())
     }
 
     pub(crate) fn seal(&self) -> &Seal {
@@ -161,11 +184,12 @@ impl Keys {
     pub(crate) async fn follow(self, publication: Duration, shutdown: Shutdown) {
         let following = async {
             let path = self.0.folder.join(ACCESS);
-            let mut seen = self.0.opened;
+            let [mut seen, mut seen_peppers] = self.0.opened;
             self.count();
             loop {
                 sleep(CHECK_INTERVAL).await;
                 self.promote();
+                self.reload_peppers(&mut seen_peppers);
                 let now = version(&path);
                 // A missing file is being replaced.
                 if now.is_none() || now == seen {
@@ -183,6 +207,23 @@ impl Keys {
         tokio::select! {
             () = following => {}
             () = shutdown.cut() => {}
+        }
+    }
+
+    /// Loads a changed file of peppers. `seen` is the version that was read last.
+    fn reload_peppers(&self, seen: &mut Option<Version>) {
+        let now = version(&self.0.folder.join(PEPPERS));
+        // A missing file is being replaced.
+        if !self.0.has_pepper_file || now.is_none() || now == *seen {
+            return;
+        }
+        *seen = now;
+        match Peppers::read(&self.0.folder) {
+            Ok(peppers) => {
+                tracing::info!(current = peppers.current().map(Pepper::id), "the peppers were reloaded");
+                *self.0.peppers.write() = Arc::new(peppers);
+            }
+            Err(error) => tracing::error!(%error, "the peppers cannot be reloaded; the old ones stay in use"),
         }
     }
 
@@ -247,12 +288,22 @@ fn write_ring(folder: &Path, ring: &KeyRing) -> Result<(), KeysError> {
     secret_file::replace(&folder.join(ACCESS), &ring.to_text()).map_err(|e| unwritable(folder, &e))
 }
 
-/// Locks `folder` against other changes, until the returned file is dropped.
-fn lock(folder: &Path) -> Result<fs::File, KeysError> {
+/// The lock of a folder, until it is dropped.
+struct FolderLock(fs::File);
+
+/// Explicitly: a program that this process starts at the same moment has a copy of the file.
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        self.0.unlock().ok();
+    }
+}
+
+/// Locks `folder` against other changes.
+fn lock(folder: &Path) -> Result<FolderLock, KeysError> {
     let opened = fs::File::open(folder).map_err(|e| KeysError(format!("{}: {e}", folder.display())))?;
     let taken = |_| KeysError(format!("{}: another process is changing these keys; try again", folder.display()));
     opened.try_lock().map_err(taken)?;
-    Ok(opened)
+    Ok(FolderLock(opened))
 }
 
 fn read_refresh(path: &Path) -> Result<(Seal, hmac::Key), KeysError> {
@@ -276,103 +327,5 @@ fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    fn refusal(folder: &Path) -> String {
-        Keys::open(folder).err().expect("the keys cannot be used").to_string()
-    }
-
-    #[test]
-    fn keys_are_created_once_and_readable_by_their_owner_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("keys");
-        let together: Vec<_> = (0..8)
-            .map(|_| {
-                let folder = folder.clone();
-                std::thread::spawn(move || {
-                    Keys::create(&folder).unwrap();
-                    Keys::open(&folder).unwrap().jwks()
-                })
-            })
-            .collect();
-        let mut jwks: Vec<_> = together.into_iter().map(|one| one.join().unwrap()).collect();
-        Keys::create(&folder).unwrap();
-        jwks.push(Keys::open(&folder).unwrap().jwks());
-        assert!(jwks.windows(2).all(|pair| pair[0] == pair[1]), "all load the key that was created first");
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&folder), 0o700);
-        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(files.len(), 2, "no temporary file is left: {files:?}");
-        assert!(files.iter().all(|file| mode(file) == 0o600));
-    }
-
-    #[test]
-    fn error_names_the_unusable_file_and_its_fix_on_one_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        let missing = refusal(folder);
-        assert!(missing.contains("access.keys") && missing.contains("`trellis keys auth --out /"), "{missing}");
-        Keys::create(folder).unwrap();
-        for (file, bad) in [(REFRESH, "no base64!"), (REFRESH, "c2hvcnQ="), (ACCESS, "signing 0 c2hvcnQ=")] {
-            fs::write(folder.join(file), bad).unwrap();
-            let text = refusal(folder);
-            assert!(text.contains(file) && !text.contains(bad) && !text.contains('\n'), "{text}");
-        }
-    }
-
-    fn kid(keys: &Keys) -> String {
-        keys.access().signer.jwk().kid.clone()
-    }
-
-    #[test]
-    fn keys_that_others_may_read_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        Keys::create(folder.path()).unwrap();
-        for file in [ACCESS, REFRESH] {
-            let path = folder.path().join(file);
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-            let text = refusal(folder.path());
-            assert!(text.contains(file) && text.contains("chmod 600"), "{text}");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
-            Keys::open(folder.path()).unwrap();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn key_signs_only_after_it_was_published() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        Keys::create(folder).unwrap();
-        let keys = Keys::open(folder).unwrap();
-        let (first, publication) = (kid(&keys), Duration::from_secs(30));
-        tokio::spawn(keys.clone().follow(publication, Shutdown::new()));
-        // Step by step: the next key is published already, and signs as soon as it is promoted.
-        let rotate = || Keys::rotate(folder, ClockAndRng::system().now(), true).unwrap().unwrap();
-        let Step::Added(second) = rotate() else { panic!("a key is added") };
-        sleep(2 * CHECK_INTERVAL).await;
-        assert_eq!((kid(&keys), keys.jwks().len()), (first.clone(), 2));
-        rotate();
-        sleep(2 * CHECK_INTERVAL).await;
-        assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 2));
-        rotate();
-        sleep(2 * CHECK_INTERVAL).await;
-        assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 1));
-        // Two steps at once: the new key is published first, while the old one signs.
-        rotate();
-        rotate();
-        sleep(2 * CHECK_INTERVAL).await;
-        assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 2));
-        sleep(publication).await;
-        assert_ne!(kid(&keys), second);
-        // All steps of a rotation at once: no other key may sign.
-        let third = kid(&keys);
-        for _ in 0..4 {
-            rotate();
-        }
-        sleep(2 * CHECK_INTERVAL).await;
-        assert!(kid(&keys) != third && keys.jwks().len() == 1);
-    }
-}
+#[path = "keys/tests.rs"]
+mod tests;

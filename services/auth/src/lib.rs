@@ -10,6 +10,7 @@ pub mod config;
 mod cookie;
 mod deletion;
 pub mod domain;
+pub mod import;
 pub mod keys;
 pub mod mail;
 mod password;
@@ -17,7 +18,7 @@ mod sending;
 mod service;
 pub mod store;
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use kit::{
     health::{HealthChecks, Readiness},
@@ -34,6 +35,7 @@ use cookie::Cookies;
 use deletion::Deletion;
 pub use keys::Keys;
 pub use mail::Mail;
+use password::Breached;
 pub use proto::auth::v1::auth_service_server::SERVICE_NAME;
 use sending::Sending;
 pub use service::Auth;
@@ -58,6 +60,7 @@ impl Auth {
         shutdown: Shutdown,
     ) -> io::Result<()> {
         self.config.check().map_err(io::Error::other)?;
+        let breached = self.breached()?;
         let most = context.limits.message_bytes;
         let context = context.with_audit(self.store.audit().clone());
         let sealer = Sealer::new(self.store.audit().clone(), self.audit.clone(), self.clock_rng.clone());
@@ -72,6 +75,7 @@ impl Auth {
             Cookies::new(&instance),
             context.limits.networks,
             most,
+            breached,
         )))
         .max_decoding_message_size(most)
         .max_encoding_message_size(most);
@@ -87,6 +91,11 @@ impl Auth {
         let (abandoned, deleted) = (Deletion::new(self), Deletion::new(self));
         let sending = Sending::new(self);
         let (store, clock_rng, lifetimes) = (Arc::clone(&self.store), self.clock_rng.clone(), self.lifetimes());
+        let (accounts, users) = (Arc::clone(&self.store), self.users.clone());
+        let imported = move |job, _| {
+            let (accounts, users) = (Arc::clone(&accounts), users.clone());
+            async move { import::create_profile(&*accounts, &users, &job).await }
+        };
         let cleanup = move |_| {
             let (store, clock_rng) = (Arc::clone(&store), clock_rng.clone());
             async move { cleanup::round(&*store, &clock_rng, lifetimes).await }
@@ -95,7 +104,19 @@ impl Auth {
             .on(move |job, _| abandoned.clone().abandoned(job))
             .on(move |job, attempt| deleted.clone().deleted(job, attempt))
             .on(move |job, _| sending.clone().send(job))
+            .on(imported)
             .every("auth.cleanup", cleanup::PERIOD, cleanup)
+    }
+
+    fn breached(&self) -> io::Result<Option<Breached>> {
+        let path = &self.config.breached_passwords;
+        if path.is_empty() {
+            return Ok(None);
+        }
+        let opened = Breached::open(Path::new(path));
+        opened
+            .map(Some)
+            .map_err(|error| io::Error::new(error.kind(), format!("auth.breached_passwords: {path}: {error}")))
     }
 
     fn lifetimes(&self) -> domain::Lifetimes {

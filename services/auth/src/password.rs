@@ -1,9 +1,8 @@
 //! Password hashing. It needs much time and memory on purpose, so it runs off the async threads, with a bound on the
 //! hashes at once.
 
-use std::{sync::Arc, thread::available_parallelism, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use kit::{ClockAndRng, error};
 use metrics::{Gauge, gauge, histogram};
 use tokio::{
@@ -12,35 +11,37 @@ use tokio::{
 };
 use tonic::Status;
 
-use crate::domain::PasswordHash;
+use crate::{
+    config::{Argon2Config, Config},
+    domain::PasswordHash,
+    keys::{Keys, Pepper},
+};
 
-/// OWASP Password Storage Cheat Sheet, Argon2id: m = 19 MiB, t = 2, p = 1 at least. One hash takes about 20 ms
-/// of one core.
-const MEMORY_KIB: u32 = 19_456;
-const PASSES: u32 = 2;
-const LANES: u32 = 1;
 /// RFC 9106, section 3.1 recommends 16.
 const SALT_BYTES: usize = 16;
 /// `retry-after` of a full queue, which shrinks by about 50 passwords per second and core.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Hashes use at most this fraction (one half) of the memory limit.
-const SHARE_OF_MEMORY: u64 = 2;
-
-/// One thread per core (of the CPU quota, if there is one), as far as their hashes fit into the memory limit.
-fn threads_here() -> usize {
-    threads_for(available_parallelism().map_or(1, usize::from), kit::machine::memory_limit())
-}
-
-fn threads_for(cores: usize, memory: Option<u64>) -> usize {
-    let fit = memory.map(|bytes| bytes / SHARE_OF_MEMORY / (u64::from(MEMORY_KIB) * 1_024));
-    let fit = fit.and_then(|fit| usize::try_from(fit).ok()).unwrap_or(usize::MAX);
-    cores.min(fit).max(1)
-}
-
+mod breached;
+mod memory;
 mod prepared;
+mod stored;
+mod strength;
 
+pub(crate) use breached::Breached;
+pub(crate) use memory::Memory;
 pub(crate) use prepared::Password;
+use stored::{Stored, Unusable};
+pub(crate) use strength::OwnWords;
+
+/// Why a new password is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Weakness {
+    /// It is easy to guess. The text states why, and what to do.
+    Guessable(String),
+    /// It is in the list of breached passwords.
+    Breached,
+}
 
 /// The result of verifying a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,8 @@ pub(crate) enum Verified {
     Wrong,
     /// The password is right.
     Right,
-    /// The password is right, but an earlier version hashed it without preparation: it needs a new hash.
+    /// The password is right, but was hashed without preparation, by an earlier version or by another program: it needs a
+    /// new hash.
     RightAsSent,
 }
 
@@ -81,7 +83,7 @@ impl Queue {
 
 /// Hashes and verifies passwords.
 pub(crate) struct Hasher {
-    /// Permits of running hashes; each uses 19 MiB.
+    /// Permits of running hashes. Each stands for the memory of one new hash; a stored hash that needs more takes several.
     working: Arc<Semaphore>,
     /// Permits of running hashes of the unknown queue: one fewer than threads, and at least one. So one of several
     /// threads is reserved for the known queue; with a single thread a known password waits for at most two unknown
@@ -91,12 +93,13 @@ pub(crate) struct Hasher {
     known: Arc<Semaphore>,
     /// Permits of running and waiting hashes of the unknown queue.
     unknown: Arc<Semaphore>,
+    memory: Memory,
     clock_rng: ClockAndRng,
-    /// The hash of a random password. It is verified if there is no account, so that the time reveals nothing.
-    dummy: PasswordHash,
+    cost: Argon2Config,
+    keys: Keys,
 }
 
-/// A form of a password: as this release hashes it, or as the client sent it, which earlier releases hashed.
+/// A form of a password: as this release hashes it, or as the client sent it.
 #[derive(Clone, Copy)]
 enum Form {
     Prepared,
@@ -104,74 +107,111 @@ enum Form {
 }
 
 impl Hasher {
-    /// Runs `threads` hashes at once (0: as many as cores and memory allow), with this many more waiting in each queue.
-    pub(crate) fn new(threads: usize, known: usize, unknown: usize, clock_rng: ClockAndRng) -> Self {
-        let threads = if threads == 0 { threads_here() } else { threads };
-        let dummy = hash(&clock_rng.random::<SALT_BYTES>(), &clock_rng.random::<SALT_BYTES>());
+    /// Runs as many hashes at once as the configuration states, or as cores and memory allow, with more waiting in each
+    /// queue.
+    pub(crate) fn new(config: &Config, keys: Keys, clock_rng: ClockAndRng) -> Self {
+        let memory = Memory::here(config.hashing_threads, config.argon2);
+        let threads = memory.threads;
         Self {
             working: Arc::new(Semaphore::new(threads)),
             unknown_working: Arc::new(Semaphore::new((threads - 1).max(1))),
-            known: Arc::new(Semaphore::new(threads + known)),
-            unknown: Arc::new(Semaphore::new(threads + unknown)),
+            known: Arc::new(Semaphore::new(threads + config.hashing_queue_known)),
+            unknown: Arc::new(Semaphore::new(threads + config.hashing_queue)),
+            memory,
             clock_rng,
-            dummy,
+            cost: config.argon2,
+            keys,
         }
     }
 
-    /// Hashes a new password.
-    pub(crate) async fn hash(&self, password: Password, queue: Queue) -> Result<PasswordHash, Status> {
-        let salt = self.clock_rng.random::<SALT_BYTES>();
-        self.work(queue, move || hash(password.prepared().as_bytes(), &salt)).await
+    /// Hashes a new password, unless it is easy to guess or in the list. Both take one place in the queue.
+    pub(crate) async fn hash_new(
+        &self,
+        password: Password,
+        own: OwnWords,
+        breached: Option<Breached>,
+        queue: Queue,
+    ) -> Result<io::Result<Result<PasswordHash, Weakness>>, Status> {
+        let hash = self.hashing();
+        let judge_and_hash = move || {
+            let weakness = weakness(&password, &own, breached.as_ref())?;
+            Ok(weakness.map_or_else(|| Ok(hash(&password)), Err))
+        };
+        self.work(queue, 1, judge_and_hash).await
     }
 
-    /// Verifies `password` against the hash. Without a hash the result is `Wrong`, after the same time. A password
-    /// whose sent form differs from its prepared form takes two hashes, whether there is an account or not. Each
-    /// waits in the queue by itself.
+    /// Hashes a password.
+    pub(crate) async fn hash(&self, password: Password, queue: Queue) -> Result<PasswordHash, Status> {
+        let hash = self.hashing();
+        self.work(queue, 1, move || hash(&password)).await
+    }
+
+    /// Hashes with a new salt, the configured cost, and the current pepper.
+    fn hashing(&self) -> impl FnOnce(&Password) -> PasswordHash + Send + 'static {
+        let (salt, cost, peppers) = (self.clock_rng.random::<SALT_BYTES>(), self.cost, self.keys.peppers());
+        move |password| PasswordHash(stored::hash(password.prepared().as_bytes(), &salt, cost, peppers.current()))
+    }
+
+    /// Verifies `password` against the hash. Without a hash the result is `Wrong`, after the time of a hash of this
+    /// configuration. A password whose sent form differs from its prepared form takes two hashes, whether there is an
+    /// account or not. Each waits in the queue by itself.
     pub(crate) async fn verify(
         &self,
         password: Password,
         hashed: Option<PasswordHash>,
         queue: Queue,
     ) -> Result<Verified, Status> {
-        let has_account = hashed.is_some();
-        let hashed = hashed.unwrap_or_else(|| self.dummy.clone());
-        let verified = if self.matches(password.clone(), &hashed, queue, Form::Prepared).await? {
-            Verified::Right
-        } else if password.as_sent().is_some() && self.matches(password, &hashed, queue, Form::Sent).await? {
-            Verified::RightAsSent
-        } else {
-            Verified::Wrong
+        // An account without a password has an empty hash.
+        let Some(hashed) = hashed.filter(|hashed| !hashed.0.is_empty()) else {
+            for _ in [Some(()), password.as_sent().map(drop)].into_iter().flatten() {
+                self.hash(password.clone(), queue).await?;
+            }
+            return Ok(Verified::Wrong);
         };
-        Ok(if has_account { verified } else { Verified::Wrong })
+        let stored = self.usable(&hashed).map_err(|why| {
+            tracing::error!("the hash of a password {why}");
+            error::unavailable("the check of this password")
+        })?;
+        if self.matches(password.clone(), &stored, queue, Form::Prepared).await? {
+            return Ok(Verified::Right);
+        }
+        let is_right = password.as_sent().is_some() && self.matches(password, &stored, queue, Form::Sent).await?;
+        Ok(if is_right { Verified::RightAsSent } else { Verified::Wrong })
     }
 
-    async fn matches(
-        &self,
-        password: Password,
-        hashed: &PasswordHash,
-        queue: Queue,
-        form: Form,
-    ) -> Result<bool, Status> {
-        let hashed = hashed.clone();
+    /// Parses a hash that this process can verify.
+    fn usable(&self, hashed: &PasswordHash) -> Result<Stored, Unusable> {
+        let stored = Stored::parse(&hashed.0)?;
+        self.memory.admit(&stored)?;
+        match stored.pepper() {
+            Some(id) if self.keys.peppers().find(id).is_none() => Err(Unusable::NoPepper(id.to_owned())),
+            _ => Ok(stored),
+        }
+    }
+
+    async fn matches(&self, password: Password, stored: &Stored, queue: Queue, form: Form) -> Result<bool, Status> {
+        let (stored, peppers) = (stored.clone(), self.keys.peppers());
+        let places = self.memory.places(&stored);
         let verify = move || {
             let text = match form {
                 Form::Prepared => password.prepared(),
                 Form::Sent => password.as_sent().unwrap_or_default(),
             };
-            argon2().verify_password(text.as_bytes(), &*hashed.0).is_ok()
+            let pepper = stored.pepper().and_then(|id| peppers.find(id));
+            stored.matches(text.as_bytes(), pepper.map_or(&[], Pepper::secret))
         };
-        self.work(queue, verify).await
+        self.work(queue, places, verify).await
     }
 
-    /// Whether a stored hash has other parameters than new hashes.
-    pub(crate) fn is_outdated(hashed: &PasswordHash) -> bool {
-        let current = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$");
-        !hashed.0.starts_with(&current)
+    /// Whether a stored hash has another algorithm, cost or pepper than new hashes.
+    pub(crate) fn is_outdated(&self, hashed: &PasswordHash) -> bool {
+        !hashed.0.starts_with(&stored::prefix(self.cost, self.keys.peppers().current()))
     }
 
     async fn work<T: Send + 'static>(
         &self,
         queue: Queue,
+        places: u32,
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Status> {
         let admitted = match queue {
@@ -186,9 +226,12 @@ impl Hasher {
         // The permits move into the blocking task: a cancelled call does not free them while its hash still runs.
         let of_unknown = match queue {
             Queue::Known => None,
-            Queue::Unknown => Some(place(&self.unknown_working).await?),
+            Queue::Unknown => {
+                let most = u32::try_from(self.memory.threads - 1).unwrap_or(u32::MAX).max(1);
+                Some(take(&self.unknown_working, places.min(most)).await?)
+            }
         };
-        let working = place(&self.working).await?;
+        let working = take(&self.working, places).await?;
         histogram!("auth_hash_wait_duration_seconds").record(since.elapsed().as_secs_f64());
         drop(waiting);
         let running = Shown::new("running", queue);
@@ -200,9 +243,9 @@ impl Hasher {
     }
 }
 
-/// Acquires a permit. The semaphores are never closed.
-async fn place(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
-    Arc::clone(of).acquire_owned().await.map_err(|e| error::internal(&e))
+/// Acquires permits, in the order of the calls. The semaphores are never closed.
+async fn take(of: &Arc<Semaphore>, permits: u32) -> Result<OwnedSemaphorePermit, Status> {
+    Arc::clone(of).acquire_many_owned(permits).await.map_err(|e| error::internal(&e))
 }
 
 /// Counts one hash under this state in the metrics until it is dropped.
@@ -222,120 +265,21 @@ impl Drop for Shown {
     }
 }
 
-fn argon2() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the parameters are within Argon2's ranges");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-}
-
-fn hash(password: &[u8], salt: &[u8]) -> PasswordHash {
-    let hashed = argon2().hash_password_with_salt(password, salt);
-    PasswordHash(hashed.expect("Argon2 hashes a password of any length that the contract allows").to_string())
+/// Why a new password is refused. `None`: it is neither easy to guess nor in the list.
+fn weakness(password: &Password, own: &OwnWords, breached: Option<&Breached>) -> io::Result<Option<Weakness>> {
+    if let Some(why) = strength::weakness(password.prepared(), own) {
+        return Ok(Some(Weakness::Guessable(why)));
+    }
+    let Some(breached) = breached else { return Ok(None) };
+    let forms = [Some(password.prepared()), password.as_sent()];
+    for form in forms.into_iter().flatten() {
+        if breached.contains(form)? {
+            return Ok(Some(Weakness::Breached));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
-mod tests {
-    use kit::telemetry;
-
-    use super::*;
-
-    fn password(text: &str) -> Password {
-        Password::new(text.to_owned())
-    }
-
-    #[test]
-    fn hashing_threads_fit_into_the_memory_limit() {
-        // 32 cores under the 512 MiB of the pod: 13 hashes take 247 MiB.
-        assert_eq!(threads_for(32, Some(512 << 20)), 13);
-        assert_eq!(threads_for(4, Some(512 << 20)), 4);
-        assert_eq!(threads_for(32, None), 32);
-        assert_eq!(threads_for(8, Some(16 << 20)), 1);
-    }
-
-    #[tokio::test]
-    async fn only_the_right_password_is_verified() {
-        let hasher = Hasher::new(1, 4, 4, ClockAndRng::system());
-        let hashed = hasher.hash(password("correct horse"), Queue::Unknown).await.unwrap();
-        assert!(hashed.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hashed.0);
-        assert!(!Hasher::is_outdated(&hashed));
-        let verify = async |text, hashed| hasher.verify(password(text), hashed, Queue::Unknown).await.unwrap();
-        assert_eq!(verify("correct horse", Some(hashed.clone())).await, Verified::Right);
-        assert_eq!(verify("wrong", Some(hashed)).await, Verified::Wrong);
-        assert_eq!(verify("wrong", None).await, Verified::Wrong);
-    }
-
-    #[tokio::test]
-    async fn password_is_the_same_in_every_normalization_form() {
-        let hasher = Hasher::new(1, 4, 4, ClockAndRng::system());
-        let (composed, decomposed) = ("Gr\u{fc}\u{df}e aus K\u{f6}ln", "Gru\u{308}\u{df}e\u{a0}aus Ko\u{308}ln");
-        for (one, other) in [(composed, decomposed), (decomposed, composed)] {
-            let hashed = hasher.hash(password(one), Queue::Unknown).await.unwrap();
-            let verified = hasher.verify(password(other), Some(hashed), Queue::Unknown).await.unwrap();
-            assert_eq!(verified, Verified::Right);
-        }
-        let before = hash(decomposed.as_bytes(), &[7; SALT_BYTES]);
-        let verify = async |text, hashed| hasher.verify(password(text), hashed, Queue::Unknown).await.unwrap();
-        assert_eq!(verify(decomposed, Some(before.clone())).await, Verified::RightAsSent);
-        assert_eq!(verify(composed, Some(before)).await, Verified::Wrong);
-        assert_eq!(verify(decomposed, None).await, Verified::Wrong);
-    }
-
-    /// Waits for a line of the metrics, because other tests of this process hash passwords too.
-    async fn is_shown(line: &str) {
-        let metrics = telemetry::metrics();
-        for _ in 0..500 {
-            if metrics.render().lines().any(|shown| shown == line) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{line} is not in the metrics: {}", metrics.render());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn password_beyond_the_queue_limit_is_refused() {
-        // Install the recorder first: counts without a recorder are lost.
-        telemetry::metrics();
-        let hasher = Arc::new(Hasher::new(1, 1, 1, ClockAndRng::system()));
-        let held = Arc::clone(&hasher.working).acquire_owned().await.unwrap();
-        let one = |hasher: Arc<Hasher>| {
-            tokio::spawn(async move { hasher.hash(password("correct horse"), Queue::Unknown).await })
-        };
-        let waiting = [one(Arc::clone(&hasher)), one(Arc::clone(&hasher))];
-        while hasher.unknown.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        let refused = hasher.hash(password("correct horse"), Queue::Unknown).await.unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
-        is_shown(r#"auth_hashes{state="waiting",queue="unknown"} 2"#).await;
-        drop(held);
-        for task in waiting {
-            task.await.unwrap().unwrap();
-        }
-        is_shown(r#"auth_hashes{state="waiting",queue="unknown"} 0"#).await;
-        is_shown(r#"auth_hashes{state="running",queue="unknown"} 0"#).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn one_thread_is_reserved_for_known_networks() {
-        let hasher = Arc::new(Hasher::new(2, 1, 8, ClockAndRng::system()));
-        // Fills the unknown queue with tasks that do not end.
-        let (release, held) = std::sync::mpsc::channel::<()>();
-        let held = Arc::new(std::sync::Mutex::new(held));
-        let strangers: Vec<_> = (0..10)
-            .map(|_| {
-                let (hasher, held) = (Arc::clone(&hasher), Arc::clone(&held));
-                tokio::spawn(async move { hasher.work(Queue::Unknown, move || held.lock().unwrap().recv()).await })
-            })
-            .collect();
-        while hasher.unknown.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        let refused = hasher.hash(password("correct horse"), Queue::Unknown).await.unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
-        hasher.hash(password("correct horse"), Queue::Known).await.unwrap();
-        drop(release);
-        for stranger in strangers {
-            assert!(stranger.await.unwrap().unwrap().is_err(), "it ends when it is released");
-        }
-    }
-}
+#[path = "password/tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::Timestamp;
+use kit::{ClockAndRng, Timestamp};
 use kit_data::{
     audit::Log,
     jobs::Queue,
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewMail, NewSession, Page,
-    PasswordHash, Session, SessionId, TokenHash,
+    PasswordHash, Session, SessionId, TokenHash, jobs::AccountImported,
 };
 
 pub use links::{EmailChange, LinkStore, Release};
@@ -53,6 +53,10 @@ pub trait AuthStore: LinkStore + MailStore + Send + Sync {
     /// Stores a pending account. The unique constraint refuses an address that another account has.
     async fn insert(&self, account: &Account) -> Result<(), InsertError>;
 
+    /// Stores active accounts with the jobs that create their profiles, in one transaction. Skips addresses that have an
+    /// account. Returns the number of new accounts.
+    async fn import(&self, accounts: &[NewImport], clock_rng: &ClockAndRng) -> Result<u64, Error>;
+
     /// Resumes the sign-up of a pending account. Returns the number of the attempt, which is larger than all before; a
     /// new account has attempt 0. `None`: it is not pending (any more).
     async fn resume(&self, account: AccountId) -> Result<Option<i64>, Error>;
@@ -69,6 +73,12 @@ pub trait AuthStore: LinkStore + MailStore + Send + Sync {
 
     /// Pending accounts that were created before `before`, the oldest first.
     async fn list_pending(&self, before: Timestamp, limit: u32) -> Result<Vec<AccountId>, Error>;
+
+    /// The number of stored password hashes; with `pepper`, of those that need this pepper. It reads all accounts.
+    async fn count_hashes(&self, pepper: Option<&str>) -> Result<u64, Error>;
+
+    /// The number of stored password hashes that need any pepper. It reads all accounts.
+    async fn count_peppered(&self) -> Result<u64, Error>;
 
     /// Replaces the hash of the unchanged password, unless the hash has changed meanwhile.
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error>;
@@ -144,6 +154,17 @@ pub trait AuthStore: LinkStore + MailStore + Send + Sync {
 
     /// Whether the database is reachable.
     async fn is_reachable(&self) -> bool;
+}
+
+/// An account of another service.
+#[derive(Debug, Clone)]
+pub struct NewImport {
+    /// The account.
+    pub account: Account,
+    /// When its address was verified. `None`: it was not.
+    pub verify_time: Option<Timestamp>,
+    /// The job that creates its profile.
+    pub job: AccountImported,
 }
 
 /// The token that replaces the presented one if it rotates.

@@ -182,6 +182,10 @@ pub(super) const RANGES: &[Range] = &[
     count("auth.mail.requests_to_address", 1, u32::MAX as u64),
     count("auth.mail.requests_from_address", 1, u32::MAX as u64),
     time("auth.mail.requests_period", SECOND, 365 * DAY),
+    // From OWASP's cheapest parameters to the first recommendation of RFC 9106, section 4.
+    count("auth.argon2.memory_kib", 7_168, 2 * MIB),
+    count("auth.argon2.passes", 1, 100),
+    count("auth.argon2.lanes", 1, 16),
     count("messaging.pool_size", 1, 10_000),
     count("messaging.conversations_per_user", 1, MILLION),
     count("messaging.added_conversations_per_user", 0, MILLION).zero("no user can be added directly"),

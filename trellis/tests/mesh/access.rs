@@ -102,6 +102,7 @@ impl World {
             ("email", email),
             ("password", PASSWORD.to_owned()),
             ("current_password", PASSWORD.to_owned()),
+            ("new_password", "a longer and better password".to_owned()),
         ];
         Scene { owner, member, other, known }
     }

@@ -5,6 +5,7 @@
 mod access;
 #[path = "../../../proto/examples/access_table/table.rs"]
 mod access_table;
+mod accounts;
 mod admin;
 mod audit;
 mod authority;

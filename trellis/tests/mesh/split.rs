@@ -165,8 +165,10 @@ async fn token_of_an_ended_session_is_refused_after_restarts() {
     }
     gateway.ready(ports.gateway).await;
     let message = SendMessageRequest { conversation_id, client_message_id: new_id(), text: "hello".to_owned() };
-    let change =
-        ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
+    let change = ChangePasswordRequest {
+        current_password: PASSWORD.to_owned(),
+        new_password: "another good password".to_owned(),
+    };
     // Through the gateway, and directly at the services.
     for (messaging, auth) in [(ports.gateway, ports.gateway), (ports.messaging, ports.auth)] {
         let messaging = ada.through(gateway.channel(messaging).await).messaging();

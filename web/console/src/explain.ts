@@ -127,8 +127,12 @@ const BY_DESCRIPTION: readonly (readonly [start: string, words: string])[] = [
   ["must not be invisible", "This text is invisible. Add a letter, a digit or a symbol."],
 ];
 
+/** Descriptions of a refused password, which end the sentence "This password ...". */
+const OF_PASSWORDS = ["is too easy to guess", "is in a list of stolen passwords"];
+
 /** Returns how to fix a value that violates a rule of the contract, without the rule itself. */
 export function explainViolation(field: string, description: string): string {
+  if (OF_PASSWORDS.some((start) => description.startsWith(start))) return sentence(`This password ${description}`);
   const [, words] = BY_DESCRIPTION.find(([start]) => description.startsWith(start)) ?? [];
   if (words) return words;
   const shape = SHAPES[field.split(".").at(-1) ?? ""];

@@ -13,7 +13,7 @@ test("a violation shows no rule of the contract", () => {
     ["user.handle", "must match ^[a-z][a-z0-9_]{2,29}$", "Use 3 to 30 lower-case letters, digits and underscores, with a letter first."],
     ["user.handle", "is reserved or looks like a reserved name; choose another", "This handle is reserved. Choose another one."],
     ["code", "must match ^[a-z0-9_]{0,30}$", "This value cannot be used. Change it and try again."],
-    ["password", "must have at least 8 characters", "Use at least 8 characters."],
+    ["password", "must have at least 15 characters", "Use at least 15 characters."],
     ["display_name", "must have at least 1 characters", "This is required."],
     ["display_name", "must have at most 64 characters", "Use at most 64 characters."],
     ["text", "must have at most 4000 bytes, has 4001", "This text is too long. Shorten it."],
@@ -73,7 +73,7 @@ function invalidField(field: string, reason: string, description: string): Conne
   ]);
 }
 
-// The descriptions of services/auth/src/domain/email.rs and services/auth/src/password/prepared.rs.
+// The descriptions of services/auth: domain/email.rs, password/prepared.rs, password/strength.rs, api/new_password.rs.
 test("a refused e-mail address or password shows its reason", () => {
   const shown: [field: string, reason: string, description: string, shown: string][] = [
     ["email", "EMAIL_INVALID", "must be an e-mail address such as ada@example.com", "Enter an e-mail address, such as ada@example.com."],
@@ -81,7 +81,9 @@ test("a refused e-mail address or password shows its reason", () => {
     ["email", "EMAIL_INVALID", "must end with a valid domain after the @, such as example.com", "The part after the @ is not a valid domain. Use one such as example.com."],
     ["email", "EMAIL_INVALID", "must have at most 254 bytes with its domain in punycode; use a shorter address", "This address is too long. Use a shorter one."],
     ["email", "", "must have at most 254 characters", "This address is too long. Use a shorter one."],
-    ["password", "PASSWORD_TOO_SHORT", "must have at least 8 characters", "Use at least 8 characters."],
+    ["password", "PASSWORD_TOO_SHORT", "must have at least 15 characters", "Use at least 15 characters."],
+    ["password", "PASSWORD_TOO_WEAK", "is too easy to guess: it is a common password; use different words", "This password is too easy to guess: it is a common password; use different words."],
+    ["new_password", "PASSWORD_BREACHED", "is in a list of stolen passwords; choose another one", "This password is in a list of stolen passwords; choose another one."],
     ["new_password", "PASSWORD_TOO_LONG", "must have at most 256 characters", "Use at most 256 characters."],
   ];
   for (const [field, reason, description, words] of shown) {

@@ -2,14 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use kit::{error, principal::UserSession};
+use kit::{Context, error, principal::UserSession};
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest, ResetPasswordRequest};
 use tonic::{Code, Status};
 
 use super::{Api, bad_credentials, mail::link_invalid, sessions::ConfirmedSession};
 use crate::{
     domain::{Account, Client, MailKind, MailToken, SessionId, State},
-    password::{Hasher, Password, Queue, Verified},
+    password::{OwnWords, Password, Queue, Verified},
 };
 
 impl Api {
@@ -25,7 +25,7 @@ impl Api {
         let hashed = account.as_ref().map(|account| account.password.clone()).filter(|hash| !hash.0.is_empty());
         let verified = self.hasher.verify(password.clone(), hashed, queue).await?;
         let account = account.filter(|_| verified.is_right()).ok_or_else(bad_credentials)?;
-        if verified == Verified::RightAsSent || Hasher::is_outdated(&account.password) {
+        if verified == Verified::RightAsSent || self.hasher.is_outdated(&account.password) {
             // The password is right. A new hash can wait for the next sign-in.
             if let Ok(renewed) = self.hasher.hash(password, queue).await
                 && let Err(error) = self.auth.store.rehash(account.id, &account.password, &renewed).await
@@ -60,7 +60,7 @@ impl Api {
         &self,
         session: Arc<UserSession>,
         client: Client,
-        address: Option<IpAddr>,
+        context: &Context,
         request: ChangePasswordRequest,
     ) -> Result<(), Status> {
         let ChangePasswordRequest { current_password, new_password } = request;
@@ -71,8 +71,10 @@ impl Api {
             return Err(error::invalid_field("new_password", "PASSWORD_UNCHANGED", message));
         }
         let caller = self.confirm(Arc::clone(&session)).await?;
-        let account = self.prove_caller(&caller, address, current).await?;
-        let hashed = self.hasher.hash(new, Queue::Known).await?;
+        let account = self.prove_caller(&caller, context.caller.address, current).await?;
+        let [handle, name] = self.names(context, account.id.0).await;
+        let own = OwnWords::new(&[account.email.as_str(), &handle, &name]);
+        let hashed = self.hash_new("new_password", new, own, Queue::Known).await?;
         let notice = self.notice(MailKind::PasswordChanged, Some(account.id), client);
         let now = self.auth.clock_rng.now();
         let ended = self.auth.store.change_password(&account, &hashed, caller.id(), notice.as_ref(), now).await?;
@@ -92,10 +94,10 @@ impl Api {
         new.check_length("new_password")?;
         self.count_link(address).await?;
         let (token, now) = (token.hash(), self.auth.clock_rng.now());
-        if !self.auth.store.is_link_valid(&token, MailKind::PasswordReset, now).await? {
-            return Err(link_invalid());
-        }
-        let hashed = self.hasher.hash(new, Queue::Known).await?;
+        let address =
+            self.auth.store.find_link(&token, MailKind::PasswordReset, now).await?.ok_or_else(link_invalid)?;
+        let own = OwnWords::new(&[address.as_str()]);
+        let hashed = self.hash_new("new_password", new, own, Queue::Known).await?;
         let notice = self.notice(MailKind::PasswordChanged, None, client);
         let now = self.auth.clock_rng.now();
         let ended = self.auth.store.reset_password(&token, &hashed, notice.as_ref(), now).await?;

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use super::Api;
 use crate::{
     domain::{Account, AccountId, Client, EmailAddress, PasswordHash, RefreshToken, State},
-    password::{Password, Queue},
+    password::{OwnWords, Password, Queue},
     store::{Continued, InsertError},
 };
 
@@ -36,8 +36,9 @@ impl Api {
         let email = EmailAddress::parse(&email)
             .map_err(|why| error::invalid_field("email", "EMAIL_INVALID", &why.to_string()))?;
         self.count_sign_up(&email, context.caller.address).await?;
+        let own = OwnWords::new(&[email.as_str(), &handle, &display_name]);
         // Before the lookup, so that the response time does not reveal whether the account exists.
-        let hashed = self.hasher.hash(password.clone(), Queue::Unknown).await?;
+        let hashed = self.hash_new("password", password.clone(), own, Queue::Unknown).await?;
         let (account, attempt) = self.pending_account(&email, &password, hashed).await?;
         let profile = CreateUserRequest { user_id: account.id.0.to_string(), handle, display_name, attempt };
         self.create_profile(context, profile).await?;

@@ -23,7 +23,7 @@ const LOCAL_SIGNS: &str = ".!#$%&'*+/=?^_`{|}~-";
 /// Both databases compare bytes: all folding is done here. Rows of earlier versions need no migration: those versions
 /// accepted ASCII only and stored it in lower case, which is this form. The exception are domains whose punycode is
 /// invalid, and [`EmailAddress::lookup`] finds those.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);
 
 /// Why a text is not an e-mail address.

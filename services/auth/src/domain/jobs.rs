@@ -26,6 +26,21 @@ impl Job for AccountDeleted {
     const KIND: &'static str = "account.deleted";
 }
 
+/// An account was imported; users does not have its profile yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountImported {
+    /// The account.
+    pub account_id: Uuid,
+    /// The handle of the other service. `None`: users gets one that is unique.
+    pub handle: Option<String>,
+    /// The name that other users see. `None`: the handle.
+    pub display_name: Option<String>,
+}
+
+impl Job for AccountImported {
+    const KIND: &'static str = "account.imported";
+}
+
 /// A mail waits to be sent. The job has its id only: the address and the sealed token of its link are in its row, which
 /// is deleted when the mail is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +70,11 @@ mod tests {
             assert_eq!(AccountDeleted::read(1, stored), Ok(AccountDeleted { account_id: ID }));
             assert_eq!(AccountAbandoned::read(1, stored), Ok(AccountAbandoned { account_id: ID }));
         }
+        let stored = r#"{"account_id":"01900000-0000-7000-8000-000000000001","handle":"ada","display_name":null}"#;
+        let imported = AccountImported { account_id: ID, handle: Some("ada".to_owned()), display_name: None };
+        assert_eq!(serde_json::to_string(&imported).unwrap(), stored);
+        assert_eq!(AccountImported::read(1, stored), Ok(imported));
+        assert_eq!((AccountImported::KIND, AccountImported::VERSION), ("account.imported", 1));
         assert_eq!((AccountDeleted::KIND, AccountDeleted::VERSION), ("account.deleted", 1));
         let stored = r#"{"mail_id":"01900000-0000-7000-8000-000000000001"}"#;
         assert_eq!(serde_json::to_string(&MailQueued { mail_id: ID }).unwrap(), stored);

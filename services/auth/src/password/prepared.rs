@@ -6,16 +6,16 @@ use tonic::Status;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
-/// The shortest and the longest new password in characters, after preparation. NIST SP 800-63B requires at least 8, and
-/// counts each code point as one.
-const CHARACTERS: [usize; 2] = [8, 256];
+/// The shortest and the longest new password in characters, after preparation. NIST SP 800-63B-4, section 3.1.1.2: at
+/// least 15 where the password is the only factor, at most 64 or more, and each code point counts as one.
+const CHARACTERS: [usize; 2] = [15, 256];
 /// The largest growth factor of NFC in UTF-8 (UAX #15, section 14).
 const MOST_GROWTH: usize = 3;
 
 /// A password in the clear, erased when dropped.
 ///
 /// Devices send the same password in different code points: macOS decomposes, a keyboard layout types U+00A0. NIST SP
-/// 800-63B (section 5.1.1.2 of revision 3) requires normalization before hashing and names NFKC and NFKD. This type
+/// 800-63B-4 (section 3.1.1.2) recommends normalization before hashing. This type
 /// uses the OpaqueString profile of RFC 8265 (section 4.2.2), which is made for passwords: spaces become U+0020, then
 /// NFC. NFKC would also make different passwords equal, such as `2` and `²`.
 #[derive(Clone)]
@@ -100,8 +100,8 @@ mod tests {
     fn length_is_counted_after_preparation() {
         let reason =
             |text: String| Password::new(text).check_length("password").err().map(|status| status.message().to_owned());
-        assert_eq!(reason("u\u{308}".repeat(8)), None);
-        assert_eq!(reason("u\u{308}".repeat(7)).as_deref(), Some("password: must have at least 8 characters"));
+        assert_eq!(reason("u\u{308}".repeat(15)), None);
+        assert_eq!(reason("u\u{308}".repeat(14)).as_deref(), Some("password: must have at least 15 characters"));
         assert_eq!(reason("u\u{308}".repeat(256)), None);
         assert_eq!(reason("u\u{308}".repeat(257)).as_deref(), Some("password: must have at most 256 characters"));
     }

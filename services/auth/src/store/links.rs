@@ -5,15 +5,16 @@ use kit::Timestamp;
 use kit_data::store::Error;
 use uuid::Uuid;
 
-use crate::domain::{AccountId, Email, MailKind, NewMail, PasswordHash, SessionId, TokenHash};
+use crate::domain::{AccountId, Email, EmailAddress, MailKind, NewMail, PasswordHash, SessionId, TokenHash};
 
 /// The statements with the links of mails. A method that takes the token of a link uses the token up: it deletes the
 /// token in a statement that starts after the account's row is locked, in the transaction of the change. Of two uses at
 /// the same time one finds no token.
 #[async_trait]
 pub trait LinkStore: Send + Sync {
-    /// Whether the token of a link is valid `now`. Its use decides again.
-    async fn is_link_valid(&self, token: &TokenHash, kind: MailKind, now: Timestamp) -> Result<bool, Error>;
+    /// The address that the token of a link was sent to, if it is valid `now`. Its use decides again.
+    async fn find_link(&self, token: &TokenHash, kind: MailKind, now: Timestamp)
+    -> Result<Option<EmailAddress>, Error>;
 
     /// Sets a new password with the token of a link, verifies the address, deletes the other tokens of the account, and
     /// ends all of its sessions. Returns these sessions. `None`: the token is not valid (any more) or its account is

@@ -15,7 +15,7 @@ mod prune;
 pub(super) mod session;
 
 use async_trait::async_trait;
-use kit::{Timestamp, audit::AuditEntry, keyring::Keyring};
+use kit::{ClockAndRng, Timestamp, audit::AuditEntry, keyring::Keyring};
 use kit_data::{
     audit::Log,
     jobs::{NewJob, Queue},
@@ -32,9 +32,9 @@ use crate::{
         jobs::{AccountAbandoned, AccountDeleted},
         refresh::{Decision, decide},
     },
-    store::{AuthStore, InsertError, Refreshed, Successor},
+    store::{AuthStore, InsertError, NewImport, Refreshed, Successor},
 };
-use account::account;
+use account::{account, count_containing, insert_unless_present};
 use mail_rows::{delete_tokens, erase_mail, insert_mail};
 use prune::prune_some;
 use session::{
@@ -140,6 +140,19 @@ impl AuthStore for Sql {
         }
     }
 
+    async fn import(&self, accounts: &[NewImport], clock_rng: &ClockAndRng) -> Result<u64, Error> {
+        let mut tx = self.write.begin().await?;
+        let mut imported = 0;
+        for new in accounts {
+            if insert_unless_present(&mut tx, new).await? {
+                imported += 1;
+                self.jobs.enqueue(&mut tx, NewJob::now(clock_rng.new_id(), &new.job, clock_rng.now())).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(imported)
+    }
+
     async fn resume(&self, account: AccountId) -> Result<Option<i64>, Error> {
         let _turn = self.write.turn(account.0).await?;
         let resumed = sqlx::query(
@@ -203,6 +216,14 @@ impl AuthStore for Sql {
         .fetch_all(&self.read)
         .await?;
         Ok(rows.iter().map(|row| row.try_get("account_id").map(AccountId)).collect::<Result<_, _>>()?)
+    }
+
+    async fn count_hashes(&self, pepper: Option<&str>) -> Result<u64, Error> {
+        count_containing(&self.read, &pepper.map_or("$".to_owned(), |id| format!(",keyid={id}$"))).await
+    }
+
+    async fn count_peppered(&self) -> Result<u64, Error> {
+        count_containing(&self.read, ",keyid=").await
     }
 
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error> {

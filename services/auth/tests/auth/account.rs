@@ -63,7 +63,7 @@ async fn wrong_same_or_short_password_changes_nothing() {
     let tokens = mesh.signed_up("ada").await;
     let refused = change(&mut mesh, &tokens, "wrong password", NEW).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "BAD_CREDENTIALS"));
-    for new in [PASSWORD, "short"] {
+    for new in [PASSWORD, "short", "password", "ADA ada@example.org"] {
         let refused = change(&mut mesh, &tokens, PASSWORD, new).await.unwrap_err();
         let details = refused.get_error_details();
         let fields: Vec<_> = details.bad_request().unwrap().field_violations.iter().map(|v| v.field.clone()).collect();

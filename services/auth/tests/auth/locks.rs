@@ -1,7 +1,7 @@
 //! Changes that wait for the row lock of an account or a session, on PostgreSQL: they see the row as it is after the
 //! wait.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use auth::{
     domain::{Account, EmailAddress, PasswordHash, SessionId, State, TokenHash},
@@ -13,6 +13,8 @@ use crate::{
     locks_support::Holder,
     store::{RULES, active, at, client, id, open, pending, session, successor, token},
 };
+
+type BoxFuture = Pin<Box<dyn Future<Output = Option<()>> + Send>>;
 
 const LOCK_ACCOUNT: &str = "SELECT 1 FROM accounts WHERE account_id = $1 FOR UPDATE";
 const LOCK_SESSIONS: &str = "SELECT 1 FROM sessions WHERE account_id = $1 FOR UPDATE";
@@ -106,6 +108,36 @@ async fn rehash_behind_a_deletion_stores_nothing() {
         scene.store.rehash(scene.account.id, &scene.account.password, &new).await.unwrap();
     })
     .await;
+}
+
+/// A sign-in renews the hash of the old password while the owner changes it: the change counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn rehash_behind_a_new_password_stores_nothing() {
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database).await;
+    let [new, renewed] = ["new", "renewed"].map(|text| PasswordHash(text.to_owned()));
+    for change_first in [true, false] {
+        let account = scene.store.find(scene.account.id).await.unwrap().unwrap();
+        let new = PasswordHash(format!("{} {change_first}", new.0));
+        let mut holder = Holder::begin(&database.location, "auth").await;
+        holder.run(LOCK_ACCOUNT, &[account.id.0]).await;
+        let (of, keep, changed, before) = (Arc::clone(&scene.store), scene.session, new.clone(), account.clone());
+        let change = async move { of.change_password(&before, &changed, keep, None, at(6)).await.unwrap().map(drop) };
+        let (of, renewed) = (Arc::clone(&scene.store), renewed.clone());
+        let rehash = async move { of.rehash(account.id, &account.password, &renewed).await.map(|()| None).unwrap() };
+        let (change, rehash): (BoxFuture, BoxFuture) = (Box::pin(change), Box::pin(rehash));
+        let (first, second) = if change_first { (change, rehash) } else { (rehash, change) };
+        let first = tokio::spawn(first);
+        holder.waiters(1).await;
+        let second = tokio::spawn(second);
+        holder.waiters(2).await;
+        holder.release().await;
+        let outcomes = [first.await.unwrap(), second.await.unwrap()];
+        assert!(outcomes.contains(&Some(())), "the change of the password succeeds");
+        assert_eq!(scene.store.find(scene.account.id).await.unwrap().unwrap().password, new);
+    }
+    drop(scene);
+    database.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

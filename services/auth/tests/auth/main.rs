@@ -12,6 +12,7 @@ mod databases;
 mod deletion;
 mod email;
 mod erased;
+mod import;
 mod limits;
 mod locks;
 #[path = "../../../kit-data/tests/support/locks.rs"]
@@ -21,6 +22,8 @@ mod mail;
 mod mesh;
 mod messaging;
 mod migration;
+mod new_passwords;
+mod peppers;
 #[path = "../../../kit-data/tests/support/plan.rs"]
 mod plan;
 mod plans;

@@ -299,8 +299,10 @@ async fn auth_checks_sessions_in_its_own_table() {
     // Without a signal, as after a restart.
     let (account, ended) = (AccountId(tokens.user_id.parse().unwrap()), SessionId(tokens.session_id.parse().unwrap()));
     assert!(mesh.store.revoke_session(account, ended, mesh.now()).await.unwrap());
-    let change =
-        ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
+    let change = ChangePasswordRequest {
+        current_password: PASSWORD.to_owned(),
+        new_password: "another good password".to_owned(),
+    };
     let refusals = [
         mesh.auth.list_sessions(by(&tokens, ListSessionsRequest::default())).await.map(drop),
         mesh.auth.revoke_all_sessions(by(&tokens, RevokeAllSessionsRequest::default())).await.map(drop),

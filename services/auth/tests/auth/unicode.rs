@@ -20,8 +20,8 @@ on_both!(
     hash_of_a_password_as_it_was_sent_is_renewed_by_signing_in,
 );
 
-const COMPOSED: &str = "Gr\u{fc}\u{df}e aus K\u{f6}ln";
-const DECOMPOSED: &str = "Gru\u{308}\u{df}e\u{a0}aus Ko\u{308}ln";
+const COMPOSED: &str = "Gr\u{fc}\u{df}e aus K\u{f6}ln am Rhein";
+const DECOMPOSED: &str = "Gru\u{308}\u{df}e\u{a0}aus Ko\u{308}ln am Rhein";
 
 async fn start(location: &Location) -> Mesh {
     Mesh::on(location, Messaging::new(0)).await
@@ -79,18 +79,24 @@ async fn password_is_the_same_in_every_normalization_form(location: &Location) {
     for same in [COMPOSED, DECOMPOSED] {
         signed_in(&mut mesh, email, same).await.unwrap();
     }
-    assert_eq!(signed_in(&mut mesh, email, "Gruse aus Koln").await, Err("BAD_CREDENTIALS".to_owned()));
+    assert_eq!(signed_in(&mut mesh, email, "Gruse aus Koln am Rhein").await, Err("BAD_CREDENTIALS".to_owned()));
     let refused = async |mesh: &mut Mesh, new: &str| {
         let change = ChangePasswordRequest { current_password: COMPOSED.to_owned(), new_password: new.to_owned() };
         mesh.auth.change_password(by(&tokens, change)).await.map(drop).map_err(|status| reason(&status))
     };
     assert_eq!(refused(&mut mesh, DECOMPOSED).await, Err("PASSWORD_UNCHANGED".to_owned()));
-    assert_eq!(refused(&mut mesh, &"u\u{308}".repeat(7)).await, Err("PASSWORD_TOO_SHORT".to_owned()));
+    assert_eq!(refused(&mut mesh, &"u\u{308}".repeat(14)).await, Err("PASSWORD_TOO_SHORT".to_owned()));
     assert_eq!(refused(&mut mesh, &"x".repeat(257)).await, Err("PASSWORD_TOO_LONG".to_owned()));
-    let short = signed_up(&mut mesh, "bob", "bob@example.org", &"u\u{308}".repeat(7)).await.unwrap_err();
+    let short = signed_up(&mut mesh, "bob", "bob@example.org", &"u\u{308}".repeat(14)).await.unwrap_err();
     assert_eq!(reason(&short), "PASSWORD_TOO_SHORT");
-    assert_eq!(refused(&mut mesh, &"u\u{308}".repeat(256)).await, Ok(()));
-    signed_in(&mut mesh, email, &"\u{fc}".repeat(256)).await.unwrap();
+    let longest = |u: &str| format!("{PASSWORD}{}", u.repeat(256 - PASSWORD.len()));
+    assert_eq!(refused(&mut mesh, &longest("u\u{308}")).await, Ok(()));
+    signed_in(&mut mesh, email, &longest("\u{fc}")).await.unwrap();
+    assert_eq!(
+        signed_in(&mut mesh, email, &longest("\u{fc}").replace("staple\u{fc}", "staple")).await,
+        Err("BAD_CREDENTIALS".to_owned()),
+        "no character is cut off"
+    );
 }
 
 /// Earlier versions stored hashes of passwords without normalization.

@@ -95,7 +95,7 @@ type PasswordOptions = Partial<FieldOptions> & { readonly autocomplete: "current
 
 /** A field for a new password shows its rules. */
 export function passwordField(options: PasswordOptions): Field {
-  const hint = options.autocomplete === "new-password" ? { hint: "At least 8 characters." } : {};
+  const hint = options.autocomplete === "new-password" ? { hint: "At least 15 characters: several words are easy to remember." } : {};
   return new Field({ name: "password", label: "Password", type: "password", ...hint, ...options });
 }
 

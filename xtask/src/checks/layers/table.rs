@@ -131,7 +131,7 @@ const AUTH: Crate<'static> = Crate {
     folder: "services/auth",
     layers: &[
         layer(&["api"], "converts messages, and errors to statuses"),
-        layer(&["cleanup", "deletion", "sending"], "background work"),
+        layer(&["cleanup", "deletion", "import", "sending"], "background work, and the import of accounts"),
         layer(&["service"], "what the API and the background work are made of"),
         layer(
             &["cookie", "keys", "mail", "password"],

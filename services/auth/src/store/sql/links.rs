@@ -23,15 +23,20 @@ use crate::{
 
 #[async_trait]
 impl LinkStore for Sql {
-    async fn is_link_valid(&self, token: &TokenHash, kind: MailKind, now: Timestamp) -> Result<bool, Error> {
+    async fn find_link(
+        &self,
+        token: &TokenHash,
+        kind: MailKind,
+        now: Timestamp,
+    ) -> Result<Option<EmailAddress>, Error> {
         let found =
-            sqlx::query("SELECT kind FROM mail_tokens WHERE token_hash = $1 AND kind = $2 AND expire_time > $3")
+            sqlx::query("SELECT email FROM mail_tokens WHERE token_hash = $1 AND kind = $2 AND expire_time > $3")
                 .bind(&token.0)
                 .bind(kind.as_str())
                 .bind(DbTimestamp(now))
                 .fetch_optional(&self.read)
                 .await?;
-        Ok(found.is_some())
+        Ok(found.map(|row| row.try_get("email").map(EmailAddress::stored)).transpose()?)
     }
 
     async fn reset_password(

@@ -87,8 +87,8 @@ export type SignUpRequest = Message<"trellis.auth.v1.SignUpRequest"> & {
   email: string;
 
   /**
-   * Required. 8 to 256 characters of any kind (NIST SP 800-63B), counted in NFC; NFD may need four times as many. NFC
-   * and NFD are the same password.
+   * Required. 15 to 256 characters of any kind (NIST SP 800-63B-4), counted in NFC; NFD may need four times as many. NFC
+   * and NFD are the same password. There are no rules of composition, but a password that is easy to guess is refused.
    *
    * @generated from field: string password = 2;
    */
@@ -1207,8 +1207,9 @@ export const AuthService: GenService<{
    * Creates an account with its profile, and signs the user in. A repeated call resumes a sign-up that was interrupted.
    *
    * Errors: ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN. INVALID_ARGUMENT with reason EMAIL_INVALID,
-   * HANDLE_RESERVED, PASSWORD_TOO_SHORT, or PASSWORD_TOO_LONG. ABORTED with reason CONCURRENT_SIGN_UP when another
-   * sign-up with the same address is in progress.
+   * HANDLE_RESERVED, PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK when the password is easy to guess, or
+   * PASSWORD_BREACHED when it is in the operator's list of breached passwords. ABORTED with reason CONCURRENT_SIGN_UP
+   * when another sign-up with the same address is in progress.
    *
    * @generated from rpc trellis.auth.v1.AuthService.SignUp
    */
@@ -1321,7 +1322,8 @@ export const AuthService: GenService<{
    * Changes the caller's password, and ends all other sessions.
    *
    * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the current password is wrong, which counts as a failed
-   * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, or PASSWORD_UNCHANGED.
+   * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK, PASSWORD_BREACHED, or
+   * PASSWORD_UNCHANGED.
    *
    * @generated from rpc trellis.auth.v1.AuthService.ChangePassword
    */
@@ -1349,7 +1351,7 @@ export const AuthService: GenService<{
    * reads the account's e-mail, so it verifies the address too. It opens no session: the user signs in afterwards.
    *
    * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
-   * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT or PASSWORD_TOO_LONG.
+   * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK, or PASSWORD_BREACHED.
    *
    * @generated from rpc trellis.auth.v1.AuthService.ResetPassword
    */

@@ -74,8 +74,9 @@ export interface IAuthServiceClient {
      * Creates an account with its profile, and signs the user in. A repeated call resumes a sign-up that was interrupted.
      *
      * Errors: ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN. INVALID_ARGUMENT with reason EMAIL_INVALID,
-     * HANDLE_RESERVED, PASSWORD_TOO_SHORT, or PASSWORD_TOO_LONG. ABORTED with reason CONCURRENT_SIGN_UP when another
-     * sign-up with the same address is in progress.
+     * HANDLE_RESERVED, PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK when the password is easy to guess, or
+     * PASSWORD_BREACHED when it is in the operator's list of breached passwords. ABORTED with reason CONCURRENT_SIGN_UP
+     * when another sign-up with the same address is in progress.
      *
      * @generated from protobuf rpc: SignUp
      */
@@ -152,7 +153,8 @@ export interface IAuthServiceClient {
      * Changes the caller's password, and ends all other sessions.
      *
      * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the current password is wrong, which counts as a failed
-     * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, or PASSWORD_UNCHANGED.
+     * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK, PASSWORD_BREACHED, or
+     * PASSWORD_UNCHANGED.
      *
      * @generated from protobuf rpc: ChangePassword
      */
@@ -172,7 +174,7 @@ export interface IAuthServiceClient {
      * reads the account's e-mail, so it verifies the address too. It opens no session: the user signs in afterwards.
      *
      * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
-     * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT or PASSWORD_TOO_LONG.
+     * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK, or PASSWORD_BREACHED.
      *
      * @generated from protobuf rpc: ResetPassword
      */
@@ -291,8 +293,9 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * Creates an account with its profile, and signs the user in. A repeated call resumes a sign-up that was interrupted.
      *
      * Errors: ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN. INVALID_ARGUMENT with reason EMAIL_INVALID,
-     * HANDLE_RESERVED, PASSWORD_TOO_SHORT, or PASSWORD_TOO_LONG. ABORTED with reason CONCURRENT_SIGN_UP when another
-     * sign-up with the same address is in progress.
+     * HANDLE_RESERVED, PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK when the password is easy to guess, or
+     * PASSWORD_BREACHED when it is in the operator's list of breached passwords. ABORTED with reason CONCURRENT_SIGN_UP
+     * when another sign-up with the same address is in progress.
      *
      * @generated from protobuf rpc: SignUp
      */
@@ -396,7 +399,8 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * Changes the caller's password, and ends all other sessions.
      *
      * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the current password is wrong, which counts as a failed
-     * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, or PASSWORD_UNCHANGED.
+     * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK, PASSWORD_BREACHED, or
+     * PASSWORD_UNCHANGED.
      *
      * @generated from protobuf rpc: ChangePassword
      */
@@ -422,7 +426,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * reads the account's e-mail, so it verifies the address too. It opens no session: the user signs in afterwards.
      *
      * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used.
-     * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT or PASSWORD_TOO_LONG.
+     * INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, PASSWORD_TOO_WEAK, or PASSWORD_BREACHED.
      *
      * @generated from protobuf rpc: ResetPassword
      */

@@ -64,8 +64,8 @@ export interface SignUpRequest {
      */
     email: string;
     /**
-     * Required. 8 to 256 characters of any kind (NIST SP 800-63B), counted in NFC; NFD may need four times as many. NFC
-     * and NFD are the same password.
+     * Required. 15 to 256 characters of any kind (NIST SP 800-63B-4), counted in NFC; NFD may need four times as many. NFC
+     * and NFD are the same password. There are no rules of composition, but a password that is easy to guess is refused.
      *
      * @generated from protobuf field: string password = 2
      */

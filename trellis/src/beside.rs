@@ -1,0 +1,20 @@
+//! The store of auth, beside running processes or while none runs: for commands of the operator.
+
+use std::sync::Arc;
+
+use auth::AuthStore;
+use kit_data::store::Settings;
+
+use crate::{config::Config, services::Service, stores};
+
+/// Connections of a command.
+const CONNECTIONS: u32 = 2;
+
+/// Opens auth's database. It is migrated as a start of this version would.
+pub(crate) async fn auth(config: &Config) -> Result<Arc<dyn AuthStore>, String> {
+    let location = stores::existing(config, Service::Auth)?;
+    let audit_keys = stores::audit_keys(config)?;
+    let (pool_size, database) = (CONNECTIONS, config.database.clone());
+    let settings = Settings { pool_size, database, audit_keys, ..Settings::default() };
+    auth::store::open(&location, settings).await.map_err(|error| error.to_string())
+}

@@ -22,6 +22,7 @@ use super::{
     harness::{Mesh, PASSWORD, Ports, bearing, fresh_database, new_id},
     samples,
     split::{make_keys, process},
+    wait::until,
     web,
 };
 
@@ -57,7 +58,24 @@ impl World {
         let mut gateway = start("gateway");
         gateway.ready(ports.gateway).await;
         let connections = ports.connections().await;
-        Self { keys, ports, gateway, _services: services, connections }
+        let world = Self { keys, ports, gateway, _services: services, connections };
+        world.keys_are_known().await;
+        world
+    }
+
+    /// Waits until each service has read the keys of auth: it may have started before auth.
+    async fn keys_are_known(&self) {
+        let (_, user) = self.sign_up().await;
+        let authorization = format!("Bearer {}", user.access_token);
+        for path in ["users.v1.UsersService/ListUsers", "messaging.v1.MessagingService/ListConversations"] {
+            let path = format!("/trellis.{path}");
+            let (_, service) = self.connections.iter().find(|(prefix, _)| path.starts_with(prefix)).unwrap();
+            until("the service has the keys", async || {
+                let headers = [("authorization", authorization.as_str())];
+                service.send(&path, &headers, web::frame(&[]).to_vec()).await.code() != Code::Unavailable
+            })
+            .await;
+        }
     }
 
     async fn sign_up(&self) -> (String, Tokens) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// A request for each binding: the request line, the body, the method, and the JSON form of the message.
-const REQUESTS: [(&str, &str, &str, &str); 38] = [
+const REQUESTS: [(&str, &str, &str, &str); 48] = [
     ("POST /v1/auth:signUp", r#"{"email":"a@b.c"}"#, "SignUp", r#"{"email":"a@b.c"}"#),
     ("POST /v1/auth:signIn", r#"{"email":"a@b.c"}"#, "SignIn", r#"{"email":"a@b.c"}"#),
     ("POST /v1/auth:refresh", "{}", "RefreshToken", "{}"),
@@ -15,6 +15,16 @@ const REQUESTS: [(&str, &str, &str, &str); 38] = [
     ("DELETE /v1/auth/sessions/s1", "", "RevokeSession", r#"{"sessionId":"s1"}"#),
     ("POST /v1/auth/sessions:revokeAll", "{}", "RevokeAllSessions", "{}"),
     ("POST /v1/auth:changePassword", r#"{"newPassword":"x"}"#, "ChangePassword", r#"{"newPassword":"x"}"#),
+    ("POST /v1/auth:requestPasswordReset", r#"{"email":"a@b.c"}"#, "RequestPasswordReset", r#"{"email":"a@b.c"}"#),
+    ("POST /v1/auth:resetPassword", r#"{"token":"t"}"#, "ResetPassword", r#"{"token":"t"}"#),
+    ("GET /v1/auth/email", "", "GetEmail", "{}"),
+    ("POST /v1/auth/email:requestVerification", "{}", "RequestEmailVerification", "{}"),
+    ("POST /v1/auth/email:verify", r#"{"token":"t"}"#, "VerifyEmail", r#"{"token":"t"}"#),
+    ("POST /v1/auth/email:release", r#"{"token":"t"}"#, "ReleaseEmail", r#"{"token":"t"}"#),
+    ("POST /v1/auth/email:change", "{}", "ChangeEmail", "{}"),
+    ("POST /v1/auth/email:confirmChange", r#"{"token":"t"}"#, "ConfirmEmailChange", r#"{"token":"t"}"#),
+    ("POST /v1/auth/email:undoChange", r#"{"token":"t"}"#, "UndoEmailChange", r#"{"token":"t"}"#),
+    ("POST /v1/auth/mailbox:list", r#"{"key":"k"}"#, "ListMailbox", r#"{"key":"k"}"#),
     ("POST /v1/auth:deleteAccount", r#"{"password":"x"}"#, "DeleteAccount", r#"{"password":"x"}"#),
     ("POST /v1/conversations", r#"{"title":"t"}"#, "CreateConversation", r#"{"title":"t"}"#),
     (

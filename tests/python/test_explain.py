@@ -76,7 +76,8 @@ class ExplainCase(unittest.TestCase):
 class MeshTest(ExplainCase):
     @classmethod
     def setUpClass(cls):
-        cls.mesh = cls.enterClassContext(Mesh())
+        # Each command with a wrong password counts as an attempt.
+        cls.mesh = cls.enterClassContext(Mesh("[auth]\nattempts_by_address = 1000\nattempts = 1000\n"))
         cls.client = Client(cls.mesh.address["gateway"])
         cls.addClassCleanup(cls.client.close)
         account = {"email": EMAIL, "password": PASSWORD, "handle": "eve", "display_name": "Eve"}

@@ -1445,7 +1445,8 @@ export const AuthService: GenService<{
    * Undoes a change of an address with the token of a link that was sent to the previous address. Another person may know the
    * password, so it is deleted, all sessions end, and the previous address gets a link to set a new password.
    *
-   * Errors: as ConfirmEmailChange.
+   * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used. ALREADY_EXISTS
+   * with reason EMAIL_TAKEN when another account has verified the previous address.
    *
    * @generated from rpc trellis.auth.v1.AuthService.UndoEmailChange
    */

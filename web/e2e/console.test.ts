@@ -214,7 +214,7 @@ scenario("errors are shown beside their field, or in a sentence", async (arrive)
   await page.locator("input[name=password][aria-invalid=true]").waitFor();
 
   await page.getByLabel("Handle").fill(ada.handle);
-  await page.getByLabel("Password").fill("long enough");
+  await page.getByLabel("Password").fill("correct horse battery staple");
   await page.getByRole("button", { name: "Create account" }).click();
   await page.getByText("This handle is taken").waitFor();
 });

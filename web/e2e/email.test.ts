@@ -13,7 +13,7 @@ import type { Server } from "./server.js";
 const ada = account("Ada Lovelace");
 const NEW_PASSWORD = "the new password of Ada";
 
-const scenario = stage();
+const scenario = stage({ TRELLIS_AUTH__MAIL__SIGN_IN_LINKS: "true" });
 
 /** The address of the mailbox, which the server prints. */
 function mailboxOf(server: Server): string {
@@ -87,6 +87,23 @@ scenario("a changed address is confirmed, and its change undone", async (arrive,
   await page.getByText("your session has ended").waitFor();
 });
 
+scenario("a sign-in link works in the browser that asked for it only", async (arrive, _watch, server) => {
+  const bob = account("Bob Marsh");
+  const page = await (await arrive()).open();
+  await signUp(page, bob);
+  const [there, elsewhere] = [await (await arrive()).open(), await (await arrive()).open()];
+  await there.getByRole("button", { name: "Get a sign-in link" }).click();
+  await there.getByLabel("E-mail").fill(bob.email);
+  await there.getByRole("button", { name: "Send a link" }).click();
+  await there.getByText("is on its way").waitFor();
+  await follow(elsewhere, server, bob.email, "Your sign-in link");
+  await elsewhere.getByRole("button", { name: "Sign in" }).click();
+  await elsewhere.getByText("Open this link in the browser").waitFor();
+  await follow(there, server, bob.email, "Your sign-in link");
+  await there.getByRole("button", { name: "Sign in" }).click();
+  await isConnected(there);
+});
+
 scenario("axe finds no violation on the pages of links, in light and dark", async (arrive, _watch, server) => {
   for (const colorScheme of ["light", "dark"] as const) {
     const page = await (await arrive({ colorScheme })).open();
@@ -94,7 +111,7 @@ scenario("axe finds no violation on the pages of links, in light and dark", asyn
     await page.getByRole("listitem").first().waitFor();
     assert.deepEqual(await accessibilityProblems(page), []);
     await page.screenshot({ path: artifact(`console-mailbox-${colorScheme}.png`) });
-    for (const name of ["reset-password", "verify-email", "confirm-email", "undo-email-change"]) {
+    for (const name of ["reset-password", "verify-email", "confirm-email", "sign-in", "undo-email-change"]) {
       await page.goto(`${server.url}/#/${name}/trm_unknown`);
       await page.getByRole("heading").first().waitFor();
       assert.deepEqual(await accessibilityProblems(page), []);

@@ -5,6 +5,7 @@ mod credentials;
 mod email;
 mod mail;
 mod sessions;
+mod sign_in_link;
 mod sign_up;
 mod tokens;
 
@@ -14,13 +15,15 @@ use kit::{Context, error, extract, limiter::Multiples, page, principal::UserSess
 use proto::auth::v1::{
     ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse, ConfirmEmailChangeRequest,
     ConfirmEmailChangeResponse, DeleteAccountRequest, DeleteAccountResponse, GetEmailRequest, GetEmailResponse,
-    GetJwksRequest, GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest,
-    ListMailboxResponse, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse,
-    ReleaseEmailRequest, ReleaseEmailResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
-    RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
-    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest,
-    SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, UndoEmailChangeRequest,
-    UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse, auth_service_server::AuthService,
+    GetJwksRequest, GetJwksResponse, GetSignInOptionsRequest, GetSignInOptionsResponse, Jwk, ListEndedSessionsRequest,
+    ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse, ListSessionsRequest, ListSessionsResponse,
+    RefreshTokenRequest, RefreshTokenResponse, ReleaseEmailRequest, ReleaseEmailResponse,
+    RequestEmailVerificationRequest, RequestEmailVerificationResponse, RequestPasswordResetRequest,
+    RequestPasswordResetResponse, RequestSignInLinkRequest, RequestSignInLinkResponse, ResetPasswordRequest,
+    ResetPasswordResponse, RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest,
+    RevokeSessionResponse, SignInRequest, SignInResponse, SignInWithLinkRequest, SignInWithLinkResponse,
+    SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, UndoEmailChangeRequest, UndoEmailChangeResponse,
+    VerifyEmailRequest, VerifyEmailResponse, auth_service_server::AuthService,
 };
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
@@ -185,6 +188,33 @@ impl AuthService for Api {
         let (client, address) = (client(&request), Context::of(&request).caller.address);
         self.reset(client, address, request.into_inner()).await?;
         Ok(Response::new(ResetPasswordResponse {}))
+    }
+
+    async fn get_sign_in_options(
+        &self,
+        _request: Request<GetSignInOptionsRequest>,
+    ) -> Result<Response<GetSignInOptionsResponse>, Status> {
+        let (mail, sign_in_link) = (self.auth.mail.is_on(), self.has_sign_in_links());
+        Ok(Response::new(GetSignInOptionsResponse { mail, sign_in_link }))
+    }
+
+    async fn request_sign_in_link(
+        &self,
+        request: Request<RequestSignInLinkRequest>,
+    ) -> Result<Response<RequestSignInLinkResponse>, Status> {
+        let (client, address) = (client(&request), Context::of(&request).caller.address);
+        self.request_link(&request.get_ref().email, client, address).await.map(Response::new)
+    }
+
+    async fn sign_in_with_link(
+        &self,
+        request: Request<SignInWithLinkRequest>,
+    ) -> Result<Response<SignInWithLinkResponse>, Status> {
+        let (client, address) = (client(&request), Context::of(&request).caller.address);
+        let delivery = Delivery::requested(&request, request.get_ref().refresh_delivery());
+        let (session, token) = self.open_by_link(client, address, request.into_inner()).await?;
+        let (tokens, metadata) = self.tokens(session, token, delivery).await?;
+        Ok(respond(SignInWithLinkResponse { tokens: Some(tokens) }, metadata))
     }
 
     async fn get_email(&self, request: Request<GetEmailRequest>) -> Result<Response<GetEmailResponse>, Status> {

@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        Account, AccountId, Client, EmailAddress, NewSession, PasswordHash, RefreshToken, SessionId, State,
+        Account, AccountId, Client, EmailAddress, Method, NewSession, PasswordHash, RefreshToken, SessionId, State,
     };
 
     const RULES: Lifetimes = Lifetimes {
@@ -104,6 +104,7 @@ mod tests {
                 token: RefreshToken::generate(&self.clock_rng).hash(),
                 create_time: now,
                 expire_time: RULES.end(now, now),
+                method: Method::Password,
                 mail: None,
             }
         }

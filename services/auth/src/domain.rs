@@ -104,8 +104,34 @@ pub struct NewSession {
     pub create_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
+    /// How its user was authenticated.
+    pub method: Method,
     /// The mail that its opening causes.
     pub mail: Option<NewMail>,
+}
+
+/// How the user of a session was authenticated when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// With a password.
+    Password,
+    /// With a link in a mail.
+    Link,
+}
+
+impl Method {
+    /// The name in the database and in the claim `amr`. RFC 8176 has none for a link.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "pwd",
+            Self::Link => "mail",
+        }
+    }
+
+    /// Reads the name in the database.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Password, Self::Link].into_iter().find(|method| method.as_str() == text)
+    }
 }
 
 /// A session in its owner's list of sessions.

@@ -84,6 +84,7 @@ impl Sending {
             MailKind::PasswordReset => self.config.reset_lifetime.0,
             MailKind::EmailVerification | MailKind::EmailChange => self.config.verification_lifetime.0,
             MailKind::EmailChanged => self.config.undo_lifetime.0,
+            MailKind::SignInLink => self.config.sign_in_link_lifetime.0,
             // They have no link.
             MailKind::EmailChangeRequested
             | MailKind::PasswordChanged

@@ -16,7 +16,7 @@ use kit_data::{
 use uuid::Uuid;
 
 use crate::domain::{
-    Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewMail, NewSession, Page,
+    Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, Method, NewMail, NewSession, Page,
     PasswordHash, Session, SessionId, TokenHash,
 };
 
@@ -177,6 +177,8 @@ pub struct Continued {
     pub create_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
+    /// How its user was authenticated.
+    pub method: Method,
 }
 
 /// Why an account was not stored.

@@ -175,6 +175,7 @@ pub(super) const RANGES: &[Range] = &[
     time("auth.mail.reset_lifetime", MINUTE, DAY),
     time("auth.mail.verification_lifetime", MINUTE, DAY),
     time("auth.mail.undo_lifetime", HOUR, 30 * DAY),
+    time("auth.mail.sign_in_link_lifetime", MINUTE, HOUR),
     count("auth.mail.requests", 1, u32::MAX as u64),
     count("auth.mail.requests_to_address", 1, u32::MAX as u64),
     count("auth.mail.requests_from_address", 1, u32::MAX as u64),

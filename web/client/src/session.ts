@@ -94,6 +94,14 @@ export class Session {
     });
   }
 
+  /** Signs in with a link of an e-mail. `browserSecret` is from `requestSignInLink` in this browser. */
+  async signInWithLink(token: string, browserSecret: string): Promise<void> {
+    await this.#open(async () => {
+      const request = { token, browserSecret, refreshDelivery: this.#refreshDelivery };
+      return (await this.#auth.signInWithLink(request)).tokens;
+    });
+  }
+
   /** Ends the session on the server and in every tab. Rejects when the server cannot be reached. */
   async signOut(): Promise<void> {
     await this.#browser.exclusive(LOCK, async () => {

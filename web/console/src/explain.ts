@@ -17,6 +17,7 @@ const BY_REASON: Readonly<Record<string, string>> = {
   EMAIL_UNCHANGED: "This is the address of your account already. Enter another one.",
   EMAIL_VERIFIED: "The owner of this address has verified it already.",
   LINK_INVALID: "This link was used before, has expired, or is not complete. Ask for a new one.",
+  SIGN_IN_LINKS_DISABLED: "This server has no sign-in links. Sign in with your password.",
   MAIL_DISABLED: "This server sends no e-mail. Ask its operator for help.",
   MAILBOX_KEY_INVALID: "This address does not open the mailbox. The server prints the right one when it starts.",
   HANDLE_RESERVED: "This handle is reserved. Choose another one.",

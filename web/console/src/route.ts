@@ -25,7 +25,7 @@ export function onNavigate(callback: () => void, signal: AbortSignal): void {
 }
 
 /** The pages that links in e-mails open. */
-const LINK_PAGES = ["reset-password", "verify-email", "confirm-email", "undo-email-change", "mailbox"] as const;
+const LINK_PAGES = ["reset-password", "verify-email", "confirm-email", "undo-email-change", "sign-in", "mailbox"] as const;
 
 export interface OpenedLink {
   readonly page: (typeof LINK_PAGES)[number];

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{Api, tokens::Ended};
 use crate::{
     Auth,
-    domain::{Account, AccountId, Client, EndedPage, NewSession, Page, RefreshToken, Session, SessionId},
+    domain::{Account, AccountId, Client, EndedPage, Method, NewSession, Page, RefreshToken, Session, SessionId},
     store::{Continued, Refreshed, Successor},
 };
 
@@ -51,6 +51,7 @@ impl Api {
             token: token.hash(),
             create_time: now,
             expire_time: self.auth.lifetimes().end(now, now),
+            method: Method::Password,
             mail: None,
         };
         (session, token)

@@ -14,9 +14,6 @@ use crate::{
     store::Continued,
 };
 
-/// How the user of every session was authenticated when it was opened: with a password (RFC 8176).
-const PASSWORD: &str = "pwd";
-
 /// How the refresh token is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
@@ -70,7 +67,8 @@ impl From<Ended> for Status {
 
 impl From<NewSession> for Continued {
     fn from(new: NewSession) -> Self {
-        Self { session: new.id, account: new.account, create_time: new.create_time, expire_time: new.expire_time }
+        let NewSession { id: session, account, create_time, expire_time, method, .. } = new;
+        Self { session, account, create_time, expire_time, method }
     }
 }
 
@@ -123,7 +121,7 @@ impl Api {
             principal: PrincipalClaims::User {
                 sid: session.session.0,
                 auth_time: session.create_time.as_secs(),
-                amr: vec![PASSWORD.to_owned()],
+                amr: vec![session.method.as_str().to_owned()],
             },
             iat: now.as_secs(),
             exp: access_end,

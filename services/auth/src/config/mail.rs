@@ -49,6 +49,11 @@ pub struct MailConfig {
     pub verification_lifetime: Span,
     /// How long the owner of a previous address can undo its change.
     pub undo_lifetime: Span,
+    /// Whether a link in a mail signs in. Off by default: NIST SP 800-63B-4, section 3.1.3.1, accepts no e-mail as a
+    /// proof of its own.
+    pub sign_in_links: bool,
+    /// How long a link that signs in is valid: the 10 minutes of that section for secrets of other channels.
+    pub sign_in_link_lifetime: Span,
     /// The most mails that one network may cause to one address, in each `requests_period`.
     pub requests: u32,
     /// The most mails that all networks together may cause to one address, in each `requests_period`.
@@ -107,6 +112,8 @@ impl Default for MailConfig {
             reset_lifetime: Span(Duration::from_secs(30 * 60)),
             verification_lifetime: Span(Duration::from_secs(24 * 3_600)),
             undo_lifetime: Span(Duration::from_secs(7 * 24 * 3_600)),
+            sign_in_links: false,
+            sign_in_link_lifetime: Span(Duration::from_secs(10 * 60)),
             requests: 5,
             requests_to_address: 20,
             requests_from_address: 60,

@@ -32,6 +32,8 @@ pub enum MailKind {
     EmailChangeRequested,
     /// To the previous address: a link that undoes the change.
     EmailChanged,
+    /// A link that signs in.
+    SignInLink,
     /// The password was changed or reset.
     PasswordChanged,
     /// A sign-in from a network that no session of the account has used.
@@ -42,12 +44,13 @@ pub enum MailKind {
 
 impl MailKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PasswordReset,
         Self::EmailVerification,
         Self::EmailChange,
         Self::EmailChangeRequested,
         Self::EmailChanged,
+        Self::SignInLink,
         Self::PasswordChanged,
         Self::NewDevice,
         Self::SessionEnded,
@@ -61,6 +64,7 @@ impl MailKind {
             Self::EmailChange => "email_change",
             Self::EmailChangeRequested => "email_change_requested",
             Self::EmailChanged => "email_changed",
+            Self::SignInLink => "sign_in_link",
             Self::PasswordChanged => "password_changed",
             Self::NewDevice => "new_device",
             Self::SessionEnded => "session_ended",
@@ -79,6 +83,7 @@ impl MailKind {
             Self::EmailVerification => Some("verify-email"),
             Self::EmailChange => Some("confirm-email"),
             Self::EmailChanged => Some("undo-email-change"),
+            Self::SignInLink => Some("sign-in"),
             Self::EmailChangeRequested | Self::PasswordChanged | Self::NewDevice | Self::SessionEnded => None,
         }
     }
@@ -132,6 +137,20 @@ pub struct MailDetails {
     pub address: String,
     /// The new e-mail address of the account, masked.
     pub new_email: String,
+    /// The hash of the secret of the browser that must use the link. Empty: any browser may.
+    pub binding: String,
+}
+
+impl MailDetails {
+    /// The hash of the secret of the browser that must use the link.
+    pub fn bound_to(&self) -> Option<TokenHash> {
+        BASE64URL.decode(&self.binding).ok().filter(|hash| !hash.is_empty()).map(TokenHash)
+    }
+
+    /// Binds the link to the browser with this secret.
+    pub fn bind_to(&mut self, secret: &MailToken) {
+        self.binding = BASE64URL.encode(secret.hash().0);
+    }
 }
 
 /// A stored mail.

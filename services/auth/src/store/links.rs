@@ -5,7 +5,7 @@ use kit::Timestamp;
 use kit_data::store::Error;
 use uuid::Uuid;
 
-use crate::domain::{AccountId, Email, MailKind, NewMail, PasswordHash, SessionId, TokenHash};
+use crate::domain::{AccountId, Email, MailKind, NewMail, NewSession, PasswordHash, SessionId, TokenHash};
 
 /// The statements with the links of mails. A method that takes the token of a link uses the token up: it deletes the
 /// token in a statement that starts after the account's row is locked, in the transaction of the change. Of two uses at
@@ -44,6 +44,15 @@ pub trait LinkStore: Send + Sync {
     /// Restores the previous address of an account with the token of a link to it: deletes the password, all links and
     /// mails, ends all sessions, and stores `reset`, addressed to the restored address.
     async fn undo_email(&self, token: &TokenHash, reset: &NewMail, now: Timestamp) -> Result<EmailChange, Error>;
+
+    /// Opens a session with the token of a link to the browser with this `binding`, and verifies the address. Returns the
+    /// account. `None`: the token is not valid (any more), and nothing was changed. The account of `session` is replaced.
+    async fn open_session_by_link(
+        &self,
+        token: &TokenHash,
+        binding: &TokenHash,
+        session: &NewSession,
+    ) -> Result<Option<AccountId>, Error>;
 
     /// Accounts without an address and without a stored session: no one can use them any more.
     async fn list_unreachable(&self, limit: u32) -> Result<Vec<AccountId>, Error>;

@@ -9,7 +9,7 @@ use kit_data::store::{Settings, Unopened, sqlite};
 use sqlx::Sqlite as Db;
 
 /// Without locks, here and below: a write transaction in SQLite is the only writer.
-const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \
+const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time, method FROM sessions \
      WHERE session_id = $1";
 
 const HOLD_SESSION: &str = sql::session::IN_FORCE;
@@ -17,7 +17,7 @@ const HOLD_SESSION: &str = sql::session::IN_FORCE;
 const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1";
 
 const INSERT_SESSION: &str = "INSERT INTO sessions (session_id, account_id, create_time, last_use_time, expire_time, \
-     user_agent, address) SELECT $1, account_id, $4, $4, $5, $6, $7 FROM accounts \
+     user_agent, address, method) SELECT $1, account_id, $4, $4, $5, $6, $7, $8 FROM accounts \
      WHERE account_id = $2 AND password_no = $3 AND state = 'active'";
 
 /// Deletes at most `$2` of the due rows.

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use auth::domain::State;
+use auth::{config::MailConfig, domain::State};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use kit_data::store::Location;
 use proto::auth::v1::{
     ChangeEmailRequest, ChangePasswordRequest, ConfirmEmailChangeRequest, GetEmailRequest, GetEmailResponse,
-    ListSessionsRequest, RefreshTokenRequest, ReleaseEmailRequest, RequestEmailVerificationRequest, SignInRequest,
-    SignUpRequest, Tokens, UndoEmailChangeRequest, VerifyEmailRequest,
+    GetSignInOptionsRequest, GetSignInOptionsResponse, ListSessionsRequest, RefreshTokenRequest, ReleaseEmailRequest,
+    RequestEmailVerificationRequest, RequestSignInLinkRequest, SignInRequest, SignInWithLinkRequest, SignUpRequest,
+    Tokens, UndoEmailChangeRequest, VerifyEmailRequest,
 };
 use tonic::{Code, Request, Status};
 
@@ -25,6 +27,7 @@ on_both!(
     changed_address_is_confirmed_and_undone,
     owner_takes_the_address_of_an_unverified_account,
     notices_go_to_verified_addresses_only,
+    sign_in_link_works_once_in_its_browser,
 );
 
 async fn email(mesh: &mut Mesh, tokens: &Tokens) -> GetEmailResponse {
@@ -258,4 +261,46 @@ async fn notices_go_to_verified_addresses_only(location: &Location) {
     ];
     assert_eq!(all, expected, "one mail for each event");
     assert_eq!(subjects(&mesh, "bob").await, ["Verify your e-mail address"]);
+}
+
+async fn sign_in_link_works_once_in_its_browser(location: &Location) {
+    let config = mailing();
+    let config = auth::Config { mail: MailConfig { sign_in_links: true, ..config.mail.clone() }, ..config };
+    let mut mesh = Mesh::mailing_on(location, config).await;
+    let user = mesh.signed_up("ada").await.user_id;
+    let request = |email: &str| RequestSignInLinkRequest { email: email.to_owned() };
+    let unknown = mesh.auth.request_sign_in_link(request("unknown@example.org")).await.unwrap().into_inner();
+    let known = mesh.auth.request_sign_in_link(request("ada@example.org")).await.unwrap().into_inner();
+    assert_eq!(unknown.browser_secret.len(), known.browser_secret.len());
+    let token = link_to(&mesh, "ada", "sign-in").await;
+    let open = |secret: &str| SignInWithLinkRequest {
+        token: token.clone(),
+        browser_secret: secret.to_owned(),
+        refresh_delivery: 0,
+    };
+    let other = mesh.auth.sign_in_with_link(open(&unknown.browser_secret)).await.unwrap_err();
+    assert_eq!(reason(&other), "LINK_INVALID", "another browser does not use it up either");
+    let tokens = mesh.auth.sign_in_with_link(open(&known.browser_secret)).await.unwrap().into_inner().tokens.unwrap();
+    assert_eq!(tokens.user_id, user);
+    let again = mesh.auth.sign_in_with_link(open(&known.browser_secret)).await.unwrap_err();
+    assert_eq!(reason(&again), "LINK_INVALID");
+    assert!(email(&mut mesh, &tokens).await.verify_time.is_some());
+    // The method stays that of the session when its tokens are refreshed.
+    let request = RefreshTokenRequest { refresh_token: tokens.refresh_token.clone() };
+    let refreshed = mesh.auth.refresh_token(request).await.unwrap().into_inner().tokens.unwrap();
+    for tokens in [tokens, refreshed] {
+        let claims = tokens.access_token.split('.').nth(1).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&BASE64URL.decode(claims).unwrap()).unwrap();
+        assert_eq!(claims["amr"], serde_json::json!(["mail"]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_in_links_are_off_by_default() {
+    let mut mesh = Mesh::with(mailing()).await;
+    let request = RequestSignInLinkRequest { email: "ada@example.org".to_owned() };
+    let refused = mesh.auth.request_sign_in_link(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "SIGN_IN_LINKS_DISABLED");
+    let options = mesh.auth.get_sign_in_options(GetSignInOptionsRequest {}).await.unwrap().into_inner();
+    assert_eq!(options, GetSignInOptionsResponse { mail: true, sign_in_link: false });
 }

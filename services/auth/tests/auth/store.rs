@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use auth::{
     domain::{
-        Account, AccountId, Client, EmailAddress, Lifetimes, NewSession, Page, PasswordHash, RefreshToken, SessionId,
-        State, TokenHash,
+        Account, AccountId, Client, EmailAddress, Lifetimes, Method, NewSession, Page, PasswordHash, RefreshToken,
+        SessionId, State, TokenHash,
     },
     store::{self, AuthStore, InsertError, Refreshed, Successor},
 };
@@ -68,6 +68,7 @@ pub(crate) fn session(account: &Account, token: &TokenHash) -> NewSession {
         token: token.clone(),
         create_time: at(0),
         expire_time: RULES.end(at(0), at(0)),
+        method: Method::Password,
         mail: None,
     }
 }

@@ -3,13 +3,15 @@
 
 import type { Trellis } from "../../../client/src/index.js";
 import { h } from "../dom.js";
+import { Advice } from "../explain.js";
 import type { OpenedLink } from "../route.js";
 import { form } from "./form.js";
 import { mailboxPage } from "./mailbox.js";
-import { brand, passwordField } from "./sign-in.js";
+import { brand, LINK_SECRET, passwordField } from "./sign-in.js";
 
 /** `leave` closes the page of the link. */
-export function linkPage({ publicAuth }: Trellis, { page, token }: OpenedLink, leave: () => void): HTMLElement {
+export function linkPage(trellis: Trellis, { page, token }: OpenedLink, leave: () => void): HTMLElement {
+  const { publicAuth } = trellis;
   if (page === "mailbox") return mailboxPage(publicAuth, token, leave);
   const card = new Card(leave);
   switch (page) {
@@ -21,6 +23,9 @@ export function linkPage({ publicAuth }: Trellis, { page, token }: OpenedLink, l
       break;
     case "confirm-email":
       confirmEmail(publicAuth, token, card);
+      break;
+    case "sign-in":
+      signInByLink(trellis, token, card, leave);
       break;
     case "undo-email-change":
       undoEmailChange(publicAuth, token, card);
@@ -65,6 +70,17 @@ function undoEmailChange(auth: Auth, token: string, card: Card): void {
   };
   const text = "Your account gets this address back. All devices are signed out, and the password is deleted, because another person may know it.";
   card.show("Undo the change of your address", paragraph(text), form({ fields: [], button: "Undo the change", submit }));
+}
+
+function signInByLink({ session, store }: Trellis, token: string, card: Card, leave: () => void): void {
+  const submit = async () => {
+    const secret = store.get(LINK_SECRET);
+    if (secret === null) throw new Advice("Open this link in the browser in which you asked for it.");
+    await session.signInWithLink(token, secret);
+    store.remove(LINK_SECRET);
+    leave();
+  };
+  card.show("Sign in", paragraph("You asked for this link to sign in."), form({ fields: [], button: "Sign in", submit }));
 }
 
 /** The way out for the owner of an address with which another person has created an account. */

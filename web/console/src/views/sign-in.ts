@@ -15,14 +15,18 @@ const NOTICES: Readonly<Partial<Record<SignedOutCause, string>>> = {
 };
 
 /** `cause` is the reason for the end of the session, if there was one. */
-export function signInPage({ session, publicAuth }: Trellis, cause: SignedOutCause): HTMLElement {
+export function signInPage(trellis: Trellis, cause: SignedOutCause): HTMLElement {
+  const { session, publicAuth } = trellis;
   const card = h("section", { class: "card" });
   const show = (content: HTMLElement[]) => {
     card.replaceChildren(...content);
     card.querySelector("input")?.focus();
   };
-  const showSignIn = () => show(signIn(session, showSignUp, showReset));
+  const showSignIn = () => show(signIn(session, showSignUp, mailed));
   const showReset = () => show(requestReset(publicAuth, showSignIn));
+  const showLink = () => show(requestLink(trellis, showSignIn));
+  const mailed = h("div", { class: "alternatives" });
+  void offerMail(publicAuth, mailed, showReset, showLink);
   const showSignUp = () => show(signUp(session, showSignIn));
   // The card must be attached before an element in it can get the focus.
   queueMicrotask(showSignIn);
@@ -34,7 +38,15 @@ export function brand(): HTMLElement {
   return h("p", { class: "brand" }, h("span", { class: "brand-mark" }, icon("lattice")), "Trellis");
 }
 
-function signIn(session: Session, other: () => void, forgot: () => void): HTMLElement[] {
+/** Shows what the server can send by e-mail. */
+async function offerMail(auth: Auth, place: HTMLElement, reset: () => void, link: () => void): Promise<void> {
+  // Without an e-mail there is nothing to offer, and a failure shows elsewhere.
+  const options = await auth.getSignInOptions({}).catch(() => undefined);
+  if (options?.mail) place.append(alternative("Forgot your password?", "Set a new one", reset));
+  if (options?.signInLink) place.append(alternative("No password at hand?", "Get a sign-in link", link));
+}
+
+function signIn(session: Session, other: () => void, mailed: HTMLElement): HTMLElement[] {
   const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
   const password = passwordField({ autocomplete: "current-password" });
   return [
@@ -45,11 +57,30 @@ function signIn(session: Session, other: () => void, forgot: () => void): HTMLEl
       submit: () => session.signIn(email.value.trim(), password.value),
     }),
     alternative("New here?", "Create an account", other),
-    alternative("Forgot your password?", "Set a new one", forgot),
+    mailed,
   ];
 }
 
-function requestReset(auth: Trellis["publicAuth"], back: () => void): HTMLElement[] {
+type Auth = Trellis["publicAuth"];
+
+/** The key of the secret that binds a sign-in link to this browser. */
+export const LINK_SECRET = "trellis.sign-in-secret";
+
+function requestLink({ publicAuth, store }: Trellis, back: () => void): HTMLElement[] {
+  const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
+  const submit = async () => {
+    const { browserSecret } = await publicAuth.requestSignInLink({ email: email.value.trim() });
+    store.set(LINK_SECRET, browserSecret);
+    return "If an account has this address, an e-mail with a link is on its way. Open the link in this browser.";
+  };
+  return [
+    h("h1", {}, "Get a sign-in link"),
+    form({ fields: [email], button: "Send a link", submit }),
+    alternative("Know your password?", "Sign in", back),
+  ];
+}
+
+function requestReset(auth: Auth, back: () => void): HTMLElement[] {
   const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
   const submit = async () => {
     await auth.requestPasswordReset({ email: email.value.trim() });

@@ -12,11 +12,12 @@ use uuid::Uuid;
 use super::{
     Sql, Tx,
     mail_rows::{delete_tokens, erase_mail, insert_mail},
-    session::{end_all, lock_account},
+    session::{end_all, insert_session, lock_account},
 };
 use crate::{
     domain::{
-        AccountId, Email, EmailAddress, MailKind, NewMail, PasswordHash, SessionId, TokenHash, jobs::AccountDeleted,
+        AccountId, Email, EmailAddress, MailKind, NewMail, NewSession, PasswordHash, SessionId, TokenHash,
+        jobs::AccountDeleted,
     },
     store::{EmailChange, LinkStore, Release},
 };
@@ -162,6 +163,42 @@ impl LinkStore for Sql {
         insert_mail(&mut tx, &self.jobs, &reset).await?;
         tx.commit().await?;
         Ok(EmailChange::Changed(ended))
+    }
+
+    async fn open_session_by_link(
+        &self,
+        token: &TokenHash,
+        binding: &TokenHash,
+        session: &NewSession,
+    ) -> Result<Option<AccountId>, Error> {
+        let (Some(account), now) = (self.account_of(token).await?, session.create_time) else { return Ok(None) };
+        let mut tx = self.write.begin_on(account.0).await?;
+        // Before the token is used up, so that another browser does not use it up. Neither changes while it exists.
+        let bound = sqlx::query("SELECT binding FROM mail_tokens WHERE token_hash = $1").bind(&token.0);
+        let bound = bound.fetch_optional(&mut *tx).await?;
+        let bound: Option<Vec<u8>> = bound.map(|row| row.try_get("binding")).transpose()?.flatten();
+        if bound.as_ref() != Some(&binding.0) {
+            return Ok(None);
+        }
+        let Some(email) = use_token(&mut tx, account, token, MailKind::SignInLink, now).await? else {
+            return Ok(None);
+        };
+        let verified = sqlx::query(
+            "UPDATE accounts SET email_verify_time = COALESCE(email_verify_time, $3) \
+             WHERE account_id = $1 AND email = $2 AND state = 'active' RETURNING password_no",
+        )
+        .bind(account.0)
+        .bind(email.as_str())
+        .bind(DbTimestamp(now))
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(verified) = verified else { return Ok(None) };
+        let session = NewSession { account, password_no: verified.try_get("password_no")?, ..session.clone() };
+        if !insert_session(&mut tx, &self.jobs, &session).await? {
+            return Ok(None);
+        }
+        tx.commit().await?;
+        Ok(Some(account))
     }
 
     async fn list_unreachable(&self, limit: u32) -> Result<Vec<AccountId>, Error> {

@@ -42,12 +42,12 @@ impl MailStore for Sql {
     async fn add_link(&self, mail: &StoredMail, link: &NewLink) -> Result<bool, Error> {
         let mut tx = self.write.begin_on(mail.id).await?;
         let statement = if mail.kind.proves_another_address() {
-            "INSERT INTO mail_tokens (token_hash, kind, account_id, email, expire_time) \
-             SELECT $1, $2, account_id, $3, $4 FROM accounts WHERE account_id = $5 AND state = 'active' \
+            "INSERT INTO mail_tokens (token_hash, kind, account_id, email, expire_time, binding) \
+             SELECT $1, $2, account_id, $3, $4, $6 FROM accounts WHERE account_id = $5 AND state = 'active' \
              RETURNING account_id"
         } else {
-            "INSERT INTO mail_tokens (token_hash, kind, account_id, email, expire_time) \
-             SELECT $1, $2, account_id, email, $4 FROM accounts \
+            "INSERT INTO mail_tokens (token_hash, kind, account_id, email, expire_time, binding) \
+             SELECT $1, $2, account_id, email, $4, $6 FROM accounts \
              WHERE email = $3 AND account_id = COALESCE($5, account_id) AND state = 'active' RETURNING account_id"
         };
         let added = sqlx::query(statement)
@@ -56,6 +56,7 @@ impl MailStore for Sql {
             .bind(mail.recipient.as_str())
             .bind(DbTimestamp(link.expire_time))
             .bind(mail.account.map(|account| account.0))
+            .bind(mail.details.bound_to().map(|hash| hash.0))
             .fetch_optional(&mut *tx)
             .await?;
         let Some(added) = added else { return Ok(false) };

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
-        AccountId, Client, EndedSession, Language, NewSession, Session, SessionId, TokenHash,
+        AccountId, Client, EndedSession, Language, Method, NewSession, Session, SessionId, TokenHash,
         refresh::{Presented, Used},
     },
     store::{Continued, Successor},
@@ -31,13 +31,15 @@ pub(super) struct Found {
     pub(super) session: SessionId,
     pub(super) account: AccountId,
     pub(super) create_time: Timestamp,
+    method: Method,
     pub(super) presented: Presented,
     pub(super) sealed: Option<Vec<u8>>,
 }
 
 impl Found {
     pub(super) fn continued(&self, expire_time: Timestamp) -> Continued {
-        Continued { session: self.session, account: self.account, create_time: self.create_time, expire_time }
+        let Self { session, account, create_time, method, .. } = *self;
+        Continued { session, account, create_time, expire_time, method }
     }
 }
 
@@ -69,10 +71,12 @@ pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Opt
     let (create_time, expire_time): (DbTimestamp, DbTimestamp) =
         (locked.try_get("create_time")?, locked.try_get("expire_time")?);
     let revoke_time: Option<DbTimestamp> = locked.try_get("revoke_time")?;
+    let method: String = locked.try_get("method")?;
     Ok(Some(Found {
         session: SessionId(session),
         account: AccountId(account),
         create_time: create_time.0,
+        method: Method::parse(&method).ok_or_else(|| Error::Corrupt(format!("sessions.method {method:?}")))?,
         presented: Presented {
             account: state(&row)?,
             expire_time: expire_time.0,
@@ -130,6 +134,7 @@ pub(super) async fn insert_session(tx: &mut Tx<'_>, jobs: &Queue, session: &NewS
         .bind(DbTimestamp(session.expire_time))
         .bind(&session.client.user_agent)
         .bind(&session.client.address)
+        .bind(session.method.as_str())
         .execute(&mut **tx)
         .await?;
     if inserted.rows_affected() == 0 {

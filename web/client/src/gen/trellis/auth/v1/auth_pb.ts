@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/auth/v1/auth.proto.
  */
 export const file_trellis_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLyAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoKdXNlcl9hZ2VudBgFIAEoCUIDgAEBEhQKB2FkZHJlc3MYBiABKAlCA4ABARIPCgdjdXJyZW50GAcgASgIIjwKE0xpc3RTZXNzaW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicQoYTGlzdEVuZGVkU2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKGUxpc3RFbmRlZFNlc3Npb25zUmVzcG9uc2USEwoLc2Vzc2lvbl9pZHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi0KCWxpc3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiMAoYUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0EhQKDGtlZXBfY3VycmVudBgBIAEoCCIbChlSZXZva2VBbGxTZXNzaW9uc1Jlc3BvbnNlIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIxChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIkUKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIhEKD0dldEVtYWlsUmVxdWVzdCJXChBHZXRFbWFpbFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESLwoLdmVyaWZ5X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiEKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiKAoSVmVyaWZ5RW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFQoTVmVyaWZ5RW1haWxSZXNwb25zZSIpChNSZWxlYXNlRW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFgoUUmVsZWFzZUVtYWlsUmVzcG9uc2UiQwoSQ2hhbmdlRW1haWxSZXF1ZXN0EhYKCW5ld19lbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQEiFQoTQ2hhbmdlRW1haWxSZXNwb25zZSIvChlDb25maXJtRW1haWxDaGFuZ2VSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiHAoaQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2UiLAoWVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhkKF1VuZG9FbWFpbENoYW5nZVJlc3BvbnNlIjkKEkxpc3RNYWlsYm94UmVxdWVzdBIQCgNrZXkYASABKAlCA4ABARIRCglwYWdlX3NpemUYAiABKAUiOwoTTGlzdE1haWxib3hSZXNwb25zZRIkCgVtYWlscxgBIAMoCzIVLnRyZWxsaXMuYXV0aC52MS5NYWlsIoQBCgRNYWlsEg8KB21haWxfaWQYASABKAkSFgoJcmVjaXBpZW50GAIgASgJQgOAAQESDwoHc3ViamVjdBgDIAEoCRIRCgR0ZXh0GAQgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi0KFERlbGV0ZUFjY291bnRSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlKlAKD1JlZnJlc2hEZWxpdmVyeRIgChxSRUZSRVNIX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGwoXUkVGUkVTSF9ERUxJVkVSWV9DT09LSUUQATL+DwoLQXV0aFNlcnZpY2USSQoGU2lnblVwEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnblVwUmVzcG9uc2USSQoGU2lnbkluEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnbkluUmVzcG9uc2USWwoMUmVmcmVzaFRva2VuEiQudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVmcmVzaFRva2VuUmVzcG9uc2USUQoHU2lnbk91dBIfLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVzcG9uc2UiA5ACAhJRCgdHZXRKd2tzEh8udHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0GiAudHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIDkAIBEmAKDExpc3RTZXNzaW9ucxIkLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYwoNUmV2b2tlU2Vzc2lvbhIlLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiA5ACAhJvChFSZXZva2VBbGxTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5SZXZva2VBbGxTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXNwb25zZSIDkAICEm8KEUxpc3RFbmRlZFNlc3Npb25zEikudHJlbGxpcy5hdXRoLnYxLkxpc3RFbmRlZFNlc3Npb25zUmVxdWVzdBoqLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYQoOQ2hhbmdlUGFzc3dvcmQSJi50cmVsbGlzLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GicudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UScwoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLC50cmVsbGlzLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0Gi0udHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2USXgoNUmVzZXRQYXNzd29yZBIlLnRyZWxsaXMuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVzcG9uc2USVAoIR2V0RW1haWwSIC50cmVsbGlzLmF1dGgudjEuR2V0RW1haWxSZXF1ZXN0GiEudHJlbGxpcy5hdXRoLnYxLkdldEVtYWlsUmVzcG9uc2UiA5ACARJ/ChhSZXF1ZXN0RW1haWxWZXJpZmljYXRpb24SMC50cmVsbGlzLmF1dGgudjEuUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVxdWVzdBoxLnRyZWxsaXMuYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXNwb25zZRJYCgtWZXJpZnlFbWFpbBIjLnRyZWxsaXMuYXV0aC52MS5WZXJpZnlFbWFpbFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuVmVyaWZ5RW1haWxSZXNwb25zZRJbCgxSZWxlYXNlRW1haWwSJC50cmVsbGlzLmF1dGgudjEuUmVsZWFzZUVtYWlsUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5SZWxlYXNlRW1haWxSZXNwb25zZRJYCgtDaGFuZ2VFbWFpbBIjLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VFbWFpbFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuQ2hhbmdlRW1haWxSZXNwb25zZRJtChJDb25maXJtRW1haWxDaGFuZ2USKi50cmVsbGlzLmF1dGgudjEuQ29uZmlybUVtYWlsQ2hhbmdlUmVxdWVzdBorLnRyZWxsaXMuYXV0aC52MS5Db25maXJtRW1haWxDaGFuZ2VSZXNwb25zZRJkCg9VbmRvRW1haWxDaGFuZ2USJy50cmVsbGlzLmF1dGgudjEuVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBooLnRyZWxsaXMuYXV0aC52MS5VbmRvRW1haWxDaGFuZ2VSZXNwb25zZRJYCgtMaXN0TWFpbGJveBIjLnRyZWxsaXMuYXV0aC52MS5MaXN0TWFpbGJveFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuTGlzdE1haWxib3hSZXNwb25zZRJeCg1EZWxldGVBY2NvdW50EiUudHJlbGxpcy5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXF1ZXN0GiYudHJlbGxpcy5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLyAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoKdXNlcl9hZ2VudBgFIAEoCUIDgAEBEhQKB2FkZHJlc3MYBiABKAlCA4ABARIPCgdjdXJyZW50GAcgASgIIjwKE0xpc3RTZXNzaW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicQoYTGlzdEVuZGVkU2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKGUxpc3RFbmRlZFNlc3Npb25zUmVzcG9uc2USEwoLc2Vzc2lvbl9pZHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi0KCWxpc3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiMAoYUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0EhQKDGtlZXBfY3VycmVudBgBIAEoCCIbChlSZXZva2VBbGxTZXNzaW9uc1Jlc3BvbnNlIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIxChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIkUKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIhkKF0dldFNpZ25Jbk9wdGlvbnNSZXF1ZXN0Ij4KGEdldFNpZ25Jbk9wdGlvbnNSZXNwb25zZRIMCgRtYWlsGAEgASgIEhQKDHNpZ25faW5fbGluaxgCIAEoCCIuChhSZXF1ZXN0U2lnbkluTGlua1JlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASI4ChlSZXF1ZXN0U2lnbkluTGlua1Jlc3BvbnNlEhsKDmJyb3dzZXJfc2VjcmV0GAEgASgJQgOAAQEihAEKFVNpZ25JbldpdGhMaW5rUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBEhsKDmJyb3dzZXJfc2VjcmV0GAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiQQoWU2lnbkluV2l0aExpbmtSZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIhEKD0dldEVtYWlsUmVxdWVzdCJXChBHZXRFbWFpbFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESLwoLdmVyaWZ5X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiEKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiKAoSVmVyaWZ5RW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFQoTVmVyaWZ5RW1haWxSZXNwb25zZSIpChNSZWxlYXNlRW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFgoUUmVsZWFzZUVtYWlsUmVzcG9uc2UiQwoSQ2hhbmdlRW1haWxSZXF1ZXN0EhYKCW5ld19lbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQEiFQoTQ2hhbmdlRW1haWxSZXNwb25zZSIvChlDb25maXJtRW1haWxDaGFuZ2VSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiHAoaQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2UiLAoWVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhkKF1VuZG9FbWFpbENoYW5nZVJlc3BvbnNlIjkKEkxpc3RNYWlsYm94UmVxdWVzdBIQCgNrZXkYASABKAlCA4ABARIRCglwYWdlX3NpemUYAiABKAUiOwoTTGlzdE1haWxib3hSZXNwb25zZRIkCgVtYWlscxgBIAMoCzIVLnRyZWxsaXMuYXV0aC52MS5NYWlsIoQBCgRNYWlsEg8KB21haWxfaWQYASABKAkSFgoJcmVjaXBpZW50GAIgASgJQgOAAQESDwoHc3ViamVjdBgDIAEoCRIRCgR0ZXh0GAQgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi0KFERlbGV0ZUFjY291bnRSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlKlAKD1JlZnJlc2hEZWxpdmVyeRIgChxSRUZSRVNIX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGwoXUkVGUkVTSF9ERUxJVkVSWV9DT09LSUUQATK7EgoLQXV0aFNlcnZpY2USSQoGU2lnblVwEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnblVwUmVzcG9uc2USSQoGU2lnbkluEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnbkluUmVzcG9uc2USWwoMUmVmcmVzaFRva2VuEiQudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVmcmVzaFRva2VuUmVzcG9uc2USUQoHU2lnbk91dBIfLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVzcG9uc2UiA5ACAhJRCgdHZXRKd2tzEh8udHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0GiAudHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIDkAIBEmAKDExpc3RTZXNzaW9ucxIkLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYwoNUmV2b2tlU2Vzc2lvbhIlLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiA5ACAhJvChFSZXZva2VBbGxTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5SZXZva2VBbGxTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXNwb25zZSIDkAICEm8KEUxpc3RFbmRlZFNlc3Npb25zEikudHJlbGxpcy5hdXRoLnYxLkxpc3RFbmRlZFNlc3Npb25zUmVxdWVzdBoqLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYQoOQ2hhbmdlUGFzc3dvcmQSJi50cmVsbGlzLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GicudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UScwoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLC50cmVsbGlzLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0Gi0udHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2USXgoNUmVzZXRQYXNzd29yZBIlLnRyZWxsaXMuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVzcG9uc2USbAoQR2V0U2lnbkluT3B0aW9ucxIoLnRyZWxsaXMuYXV0aC52MS5HZXRTaWduSW5PcHRpb25zUmVxdWVzdBopLnRyZWxsaXMuYXV0aC52MS5HZXRTaWduSW5PcHRpb25zUmVzcG9uc2UiA5ACARJqChFSZXF1ZXN0U2lnbkluTGluaxIpLnRyZWxsaXMuYXV0aC52MS5SZXF1ZXN0U2lnbkluTGlua1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuUmVxdWVzdFNpZ25JbkxpbmtSZXNwb25zZRJhCg5TaWduSW5XaXRoTGluaxImLnRyZWxsaXMuYXV0aC52MS5TaWduSW5XaXRoTGlua1JlcXVlc3QaJy50cmVsbGlzLmF1dGgudjEuU2lnbkluV2l0aExpbmtSZXNwb25zZRJUCghHZXRFbWFpbBIgLnRyZWxsaXMuYXV0aC52MS5HZXRFbWFpbFJlcXVlc3QaIS50cmVsbGlzLmF1dGgudjEuR2V0RW1haWxSZXNwb25zZSIDkAIBEn8KGFJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvbhIwLnRyZWxsaXMuYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXF1ZXN0GjEudHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlc3BvbnNlElgKC1ZlcmlmeUVtYWlsEiMudHJlbGxpcy5hdXRoLnYxLlZlcmlmeUVtYWlsUmVxdWVzdBokLnRyZWxsaXMuYXV0aC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlElsKDFJlbGVhc2VFbWFpbBIkLnRyZWxsaXMuYXV0aC52MS5SZWxlYXNlRW1haWxSZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLlJlbGVhc2VFbWFpbFJlc3BvbnNlElgKC0NoYW5nZUVtYWlsEiMudHJlbGxpcy5hdXRoLnYxLkNoYW5nZUVtYWlsUmVxdWVzdBokLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VFbWFpbFJlc3BvbnNlEm0KEkNvbmZpcm1FbWFpbENoYW5nZRIqLnRyZWxsaXMuYXV0aC52MS5Db25maXJtRW1haWxDaGFuZ2VSZXF1ZXN0GisudHJlbGxpcy5hdXRoLnYxLkNvbmZpcm1FbWFpbENoYW5nZVJlc3BvbnNlEmQKD1VuZG9FbWFpbENoYW5nZRInLnRyZWxsaXMuYXV0aC52MS5VbmRvRW1haWxDaGFuZ2VSZXF1ZXN0GigudHJlbGxpcy5hdXRoLnYxLlVuZG9FbWFpbENoYW5nZVJlc3BvbnNlElgKC0xpc3RNYWlsYm94EiMudHJlbGxpcy5hdXRoLnYxLkxpc3RNYWlsYm94UmVxdWVzdBokLnRyZWxsaXMuYXV0aC52MS5MaXN0TWFpbGJveFJlc3BvbnNlEl4KDURlbGV0ZUFjY291bnQSJS50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * The tokens of a session.
@@ -763,6 +763,148 @@ export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*
   messageDesc(file_trellis_auth_v1_auth, 26);
 
 /**
+ * Request of GetSignInOptions.
+ *
+ * @generated from message trellis.auth.v1.GetSignInOptionsRequest
+ */
+export type GetSignInOptionsRequest = Message<"trellis.auth.v1.GetSignInOptionsRequest"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.GetSignInOptionsRequest.
+ * Use `create(GetSignInOptionsRequestSchema)` to create a new message.
+ */
+export const GetSignInOptionsRequestSchema: GenMessage<GetSignInOptionsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 27);
+
+/**
+ * Response of GetSignInOptions.
+ *
+ * @generated from message trellis.auth.v1.GetSignInOptionsResponse
+ */
+export type GetSignInOptionsResponse = Message<"trellis.auth.v1.GetSignInOptionsResponse"> & {
+  /**
+   * Whether the server sends e-mail, so that a forgotten password can be reset.
+   *
+   * @generated from field: bool mail = 1;
+   */
+  mail: boolean;
+
+  /**
+   * Whether a link in an e-mail can sign in.
+   *
+   * @generated from field: bool sign_in_link = 2;
+   */
+  signInLink: boolean;
+};
+
+/**
+ * Describes the message trellis.auth.v1.GetSignInOptionsResponse.
+ * Use `create(GetSignInOptionsResponseSchema)` to create a new message.
+ */
+export const GetSignInOptionsResponseSchema: GenMessage<GetSignInOptionsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 28);
+
+/**
+ * Request of RequestSignInLink.
+ *
+ * @generated from message trellis.auth.v1.RequestSignInLinkRequest
+ */
+export type RequestSignInLinkRequest = Message<"trellis.auth.v1.RequestSignInLinkRequest"> & {
+  /**
+   * Required. The e-mail address of the account.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RequestSignInLinkRequest.
+ * Use `create(RequestSignInLinkRequestSchema)` to create a new message.
+ */
+export const RequestSignInLinkRequestSchema: GenMessage<RequestSignInLinkRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 29);
+
+/**
+ * Response of RequestSignInLink.
+ *
+ * @generated from message trellis.auth.v1.RequestSignInLinkResponse
+ */
+export type RequestSignInLinkResponse = Message<"trellis.auth.v1.RequestSignInLinkResponse"> & {
+  /**
+   * The secret without which the link does not work. The browser keeps it, so that a link that another person asked for, or
+   * that another person reads, signs no one in.
+   *
+   * @generated from field: string browser_secret = 1;
+   */
+  browserSecret: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RequestSignInLinkResponse.
+ * Use `create(RequestSignInLinkResponseSchema)` to create a new message.
+ */
+export const RequestSignInLinkResponseSchema: GenMessage<RequestSignInLinkResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 30);
+
+/**
+ * Request of SignInWithLink.
+ *
+ * @generated from message trellis.auth.v1.SignInWithLinkRequest
+ */
+export type SignInWithLinkRequest = Message<"trellis.auth.v1.SignInWithLinkRequest"> & {
+  /**
+   * Required. The token of the link.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * Required. The secret that RequestSignInLink returned to this browser.
+   *
+   * @generated from field: string browser_secret = 2;
+   */
+  browserSecret: string;
+
+  /**
+   * How the refresh token is delivered.
+   *
+   * @generated from field: trellis.auth.v1.RefreshDelivery refresh_delivery = 3;
+   */
+  refreshDelivery: RefreshDelivery;
+};
+
+/**
+ * Describes the message trellis.auth.v1.SignInWithLinkRequest.
+ * Use `create(SignInWithLinkRequestSchema)` to create a new message.
+ */
+export const SignInWithLinkRequestSchema: GenMessage<SignInWithLinkRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 31);
+
+/**
+ * Response of SignInWithLink.
+ *
+ * @generated from message trellis.auth.v1.SignInWithLinkResponse
+ */
+export type SignInWithLinkResponse = Message<"trellis.auth.v1.SignInWithLinkResponse"> & {
+  /**
+   * The new session.
+   *
+   * @generated from field: trellis.auth.v1.Tokens tokens = 1;
+   */
+  tokens?: Tokens | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.SignInWithLinkResponse.
+ * Use `create(SignInWithLinkResponseSchema)` to create a new message.
+ */
+export const SignInWithLinkResponseSchema: GenMessage<SignInWithLinkResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 32);
+
+/**
  * Request of GetEmail.
  *
  * @generated from message trellis.auth.v1.GetEmailRequest
@@ -775,7 +917,7 @@ export type GetEmailRequest = Message<"trellis.auth.v1.GetEmailRequest"> & {
  * Use `create(GetEmailRequestSchema)` to create a new message.
  */
 export const GetEmailRequestSchema: GenMessage<GetEmailRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 27);
+  messageDesc(file_trellis_auth_v1_auth, 33);
 
 /**
  * Response of GetEmail.
@@ -803,7 +945,7 @@ export type GetEmailResponse = Message<"trellis.auth.v1.GetEmailResponse"> & {
  * Use `create(GetEmailResponseSchema)` to create a new message.
  */
 export const GetEmailResponseSchema: GenMessage<GetEmailResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 28);
+  messageDesc(file_trellis_auth_v1_auth, 34);
 
 /**
  * Request of RequestEmailVerification.
@@ -818,7 +960,7 @@ export type RequestEmailVerificationRequest = Message<"trellis.auth.v1.RequestEm
  * Use `create(RequestEmailVerificationRequestSchema)` to create a new message.
  */
 export const RequestEmailVerificationRequestSchema: GenMessage<RequestEmailVerificationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 29);
+  messageDesc(file_trellis_auth_v1_auth, 35);
 
 /**
  * Response of RequestEmailVerification.
@@ -833,7 +975,7 @@ export type RequestEmailVerificationResponse = Message<"trellis.auth.v1.RequestE
  * Use `create(RequestEmailVerificationResponseSchema)` to create a new message.
  */
 export const RequestEmailVerificationResponseSchema: GenMessage<RequestEmailVerificationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 30);
+  messageDesc(file_trellis_auth_v1_auth, 36);
 
 /**
  * Request of VerifyEmail.
@@ -854,7 +996,7 @@ export type VerifyEmailRequest = Message<"trellis.auth.v1.VerifyEmailRequest"> &
  * Use `create(VerifyEmailRequestSchema)` to create a new message.
  */
 export const VerifyEmailRequestSchema: GenMessage<VerifyEmailRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 31);
+  messageDesc(file_trellis_auth_v1_auth, 37);
 
 /**
  * Response of VerifyEmail.
@@ -869,7 +1011,7 @@ export type VerifyEmailResponse = Message<"trellis.auth.v1.VerifyEmailResponse">
  * Use `create(VerifyEmailResponseSchema)` to create a new message.
  */
 export const VerifyEmailResponseSchema: GenMessage<VerifyEmailResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 32);
+  messageDesc(file_trellis_auth_v1_auth, 38);
 
 /**
  * Request of ReleaseEmail.
@@ -890,7 +1032,7 @@ export type ReleaseEmailRequest = Message<"trellis.auth.v1.ReleaseEmailRequest">
  * Use `create(ReleaseEmailRequestSchema)` to create a new message.
  */
 export const ReleaseEmailRequestSchema: GenMessage<ReleaseEmailRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 33);
+  messageDesc(file_trellis_auth_v1_auth, 39);
 
 /**
  * Response of ReleaseEmail.
@@ -905,7 +1047,7 @@ export type ReleaseEmailResponse = Message<"trellis.auth.v1.ReleaseEmailResponse
  * Use `create(ReleaseEmailResponseSchema)` to create a new message.
  */
 export const ReleaseEmailResponseSchema: GenMessage<ReleaseEmailResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 34);
+  messageDesc(file_trellis_auth_v1_auth, 40);
 
 /**
  * Request of ChangeEmail.
@@ -933,7 +1075,7 @@ export type ChangeEmailRequest = Message<"trellis.auth.v1.ChangeEmailRequest"> &
  * Use `create(ChangeEmailRequestSchema)` to create a new message.
  */
 export const ChangeEmailRequestSchema: GenMessage<ChangeEmailRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 35);
+  messageDesc(file_trellis_auth_v1_auth, 41);
 
 /**
  * Response of ChangeEmail.
@@ -948,7 +1090,7 @@ export type ChangeEmailResponse = Message<"trellis.auth.v1.ChangeEmailResponse">
  * Use `create(ChangeEmailResponseSchema)` to create a new message.
  */
 export const ChangeEmailResponseSchema: GenMessage<ChangeEmailResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 36);
+  messageDesc(file_trellis_auth_v1_auth, 42);
 
 /**
  * Request of ConfirmEmailChange.
@@ -969,7 +1111,7 @@ export type ConfirmEmailChangeRequest = Message<"trellis.auth.v1.ConfirmEmailCha
  * Use `create(ConfirmEmailChangeRequestSchema)` to create a new message.
  */
 export const ConfirmEmailChangeRequestSchema: GenMessage<ConfirmEmailChangeRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 37);
+  messageDesc(file_trellis_auth_v1_auth, 43);
 
 /**
  * Response of ConfirmEmailChange.
@@ -984,7 +1126,7 @@ export type ConfirmEmailChangeResponse = Message<"trellis.auth.v1.ConfirmEmailCh
  * Use `create(ConfirmEmailChangeResponseSchema)` to create a new message.
  */
 export const ConfirmEmailChangeResponseSchema: GenMessage<ConfirmEmailChangeResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 38);
+  messageDesc(file_trellis_auth_v1_auth, 44);
 
 /**
  * Request of UndoEmailChange.
@@ -1005,7 +1147,7 @@ export type UndoEmailChangeRequest = Message<"trellis.auth.v1.UndoEmailChangeReq
  * Use `create(UndoEmailChangeRequestSchema)` to create a new message.
  */
 export const UndoEmailChangeRequestSchema: GenMessage<UndoEmailChangeRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 39);
+  messageDesc(file_trellis_auth_v1_auth, 45);
 
 /**
  * Response of UndoEmailChange.
@@ -1020,7 +1162,7 @@ export type UndoEmailChangeResponse = Message<"trellis.auth.v1.UndoEmailChangeRe
  * Use `create(UndoEmailChangeResponseSchema)` to create a new message.
  */
 export const UndoEmailChangeResponseSchema: GenMessage<UndoEmailChangeResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 40);
+  messageDesc(file_trellis_auth_v1_auth, 46);
 
 /**
  * Request of ListMailbox.
@@ -1048,7 +1190,7 @@ export type ListMailboxRequest = Message<"trellis.auth.v1.ListMailboxRequest"> &
  * Use `create(ListMailboxRequestSchema)` to create a new message.
  */
 export const ListMailboxRequestSchema: GenMessage<ListMailboxRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 41);
+  messageDesc(file_trellis_auth_v1_auth, 47);
 
 /**
  * Response of ListMailbox.
@@ -1069,7 +1211,7 @@ export type ListMailboxResponse = Message<"trellis.auth.v1.ListMailboxResponse">
  * Use `create(ListMailboxResponseSchema)` to create a new message.
  */
 export const ListMailboxResponseSchema: GenMessage<ListMailboxResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 42);
+  messageDesc(file_trellis_auth_v1_auth, 48);
 
 /**
  * An e-mail in the mailbox.
@@ -1118,7 +1260,7 @@ export type Mail = Message<"trellis.auth.v1.Mail"> & {
  * Use `create(MailSchema)` to create a new message.
  */
 export const MailSchema: GenMessage<Mail> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 43);
+  messageDesc(file_trellis_auth_v1_auth, 49);
 
 /**
  * Request of DeleteAccount.
@@ -1139,7 +1281,7 @@ export type DeleteAccountRequest = Message<"trellis.auth.v1.DeleteAccountRequest
  * Use `create(DeleteAccountRequestSchema)` to create a new message.
  */
 export const DeleteAccountRequestSchema: GenMessage<DeleteAccountRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 44);
+  messageDesc(file_trellis_auth_v1_auth, 50);
 
 /**
  * Response of DeleteAccount.
@@ -1154,7 +1296,7 @@ export type DeleteAccountResponse = Message<"trellis.auth.v1.DeleteAccountRespon
  * Use `create(DeleteAccountResponseSchema)` to create a new message.
  */
 export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 45);
+  messageDesc(file_trellis_auth_v1_auth, 51);
 
 /**
  * How the server delivers the refresh token.
@@ -1357,6 +1499,43 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ResetPasswordRequestSchema;
     output: typeof ResetPasswordResponseSchema;
+  },
+  /**
+   * Returns how users can sign in to this server, so that a page shows only what works.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.GetSignInOptions
+   */
+  getSignInOptions: {
+    methodKind: "unary";
+    input: typeof GetSignInOptionsRequestSchema;
+    output: typeof GetSignInOptionsResponseSchema;
+  },
+  /**
+   * Sends an e-mail with a link that signs in to the account with this address. The response and its time are the same
+   * whether there is an account or not.
+   *
+   * Errors: FAILED_PRECONDITION with reason SIGN_IN_LINKS_DISABLED unless the operator allows them, or MAIL_DISABLED when the
+   * server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RequestSignInLink
+   */
+  requestSignInLink: {
+    methodKind: "unary";
+    input: typeof RequestSignInLinkRequestSchema;
+    output: typeof RequestSignInLinkResponseSchema;
+  },
+  /**
+   * Opens a session with the token of a link, in the browser that asked for it. The address is verified by that.
+   *
+   * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, was used, or belongs to
+   * another browser, or SIGN_IN_LINKS_DISABLED.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.SignInWithLink
+   */
+  signInWithLink: {
+    methodKind: "unary";
+    input: typeof SignInWithLinkRequestSchema;
+    output: typeof SignInWithLinkResponseSchema;
   },
   /**
    * Returns the e-mail address of the caller's account, and whether its owner has verified it.

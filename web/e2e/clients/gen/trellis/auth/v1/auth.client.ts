@@ -23,6 +23,12 @@ import type { RequestEmailVerificationResponse } from "./auth";
 import type { RequestEmailVerificationRequest } from "./auth";
 import type { GetEmailResponse } from "./auth";
 import type { GetEmailRequest } from "./auth";
+import type { SignInWithLinkResponse } from "./auth";
+import type { SignInWithLinkRequest } from "./auth";
+import type { RequestSignInLinkResponse } from "./auth";
+import type { RequestSignInLinkRequest } from "./auth";
+import type { GetSignInOptionsResponse } from "./auth";
+import type { GetSignInOptionsRequest } from "./auth";
 import type { ResetPasswordResponse } from "./auth";
 import type { ResetPasswordRequest } from "./auth";
 import type { RequestPasswordResetResponse } from "./auth";
@@ -177,6 +183,31 @@ export interface IAuthServiceClient {
      * @generated from protobuf rpc: ResetPassword
      */
     resetPassword(input: ResetPasswordRequest, options?: RpcOptions): UnaryCall<ResetPasswordRequest, ResetPasswordResponse>;
+    /**
+     * Returns how users can sign in to this server, so that a page shows only what works.
+     *
+     * @generated from protobuf rpc: GetSignInOptions
+     */
+    getSignInOptions(input: GetSignInOptionsRequest, options?: RpcOptions): UnaryCall<GetSignInOptionsRequest, GetSignInOptionsResponse>;
+    /**
+     * Sends an e-mail with a link that signs in to the account with this address. The response and its time are the same
+     * whether there is an account or not.
+     *
+     * Errors: FAILED_PRECONDITION with reason SIGN_IN_LINKS_DISABLED unless the operator allows them, or MAIL_DISABLED when the
+     * server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+     *
+     * @generated from protobuf rpc: RequestSignInLink
+     */
+    requestSignInLink(input: RequestSignInLinkRequest, options?: RpcOptions): UnaryCall<RequestSignInLinkRequest, RequestSignInLinkResponse>;
+    /**
+     * Opens a session with the token of a link, in the browser that asked for it. The address is verified by that.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, was used, or belongs to
+     * another browser, or SIGN_IN_LINKS_DISABLED.
+     *
+     * @generated from protobuf rpc: SignInWithLink
+     */
+    signInWithLink(input: SignInWithLinkRequest, options?: RpcOptions): UnaryCall<SignInWithLinkRequest, SignInWithLinkResponse>;
     /**
      * Returns the e-mail address of the caller's account, and whether its owner has verified it.
      *
@@ -431,12 +462,46 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<ResetPasswordRequest, ResetPasswordResponse>("unary", this._transport, method, opt, input);
     }
     /**
+     * Returns how users can sign in to this server, so that a page shows only what works.
+     *
+     * @generated from protobuf rpc: GetSignInOptions
+     */
+    getSignInOptions(input: GetSignInOptionsRequest, options?: RpcOptions): UnaryCall<GetSignInOptionsRequest, GetSignInOptionsResponse> {
+        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        return stackIntercept<GetSignInOptionsRequest, GetSignInOptionsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Sends an e-mail with a link that signs in to the account with this address. The response and its time are the same
+     * whether there is an account or not.
+     *
+     * Errors: FAILED_PRECONDITION with reason SIGN_IN_LINKS_DISABLED unless the operator allows them, or MAIL_DISABLED when the
+     * server sends no e-mail. RESOURCE_EXHAUSTED with reason RATE_LIMITED.
+     *
+     * @generated from protobuf rpc: RequestSignInLink
+     */
+    requestSignInLink(input: RequestSignInLinkRequest, options?: RpcOptions): UnaryCall<RequestSignInLinkRequest, RequestSignInLinkResponse> {
+        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        return stackIntercept<RequestSignInLinkRequest, RequestSignInLinkResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Opens a session with the token of a link, in the browser that asked for it. The address is verified by that.
+     *
+     * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, was used, or belongs to
+     * another browser, or SIGN_IN_LINKS_DISABLED.
+     *
+     * @generated from protobuf rpc: SignInWithLink
+     */
+    signInWithLink(input: SignInWithLinkRequest, options?: RpcOptions): UnaryCall<SignInWithLinkRequest, SignInWithLinkResponse> {
+        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        return stackIntercept<SignInWithLinkRequest, SignInWithLinkResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
      * Returns the e-mail address of the caller's account, and whether its owner has verified it.
      *
      * @generated from protobuf rpc: GetEmail
      */
     getEmail(input: GetEmailRequest, options?: RpcOptions): UnaryCall<GetEmailRequest, GetEmailResponse> {
-        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        const method = this.methods[15], opt = this._transport.mergeOptions(options);
         return stackIntercept<GetEmailRequest, GetEmailResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -449,7 +514,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: RequestEmailVerification
      */
     requestEmailVerification(input: RequestEmailVerificationRequest, options?: RpcOptions): UnaryCall<RequestEmailVerificationRequest, RequestEmailVerificationResponse> {
-        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        const method = this.methods[16], opt = this._transport.mergeOptions(options);
         return stackIntercept<RequestEmailVerificationRequest, RequestEmailVerificationResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -460,7 +525,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: VerifyEmail
      */
     verifyEmail(input: VerifyEmailRequest, options?: RpcOptions): UnaryCall<VerifyEmailRequest, VerifyEmailResponse> {
-        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        const method = this.methods[17], opt = this._transport.mergeOptions(options);
         return stackIntercept<VerifyEmailRequest, VerifyEmailResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -474,7 +539,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ReleaseEmail
      */
     releaseEmail(input: ReleaseEmailRequest, options?: RpcOptions): UnaryCall<ReleaseEmailRequest, ReleaseEmailResponse> {
-        const method = this.methods[15], opt = this._transport.mergeOptions(options);
+        const method = this.methods[18], opt = this._transport.mergeOptions(options);
         return stackIntercept<ReleaseEmailRequest, ReleaseEmailResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -489,7 +554,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ChangeEmail
      */
     changeEmail(input: ChangeEmailRequest, options?: RpcOptions): UnaryCall<ChangeEmailRequest, ChangeEmailResponse> {
-        const method = this.methods[16], opt = this._transport.mergeOptions(options);
+        const method = this.methods[19], opt = this._transport.mergeOptions(options);
         return stackIntercept<ChangeEmailRequest, ChangeEmailResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -502,7 +567,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ConfirmEmailChange
      */
     confirmEmailChange(input: ConfirmEmailChangeRequest, options?: RpcOptions): UnaryCall<ConfirmEmailChangeRequest, ConfirmEmailChangeResponse> {
-        const method = this.methods[17], opt = this._transport.mergeOptions(options);
+        const method = this.methods[20], opt = this._transport.mergeOptions(options);
         return stackIntercept<ConfirmEmailChangeRequest, ConfirmEmailChangeResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -514,7 +579,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: UndoEmailChange
      */
     undoEmailChange(input: UndoEmailChangeRequest, options?: RpcOptions): UnaryCall<UndoEmailChangeRequest, UndoEmailChangeResponse> {
-        const method = this.methods[18], opt = this._transport.mergeOptions(options);
+        const method = this.methods[21], opt = this._transport.mergeOptions(options);
         return stackIntercept<UndoEmailChangeRequest, UndoEmailChangeResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -526,7 +591,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ListMailbox
      */
     listMailbox(input: ListMailboxRequest, options?: RpcOptions): UnaryCall<ListMailboxRequest, ListMailboxResponse> {
-        const method = this.methods[19], opt = this._transport.mergeOptions(options);
+        const method = this.methods[22], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListMailboxRequest, ListMailboxResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -538,7 +603,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: DeleteAccount
      */
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse> {
-        const method = this.methods[20], opt = this._transport.mergeOptions(options);
+        const method = this.methods[23], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteAccountRequest, DeleteAccountResponse>("unary", this._transport, method, opt, input);
     }
 }

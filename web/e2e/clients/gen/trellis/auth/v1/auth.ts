@@ -507,6 +507,97 @@ export interface ResetPasswordRequest {
 export interface ResetPasswordResponse {
 }
 /**
+ * Request of GetSignInOptions.
+ *
+ * @generated from protobuf message trellis.auth.v1.GetSignInOptionsRequest
+ */
+export interface GetSignInOptionsRequest {
+}
+/**
+ * Response of GetSignInOptions.
+ *
+ * @generated from protobuf message trellis.auth.v1.GetSignInOptionsResponse
+ */
+export interface GetSignInOptionsResponse {
+    /**
+     * Whether the server sends e-mail, so that a forgotten password can be reset.
+     *
+     * @generated from protobuf field: bool mail = 1
+     */
+    mail: boolean;
+    /**
+     * Whether a link in an e-mail can sign in.
+     *
+     * @generated from protobuf field: bool sign_in_link = 2
+     */
+    signInLink: boolean;
+}
+/**
+ * Request of RequestSignInLink.
+ *
+ * @generated from protobuf message trellis.auth.v1.RequestSignInLinkRequest
+ */
+export interface RequestSignInLinkRequest {
+    /**
+     * Required. The e-mail address of the account.
+     *
+     * @generated from protobuf field: string email = 1
+     */
+    email: string;
+}
+/**
+ * Response of RequestSignInLink.
+ *
+ * @generated from protobuf message trellis.auth.v1.RequestSignInLinkResponse
+ */
+export interface RequestSignInLinkResponse {
+    /**
+     * The secret without which the link does not work. The browser keeps it, so that a link that another person asked for, or
+     * that another person reads, signs no one in.
+     *
+     * @generated from protobuf field: string browser_secret = 1
+     */
+    browserSecret: string;
+}
+/**
+ * Request of SignInWithLink.
+ *
+ * @generated from protobuf message trellis.auth.v1.SignInWithLinkRequest
+ */
+export interface SignInWithLinkRequest {
+    /**
+     * Required. The token of the link.
+     *
+     * @generated from protobuf field: string token = 1
+     */
+    token: string;
+    /**
+     * Required. The secret that RequestSignInLink returned to this browser.
+     *
+     * @generated from protobuf field: string browser_secret = 2
+     */
+    browserSecret: string;
+    /**
+     * How the refresh token is delivered.
+     *
+     * @generated from protobuf field: trellis.auth.v1.RefreshDelivery refresh_delivery = 3
+     */
+    refreshDelivery: RefreshDelivery;
+}
+/**
+ * Response of SignInWithLink.
+ *
+ * @generated from protobuf message trellis.auth.v1.SignInWithLinkResponse
+ */
+export interface SignInWithLinkResponse {
+    /**
+     * The new session.
+     *
+     * @generated from protobuf field: trellis.auth.v1.Tokens tokens = 1
+     */
+    tokens?: Tokens;
+}
+/**
  * Request of GetEmail.
  *
  * @generated from protobuf message trellis.auth.v1.GetEmailRequest
@@ -1102,6 +1193,79 @@ class ResetPasswordResponse$Type extends MessageType<ResetPasswordResponse> {
  */
 export const ResetPasswordResponse = new ResetPasswordResponse$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class GetSignInOptionsRequest$Type extends MessageType<GetSignInOptionsRequest> {
+    constructor() {
+        super("trellis.auth.v1.GetSignInOptionsRequest", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.GetSignInOptionsRequest
+ */
+export const GetSignInOptionsRequest = new GetSignInOptionsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetSignInOptionsResponse$Type extends MessageType<GetSignInOptionsResponse> {
+    constructor() {
+        super("trellis.auth.v1.GetSignInOptionsResponse", [
+            { no: 1, name: "mail", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 2, name: "sign_in_link", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.GetSignInOptionsResponse
+ */
+export const GetSignInOptionsResponse = new GetSignInOptionsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RequestSignInLinkRequest$Type extends MessageType<RequestSignInLinkRequest> {
+    constructor() {
+        super("trellis.auth.v1.RequestSignInLinkRequest", [
+            { no: 1, name: "email", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RequestSignInLinkRequest
+ */
+export const RequestSignInLinkRequest = new RequestSignInLinkRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RequestSignInLinkResponse$Type extends MessageType<RequestSignInLinkResponse> {
+    constructor() {
+        super("trellis.auth.v1.RequestSignInLinkResponse", [
+            { no: 1, name: "browser_secret", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RequestSignInLinkResponse
+ */
+export const RequestSignInLinkResponse = new RequestSignInLinkResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class SignInWithLinkRequest$Type extends MessageType<SignInWithLinkRequest> {
+    constructor() {
+        super("trellis.auth.v1.SignInWithLinkRequest", [
+            { no: 1, name: "token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "browser_secret", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "refresh_delivery", kind: "enum", T: () => ["trellis.auth.v1.RefreshDelivery", RefreshDelivery, "REFRESH_DELIVERY_"] }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.SignInWithLinkRequest
+ */
+export const SignInWithLinkRequest = new SignInWithLinkRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class SignInWithLinkResponse$Type extends MessageType<SignInWithLinkResponse> {
+    constructor() {
+        super("trellis.auth.v1.SignInWithLinkResponse", [
+            { no: 1, name: "tokens", kind: "message", T: () => Tokens }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.SignInWithLinkResponse
+ */
+export const SignInWithLinkResponse = new SignInWithLinkResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class GetEmailRequest$Type extends MessageType<GetEmailRequest> {
     constructor() {
         super("trellis.auth.v1.GetEmailRequest", []);
@@ -1334,6 +1498,9 @@ export const AuthService = new ServiceType("trellis.auth.v1.AuthService", [
     { name: "ChangePassword", options: {}, I: ChangePasswordRequest, O: ChangePasswordResponse },
     { name: "RequestPasswordReset", options: {}, I: RequestPasswordResetRequest, O: RequestPasswordResetResponse },
     { name: "ResetPassword", options: {}, I: ResetPasswordRequest, O: ResetPasswordResponse },
+    { name: "GetSignInOptions", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetSignInOptionsRequest, O: GetSignInOptionsResponse },
+    { name: "RequestSignInLink", options: {}, I: RequestSignInLinkRequest, O: RequestSignInLinkResponse },
+    { name: "SignInWithLink", options: {}, I: SignInWithLinkRequest, O: SignInWithLinkResponse },
     { name: "GetEmail", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetEmailRequest, O: GetEmailResponse },
     { name: "RequestEmailVerification", options: {}, I: RequestEmailVerificationRequest, O: RequestEmailVerificationResponse },
     { name: "VerifyEmail", options: {}, I: VerifyEmailRequest, O: VerifyEmailResponse },

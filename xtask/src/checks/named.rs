@@ -6,11 +6,15 @@ use crate::session::Session;
 
 /// The page that names a test for each guarantee.
 const SECURITY: &str = "docs/security.md";
+/// The page that states where each requirement of the OWASP ASVS stands.
+const ASVS: &str = "docs/asvs.md";
+/// The states of its requirements.
+const STATES: [&str; 4] = ["met", "partly", "missing", "not applicable"];
 /// The list that names a module and a test for each policy field.
 const ENFORCED: &str = "proto/build/enforced.rs";
 
-/// Checks the tests of `docs/security.md`, the paths of tests and modules in the other documents, and the tests and
-/// modules of the list of policy fields.
+/// Checks the tests of `docs/security.md` and `docs/asvs.md`, the paths of tests and modules in the other documents, and the
+/// tests and modules of the list of policy fields.
 pub(super) fn tests(session: &Session) -> Result<(), String> {
     let files = super::sources::files(session, &["*.rs", "*.py", "*.ts", "docs/*.md"])?;
     let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str());
@@ -23,6 +27,7 @@ pub(super) fn tests(session: &Session) -> Result<(), String> {
         let missing = names.into_iter().filter(|name| !exists(name, &declared));
         findings.extend(missing.map(|name| format!("{SECURITY}: there is no test {name}")));
     }
+    findings.extend(requirements(text(ASVS).ok_or(format!("{ASVS} is missing"))?, &declared));
     for (page, text) in files.iter().filter(|(path, _)| path.ends_with(".md") && path != SECURITY) {
         let missing = paths(text).into_iter().filter(|name| !exists(name, &declared));
         findings.extend(missing.map(|name| format!("{page}: there is no module or test {name}")));
@@ -103,7 +108,7 @@ fn paths(page: &str) -> Vec<&str> {
         let is_step = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:*…".contains(c);
         name.contains("::") && name.chars().all(is_step) && name.chars().any(char::is_alphanumeric)
     };
-    page.split('`').skip(1).step_by(2).filter(is_path).collect()
+    quoted(page).filter(is_path).collect()
 }
 
 /// The names of the tests in a file: Rust functions, Python functions and classes, and Playwright titles.
@@ -134,10 +139,40 @@ fn guarantees(text: &str) -> Vec<(&str, Vec<&str>)> {
     let rows = tables.lines().filter(|line| line.starts_with('|') && !is_head(line));
     rows.filter_map(|row| {
         let (guarantee, tests) = row.trim_end().trim_matches('|').rsplit_once('|')?;
-        let names = tests.split('`').skip(1).step_by(2);
-        Some((guarantee.trim(), names.collect()))
+        Some((guarantee.trim(), quoted(tests).collect()))
     })
     .collect()
+}
+
+/// The faults of rows about requirements. A row has an id, a state, existing Rust and TypeScript files, and existing
+/// tests or `–` for none.
+fn requirements(page: &str, files: &[TestFile<'_>]) -> Vec<String> {
+    let rows = page.lines().filter_map(|line| line.trim_end().strip_prefix("| ")?.strip_suffix('|'));
+    let rows = rows.filter(|row| row.starts_with(|c: char| c.is_ascii_digit()));
+    let mut findings = Vec::new();
+    for row in rows {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [id, _, state, how, tests] = cells[..] else {
+            findings.push(format!("{ASVS}: the row does not have five cells: {row}"));
+            continue;
+        };
+        if !STATES.contains(&state) {
+            findings.push(format!("{ASVS}: {id}: {state:?} is none of the states {}", STATES.join(", ")));
+        }
+        if tests != "–" && quoted(tests).next().is_none() {
+            findings.push(format!("{ASVS}: {id} names no test"));
+        }
+        let is_file = |name: &&str| name.contains('/') && (name.ends_with(".rs") || name.ends_with(".ts"));
+        let names = quoted(how).filter(is_file).chain(quoted(tests));
+        let missing = names.filter(|name| !exists(name, files));
+        findings.extend(missing.map(|name| format!("{ASVS}: {id}: there is no test or file {name}")));
+    }
+    findings
+}
+
+/// The texts between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
 }
 
 /// The lines of the list: field, module and test.
@@ -157,6 +192,25 @@ mod tests {
             "| a | `no` |\n## Guarantees\n\n### One\n\n{head}\n| `x` holds | `one`, `a::two` |\n\n### Two\n\n{head}\n| y | |\n"
         );
         assert_eq!(guarantees(&page), [("`x` holds", vec!["one", "a::two"]), ("y", vec![])]);
+    }
+
+    #[test]
+    fn requirement_has_a_state_files_and_tests() {
+        let files = [TestFile::new("gateway/src/lib.rs", "fn it_holds() {")];
+        let found = |row: &str| requirements(&format!("| id | a |\n|---|---|\n{row}\n"), &files);
+        let right = ["| 1.2.3 | a | met | `gateway/src/lib.rs`, `a.b` | `it_holds` |", "| 1.2.3 | a | missing | | – |"];
+        for right in right {
+            assert!(found(right).is_empty(), "{right}: {:?}", found(right));
+        }
+        for wrong in [
+            "| 1.2.3 | a | done | | – |",
+            "| 1.2.3 | a | met | | |",
+            "| 1.2.3 | a | met | | `it_fails` |",
+            "| 1.2.3 | a | met | `gateway/src/none.rs` | – |",
+            "| 1.2.3 | a | met | – |",
+        ] {
+            assert_eq!(found(wrong).len(), 1, "{wrong}: {:?}", found(wrong));
+        }
     }
 
     #[test]

@@ -248,8 +248,7 @@ impl AuthService for Api {
     ) -> Result<Response<ChangeEmailResponse>, Status> {
         let client = client(&request);
         let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
-        let caller = self.confirm(session).await?;
-        self.request_change(&caller, client, context.caller.address, request).await?;
+        self.request_change(session, client, context.caller.address, request).await?;
         Ok(Response::new(ChangeEmailResponse {}))
     }
 

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::{Api, bad_credentials, mail::link_invalid, sessions::ConfirmedSession};
 use crate::{
-    domain::{Account, Client, MailKind, MailToken, SessionId, State},
+    domain::{Account, Client, MailKind, MailToken, State},
     password::{OwnWords, Password, Queue, Verified},
 };
 
@@ -120,15 +120,11 @@ impl Api {
         Ok(())
     }
 
-    /// Returns the sessions that a change has ended. Without a change, returns the reason: the caller's session ended
-    /// while the password was verified, or another change came first.
-    async fn or_refused(
-        &self,
-        ended: Option<Vec<SessionId>>,
-        session: Arc<UserSession>,
-    ) -> Result<Vec<SessionId>, Status> {
-        if let Some(ended) = ended {
-            return Ok(ended);
+    /// Returns the result of a change. Without a result, returns the reason: the caller's session ended while the
+    /// password was verified, or another change came first.
+    pub(super) async fn or_refused<T>(&self, done: Option<T>, session: Arc<UserSession>) -> Result<T, Status> {
+        if let Some(done) = done {
+            return Ok(done);
         }
         self.confirm(session).await?;
         Err(bad_credentials())

@@ -1,8 +1,8 @@
 //! The address of an account: shows it, verifies it, and gives it back to its owner.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use kit::{audit, error};
+use kit::{audit, error, principal::UserSession};
 use proto::auth::v1::{ChangeEmailRequest, GetEmailResponse};
 use tonic::{Code, Status};
 
@@ -71,15 +71,16 @@ impl Api {
     /// Sends a link to the new address, and a notice to the current one.
     pub(super) async fn request_change(
         &self,
-        caller: &ConfirmedSession,
+        session: Arc<UserSession>,
         client: Client,
         from: Option<IpAddr>,
         request: ChangeEmailRequest,
     ) -> Result<(), Status> {
+        let caller = self.confirm(Arc::clone(&session)).await?;
         self.refuse_without_mail()?;
         let new = EmailAddress::parse(&request.new_email)
             .map_err(|why| error::invalid_field("new_email", "EMAIL_INVALID", &why.to_string()))?;
-        let account = self.prove_caller(caller, from, Password::new(request.password)).await?;
+        let account = self.prove_caller(&caller, from, Password::new(request.password)).await?;
         if new == account.email {
             let message = "is the address of the account already; state another one";
             return Err(error::invalid_field("new_email", "EMAIL_UNCHANGED", message));
@@ -89,13 +90,16 @@ impl Api {
         let mut mails = vec![self.new_mail(MailKind::EmailChange, Some(account.id), Some(new), client.clone())];
         if account.email.is_real() {
             let mut notice =
-                self.new_mail(MailKind::EmailChangeRequested, Some(account.id), Some(account.email), client);
+                self.new_mail(MailKind::EmailChangeRequested, Some(account.id), Some(account.email.clone()), client);
             notice.details.new_email = masked;
             mails.push(notice);
         }
+        let now = self.auth.clock_rng.now();
+        let queued = self.auth.store.queue_email_change(&account, caller.id(), &mails, now).await?;
+        self.or_refused(queued.then_some(()), session).await?;
         // The use of the link changes the address, and is recorded.
         audit::unchanged();
-        Ok(self.auth.store.queue_mails(&mails).await?)
+        Ok(())
     }
 
     /// Changes an address with the token of a link.

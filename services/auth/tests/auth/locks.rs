@@ -4,13 +4,14 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use auth::{
-    domain::{Account, EmailAddress, PasswordHash, SessionId, State, TokenHash},
+    domain::{Account, EmailAddress, MailKind, NewLink, PasswordHash, SessionId, State, TokenHash},
     store::{AuthStore, Refreshed},
 };
 
 use crate::{
     databases::{Database, patient},
     locks_support::Holder,
+    mail::change_to,
     store::{RULES, active, at, client, id, open, pending, session, successor, token},
 };
 
@@ -99,6 +100,46 @@ async fn new_password_behind_a_deletion_is_refused() {
     })
     .await;
     assert_eq!(changed, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_of_address_behind_a_deletion_is_refused() {
+    let queued = behind_a_deletion(LOCK_ACCOUNT, |scene| async move {
+        let mail = change_to("new@example.org", scene.account.id);
+        let mails = std::slice::from_ref(&mail);
+        let queued = scene.store.queue_email_change(&scene.account, scene.session, mails, at(6)).await.unwrap();
+        (queued, scene.store.find_mail(mail.id).await.unwrap().is_some())
+    })
+    .await;
+    assert_eq!(queued, (false, false));
+}
+
+/// The job has read the queued mail before the owner sets a new password, and stores its link afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn link_behind_a_new_password_is_not_stored() {
+    let database = Database::postgres().await;
+    let Scene { store, account, session, .. } = Scene::new(&database).await;
+    let mail = change_to("new@example.org", account.id);
+    assert!(store.queue_email_change(&account, session, std::slice::from_ref(&mail), at(5)).await.unwrap());
+    let stored = store.find_mail(mail.id).await.unwrap().unwrap();
+    let mut holder = Holder::begin(&database.location, "auth").await;
+    holder.run(LOCK_ACCOUNT, &[account.id.0]).await;
+    let of = Arc::clone(&store);
+    let changing = tokio::spawn(async move {
+        of.change_password(&account, &PasswordHash("new".to_owned()), session, None, at(6)).await.unwrap()
+    });
+    holder.waiters(1).await;
+    let (of, hash) = (Arc::clone(&store), token());
+    let link = NewLink { hash: hash.clone(), sealed: vec![1], expire_time: at(100) };
+    let linking = tokio::spawn(async move { of.add_link(&stored, &link).await.unwrap() });
+    holder.waiters(2).await;
+    holder.release().await;
+    assert!(changing.await.unwrap().is_some());
+    assert!(!linking.await.unwrap());
+    assert_eq!(store.find_link(&hash, MailKind::EmailChange, at(7)).await.unwrap(), None);
+    assert!(store.find_mail(mail.id).await.unwrap().is_none());
+    drop(store);
+    database.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use auth::{
     config::{MailConfig, MailboxMode},
     domain::{
-        Account, AccountId, KeptMail, Language, MailDetails, MailKind, MailToken, NewLink, NewMail, Page, PasswordHash,
-        State, TokenHash,
+        Account, AccountId, EmailAddress, KeptMail, Language, MailDetails, MailKind, MailToken, NewLink, NewMail, Page,
+        PasswordHash, State, TokenHash,
     },
-    store::{AuthStore, Refreshed},
+    store::{AuthStore, EmailChange, Refreshed},
 };
 use kit::ClockAndRng;
 use kit_data::store::Location;
@@ -30,6 +30,7 @@ on_both!(
     mail_survives_the_end_of_the_process,
     mailbox_keeps_the_newest_mails,
     deletion_erases_mails_and_links,
+    new_password_ends_a_requested_change_of_address,
 );
 
 pub(crate) const NEW: &str = "another good password";
@@ -316,6 +317,52 @@ async fn deletion_erases_mails_and_links(location: &Location) {
     );
     let prune = async |now, before| store.prune_mail(at(now), at(before), 10).await.unwrap();
     assert_eq!([prune(101, 1).await, prune(101, 2).await, prune(101, 2).await], [1, 1, 0]);
+}
+
+/// The mail that confirms a new address of an account.
+pub(crate) fn change_to(email: &str, account: AccountId) -> NewMail {
+    NewMail {
+        id: id(),
+        kind: MailKind::EmailChange,
+        account: Some(account),
+        recipient: Some(EmailAddress::lookup(email)),
+        language: Language::default(),
+        details: MailDetails::default(),
+        create_time: at(1),
+    }
+}
+
+/// Two changes were requested with the old password: the link of one was sent, the mail of the other one is queued.
+async fn new_password_ends_a_requested_change_of_address(location: &Location) {
+    let store = open(location).await;
+    let (ada, _) = active(&*store, "ada@example.org").await;
+    let own = session(&ada, &token());
+    assert!(store.open_session(&own).await.unwrap());
+    let [sent, waits] = ["sent@example.org", "waits@example.org"].map(|email| change_to(email, ada.id));
+    let mails = [sent.clone(), waits.clone()];
+    assert!(store.queue_email_change(&ada, own.id, &mails, at(1)).await.unwrap());
+    let new_link = || NewLink { hash: token(), sealed: vec![1], expire_time: at(100) };
+    let read = store.find_mail(sent.id).await.unwrap().unwrap();
+    let link = new_link();
+    assert!(store.add_link(&read, &link).await.unwrap());
+    let read = store.find_mail(waits.id).await.unwrap().unwrap();
+
+    assert!(store.change_password(&ada, &hash("new"), own.id, None, at(2)).await.unwrap().is_some());
+    for mail in [&sent, &waits] {
+        assert!(store.find_mail(mail.id).await.unwrap().is_none(), "it is not sent any more");
+    }
+    let late = new_link();
+    assert!(!store.add_link(&read, &late).await.unwrap(), "a job that has read the mail adds no link");
+    for link in [&link, &late] {
+        let confirmed = store.confirm_email(&link.hash, &change_to("undo@example.org", ada.id), at(3)).await.unwrap();
+        assert_eq!(confirmed, EmailChange::Invalid);
+    }
+    let again = change_to("again@example.org", ada.id);
+    let again = std::slice::from_ref(&again);
+    assert!(!store.queue_email_change(&ada, own.id, again, at(3)).await.unwrap(), "the password has changed");
+    let ada = store.find(ada.id).await.unwrap().unwrap();
+    assert!(store.revoke_session(ada.id, own.id, at(3)).await.unwrap());
+    assert!(!store.queue_email_change(&ada, own.id, again, at(4)).await.unwrap(), "the session has ended");
 }
 
 /// Another transaction holds the account's row: of two uses of one link that wait for it, one succeeds.

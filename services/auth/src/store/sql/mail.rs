@@ -10,9 +10,10 @@ use super::{
     super::delete_some,
     Sql,
     mail_rows::{insert_mail, kept, stored},
+    session::{hold_session, lock_account},
 };
 use crate::{
-    domain::{KeptMail, NewLink, NewMail, StoredMail},
+    domain::{Account, AccountId, EmailAddress, KeptMail, NewLink, NewMail, SessionId, StoredMail},
     store::MailStore,
 };
 
@@ -25,6 +26,32 @@ impl MailStore for Sql {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    async fn queue_email_change(
+        &self,
+        account: &Account,
+        session: SessionId,
+        mails: &[NewMail],
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut tx = self.write.begin_on(account.id.0).await?;
+        lock_account(&mut tx, account.id).await?;
+        let unchanged = sqlx::query(
+            "SELECT account_id FROM accounts WHERE account_id = $1 AND password_no = $2 AND state = 'active'",
+        )
+        .bind(account.id.0)
+        .bind(account.password_no)
+        .fetch_optional(&mut *tx)
+        .await?;
+        if unchanged.is_none() || !hold_session(&mut tx, account.id, session, now).await? {
+            return Ok(false);
+        }
+        for mail in mails {
+            insert_mail(&mut tx, &self.jobs, mail).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 
     async fn find_mail(&self, id: Uuid) -> Result<Option<StoredMail>, Error> {
@@ -40,33 +67,44 @@ impl MailStore for Sql {
     }
 
     async fn add_link(&self, mail: &StoredMail, link: &NewLink) -> Result<bool, Error> {
-        let mut tx = self.write.begin_on(mail.id).await?;
+        let account = match mail.account {
+            Some(account) => Some(account),
+            None => self.active_account_of(&mail.recipient).await?,
+        };
+        let Some(account) = account else { return Ok(false) };
+        let mut tx = self.write.begin_on(account.0).await?;
+        // The statements below see the account and the mail as they are after the wait for the lock.
+        lock_account(&mut tx, account).await?;
+        let queued =
+            sqlx::query("UPDATE mails SET sealed_token = $2, account_id = $3, expire_time = $4 WHERE mail_id = $1")
+                .bind(mail.id)
+                .bind(&link.sealed)
+                .bind(account.0)
+                .bind(DbTimestamp(link.expire_time))
+                .execute(&mut *tx)
+                .await?;
+        if queued.rows_affected() == 0 {
+            return Ok(false);
+        }
         let statement = if mail.kind.proves_another_address() {
             "INSERT INTO mail_tokens (token_hash, kind, account_id, email, expire_time) \
-             SELECT $1, $2, account_id, $3, $4 FROM accounts WHERE account_id = $5 AND state = 'active' \
-             RETURNING account_id"
+             SELECT $1, $2, account_id, $3, $4 FROM accounts WHERE account_id = $5 AND state = 'active'"
         } else {
             "INSERT INTO mail_tokens (token_hash, kind, account_id, email, expire_time) \
              SELECT $1, $2, account_id, email, $4 FROM accounts \
-             WHERE email = $3 AND account_id = COALESCE($5, account_id) AND state = 'active' RETURNING account_id"
+             WHERE email = $3 AND account_id = $5 AND state = 'active'"
         };
         let added = sqlx::query(statement)
             .bind(&link.hash.0)
             .bind(mail.kind.as_str())
             .bind(mail.recipient.as_str())
             .bind(DbTimestamp(link.expire_time))
-            .bind(mail.account.map(|account| account.0))
-            .fetch_optional(&mut *tx)
-            .await?;
-        let Some(added) = added else { return Ok(false) };
-        let account: Uuid = added.try_get("account_id")?;
-        sqlx::query("UPDATE mails SET sealed_token = $2, account_id = $3, expire_time = $4 WHERE mail_id = $1")
-            .bind(mail.id)
-            .bind(&link.sealed)
-            .bind(account)
-            .bind(DbTimestamp(link.expire_time))
+            .bind(account.0)
             .execute(&mut *tx)
             .await?;
+        if added.rows_affected() == 0 {
+            return Ok(false);
+        }
         tx.commit().await?;
         Ok(true)
     }
@@ -133,5 +171,16 @@ impl MailStore for Sql {
             }
         }
         Ok(0)
+    }
+}
+
+impl Sql {
+    /// The active account with this address. A caller that changes anything locks its row and decides again.
+    async fn active_account_of(&self, email: &EmailAddress) -> Result<Option<AccountId>, Error> {
+        let found = sqlx::query("SELECT account_id FROM accounts WHERE email = $1 AND state = 'active'")
+            .bind(email.as_str())
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(found.map(|row| row.try_get("account_id").map(AccountId)).transpose()?)
     }
 }

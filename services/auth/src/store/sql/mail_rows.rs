@@ -41,11 +41,17 @@ pub(super) async fn insert_mail(tx: &mut Tx<'_>, jobs: &Queue, mail: &NewMail) -
 }
 
 /// Deletes the tokens of an account, whose row this transaction has locked, except those that undo a change of its
-/// address: an attacker with the password must not get rid of them.
+/// address: an attacker with the password must not get rid of them. Deletes its queued mails that confirm a new address
+/// too, because they would get a token later.
 pub(super) async fn delete_tokens(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
     sqlx::query("DELETE FROM mail_tokens WHERE account_id = $1 AND kind <> $2")
         .bind(account.0)
         .bind(MailKind::EmailChanged.as_str())
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("DELETE FROM mails WHERE account_id = $1 AND kind = $2")
+        .bind(account.0)
+        .bind(MailKind::EmailChange.as_str())
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -227,7 +227,7 @@ impl Open {
         match self {
             Self::Deny => None,
             Self::Public => Some(Access::Public),
-            Self::SignedIn => Some(Access::SignedIn),
+            Self::SignedIn => Some(Access::SIGNED_IN),
         }
     }
 }

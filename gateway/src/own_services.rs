@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, convert::Infallible, fmt};
 
 use http::{Request, Response};
-use kit::policy::{Access, Table};
+use kit::policy::Table;
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::Service;
 
@@ -62,7 +62,7 @@ impl OwnServices {
                 return Err(format!("the descriptors do not declare the service {name}; encode its contract"));
             }
         }
-        let of_user = policies.iter().find(|(path, policy)| self.serve(path) && policy.access == Access::SignedIn);
+        let of_user = policies.iter().find(|(path, policy)| self.serve(path) && policy.access.is_for_users());
         match of_user {
             Some((path, _)) => {
                 Err(format!("{path}: signed-in users need an auth service, which this process does not have"))

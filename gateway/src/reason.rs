@@ -63,7 +63,7 @@ pub(crate) const REQUEST_INVALID: &str = "REQUEST_INVALID";
 pub(crate) const RESPONSE_CUT: &str = "RESPONSE_CUT";
 /// a message of the response is larger than `limits.message_bytes`
 pub(crate) const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
-/// forward authentication requires a role that the account does not have
+/// the method, or forward authentication, requires a role that the account does not have
 pub(crate) const ROLE_REQUIRED: &str = "ROLE_REQUIRED";
 /// the access token does not have a scope that the method requires
 pub(crate) const SCOPE_REQUIRED: &str = "SCOPE_REQUIRED";

@@ -81,6 +81,8 @@ pub(crate) struct Method {
     /// Its messages, for protocols that convert them; `None`: no descriptor declares the method.
     pub(crate) codec: Option<Arc<MethodCodec>>,
     pub(crate) access: Access,
+    /// How old the proof of who the user is may be; `None`: as old as the session.
+    pub(crate) step_up: Option<Duration>,
     /// The rate limits and the stream limit.
     pub(crate) method_limits: MethodLimits,
     /// The limits on calls in flight, and maintenance.

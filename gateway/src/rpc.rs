@@ -138,7 +138,7 @@ impl RpcCall<'_> {
         method.rules.check_maintenance(proof.caller.principal.as_ref(), self.client)?;
         // The connection, before the user: a client without a certificate learns nothing about tokens.
         self.certificate.check(method.rules.needs_client_certificate)?;
-        authentication::authorise(method, &proof)?;
+        authentication::authorise(method, &proof, || self.context.service.identity.now())?;
         // The limits: before anything is sent, and after the identity by which they count.
         let principal = proof.caller.principal.as_ref();
         let mut admitted = self.admission().admit(method, principal, request.headers()).await?;

@@ -6,6 +6,8 @@ mod enforced;
 mod limits;
 #[path = "references.rs"]
 mod references;
+#[path = "roles.rs"]
+mod roles;
 
 use std::collections::HashSet;
 
@@ -24,12 +26,14 @@ pub(crate) fn verify(pool: &DescriptorPool) -> Result<(), String> {
     let mut findings = enforced::findings(pool);
     findings.extend(redact::findings(pool));
     findings.extend(pool.all_messages().flat_map(|message| references::findings(pool, &message)));
+    findings.extend(roles::findings(pool)?);
     let mut seen = HashSet::new();
     for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         findings.extend(finding(pool, &method)?);
         if let Some(policy) = option(pool, &method, POLICY)? {
             let is_internal = rule(&policy).is_some_and(|rule| rule.descriptor().name() == "Internal");
             findings.extend(limits::findings(&method, &policy, is_internal));
+            findings.extend(roles::of_method(&method, &policy, rule(&policy).as_ref()));
         }
         unbounded(pool, &method.input(), &mut seen, &mut findings)?;
     }

@@ -11,7 +11,7 @@ const PACKAGE: &str = "trellis.policy.v1.";
 
 /// `Message.field` in the package `trellis.policy.v1`, the file that enforces the field, and the name of a test
 /// that fails when setting the field changes nothing.
-pub(crate) const ENFORCED: [(&str, &str, &str); 21] = [
+pub(crate) const ENFORCED: [(&str, &str, &str); 25] = [
     ("Policy.access", "services/kit/src/access.rs", "every_cell_of_the_access_table_is_enforced"),
     ("Policy.rate_limit", "gateway/src/rate_limit.rs", "rate_limited_calls_get_a_retry_delay"),
     ("Policy.deadline", "services/kit/src/server/stack.rs", "deadline_of_the_contract_is_the_maximum"),
@@ -20,6 +20,10 @@ pub(crate) const ENFORCED: [(&str, &str, &str); 21] = [
     ("Policy.limiter_failure_mode", "services/kit/src/limiter/redis.rs", "contract_of_a_method_sets_its_failure_mode"),
     ("Policy.priority", "services/kit/src/overload.rs", "low_priority_is_refused_first"),
     ("Policy.audit", "services/kit/src/server/stack.rs", "audited_call_without_a_record_fails"),
+    ("Policy.step_up", "services/kit/src/access.rs", "step_up_needs_a_recent_proof"),
+    ("StepUp.max_age", "services/kit/src/access.rs", "max_age_of_a_step_up_bounds_the_age_of_the_proof"),
+    ("SignedIn.permissions", "services/kit/src/access.rs", "permissions_of_a_method_need_a_role_and_a_scope"),
+    ("RoleGrants.permissions", "services/kit/src/policy/roles.rs", "role_grants_only_the_permissions_of_its_option"),
     ("Access.public", "services/kit/src/access.rs", "public_access_admits_all_callers"),
     ("Access.signed_in", "services/kit/src/access.rs", "signed_in_access_admits_only_users"),
     ("Access.internal", "services/kit/src/access.rs", "internal_access_admits_only_services"),
@@ -48,9 +52,10 @@ pub(crate) fn findings(pool: &DescriptorPool) -> Vec<String> {
     unenforced.chain(stale).collect()
 }
 
-/// All fields of the policy and of the messages in it.
+/// All fields of the policy, of what roles grant, and of the messages in them.
 fn declared(pool: &DescriptorPool) -> BTreeSet<String> {
-    let mut open: Vec<MessageDescriptor> = pool.get_message_by_name(&format!("{PACKAGE}Policy")).into_iter().collect();
+    let roots = ["Policy", "RoleGrants"].map(|name| pool.get_message_by_name(&format!("{PACKAGE}{name}")));
+    let mut open: Vec<MessageDescriptor> = roots.into_iter().flatten().collect();
     let (mut seen, mut fields) = (HashSet::new(), BTreeSet::new());
     while let Some(message) = open.pop() {
         if !message.full_name().starts_with(PACKAGE) || !seen.insert(message.full_name().to_owned()) {

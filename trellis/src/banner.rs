@@ -8,7 +8,7 @@ use std::{
 
 use kit::telemetry::Format;
 
-use crate::{listeners::Listeners, part::Part};
+use crate::{first_admin::FirstAdmin, listeners::Listeners, part::Part};
 
 /// The addresses that the process listens on.
 pub(crate) struct Addresses {
@@ -36,10 +36,26 @@ impl Addresses {
         let is_local = self.is_local && self.has_page && parts == Part::ALL;
         self.gateway.filter(|_| is_local).map(|at| format!("http://{}", host(at)))
     }
+
+    /// The address of the page, if this process serves it.
+    pub(crate) fn page(&self) -> Option<String> {
+        self.host().filter(|_| self.has_page).map(|host| format!("http://{host}"))
+    }
+
+    fn host(&self) -> Option<String> {
+        self.gateway.map(host)
+    }
 }
 
-/// Prints the addresses on standard output, or logs them if the log format is JSON.
-pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folder: Option<&Path>) {
+/// Prints the addresses on standard output, or logs them if the log format is JSON. `admin`: what to print about the
+/// first admin.
+pub(crate) fn greet(
+    format: Format,
+    parts: &[Part],
+    addresses: &Addresses,
+    folder: Option<&Path>,
+    admin: Option<FirstAdmin>,
+) {
     let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
     if format == Format::Json {
         let address = |at: Option<SocketAddr>| at.map(|at| at.to_string());
@@ -53,8 +69,7 @@ pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folde
         return;
     }
     let mut lines = vec![format!("trellis is ready: {}", names.join(", "))];
-    if let Some(at) = addresses.gateway {
-        let host = host(at);
+    if let Some(host) = addresses.host() {
         if addresses.has_page {
             lines.push(format!("  page     http://{host}/"));
         }
@@ -69,6 +84,9 @@ pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folde
     }
     if let Some(folder) = folder {
         lines.push(format!("  data     {}", folder.display()));
+    }
+    if let Some(admin) = admin {
+        lines.push(format!("  admin    {}", admin.advice(addresses.page().as_deref())));
     }
     lines.push("  stop     Ctrl-C".to_owned());
     // A closed standard output does not stop the process.

@@ -81,6 +81,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Accounts,
     },
+    /// Administer the accounts
+    Admin {
+        #[command(subcommand)]
+        command: Admin,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -244,6 +249,20 @@ pub(crate) enum Jobs {
         /// The ids
         #[arg(required = true)]
         ids: Vec<Uuid>,
+    },
+}
+
+/// The commands of `trellis admin`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Print a link that makes the account that opens it an admin
+    ///
+    /// Writes to the database of auth, so run it where its configuration is. The link works once, for
+    /// auth.admin_code_lifetime, and replaces an earlier one. Use it for the first admin, or when no admin can sign in.
+    Invite {
+        /// The address of the page, such as https://chat.example.org [default: the gateway's first listener]
+        #[arg(long, value_name = "URL")]
+        page: Option<String>,
     },
 }
 

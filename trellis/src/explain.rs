@@ -18,7 +18,7 @@ use crate::{cli, config::Config, policy};
 use browser::Browser;
 use commands::{Call, CallCommand};
 pub(crate) use find::MethodName;
-use gateway_url::GatewayUrl;
+pub(crate) use gateway_url::GatewayUrl;
 
 /// What the command prints. Serialized for `--json`.
 #[derive(Debug, Serialize)]
@@ -119,7 +119,8 @@ fn explain(declared: &Declared<'_>, arguments: &cli::Explain) -> Result<Explanat
     let gateway = GatewayUrl::new(arguments.gateway.as_deref(), &config.gateway)?;
     let origin = arguments.origin.as_deref();
     let browser = origin.map(|origin| Browser::new(origin, &gateway, policy.reads_session_cookie, &config.gateway));
-    let (callable, needs_token) = (policy.access.is_some(), policy.access == Some(Access::SignedIn));
+    let needs_token = policy.access.as_ref().is_some_and(Access::is_for_users);
+    let callable = policy.access.is_some();
     let needs_certificate = callable && policy.needs_certificate;
     let issuers = token::issuers(method, &config.gateway);
     let (mut commands, mut notes) = (Vec::new(), Vec::new());

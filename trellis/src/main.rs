@@ -1,6 +1,7 @@
 //! The binary: reads the command line and the configuration, runs the command, and reports an error in one line.
 
 mod accounts;
+mod admin;
 mod audit;
 mod banner;
 mod beside;
@@ -11,6 +12,7 @@ mod config;
 mod data;
 mod explain;
 mod files;
+mod first_admin;
 mod identities;
 mod jobs;
 mod keys;
@@ -113,6 +115,10 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Accounts { command }) => {
             let config = load()?;
             print(&runtime::start()?.block_on(accounts::run(&config, command))?)
+        }
+        Some(Command::Admin { command }) => {
+            let config = load()?;
+            print(&runtime::start()?.block_on(admin::run(&config, command))?)
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use gateway::{ExternalMethod, ShownLimits};
-use kit::policy::{Access, Policy, Table};
+use kit::policy::{Access, NeededPermission, Policy, Table};
 
 use crate::config::Config;
 
@@ -41,6 +41,7 @@ pub(crate) fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownL
     if !matches!(policy.access, Access::Internal { .. }) {
         rows.extend(limits.rows(path, policy));
     }
+    rows.extend(requirements(policy));
     rows.extend(behavior(policy, config));
     if policy.reads_session_cookie {
         rows.push(row("cookie", "reads the session cookie".to_owned(), CONTRACT));
@@ -56,12 +57,26 @@ pub(crate) fn external_rows(method: ExternalMethod, config: &Config) -> Vec<[Str
     let access = method.access.as_ref().map_or_else(|| "none".to_owned(), access);
     let mut rows = vec![row("access", access, &method.source)];
     rows.extend(method.limits);
+    rows.extend(method.policy.iter().flat_map(requirements));
     rows.extend(method.policy.iter().flat_map(|policy| behavior(policy, config)));
     rows
 }
 
 fn row(what: &str, value: String, source: &str) -> [String; 3] {
     [what.to_owned(), value, source.to_owned()]
+}
+
+/// What a signed-in user needs besides.
+fn requirements(policy: &Policy) -> Vec<[String; 3]> {
+    let mut rows = Vec::new();
+    if let Access::SignedIn { permissions } = &policy.access {
+        let of = |needed: &NeededPermission| format!("{}: {}", needed.scope, needed.roles.join(" or "));
+        rows.extend(permissions.iter().map(|needed| row("permission", of(needed), CONTRACT)));
+    }
+    if let Some(max_age) = policy.step_up {
+        rows.push(row("step up", format!("a proof of at most {}", kit::config::Span(max_age)), CONTRACT));
+    }
+    rows
 }
 
 /// How the gateway and the services handle an admitted call.
@@ -80,7 +95,7 @@ fn behavior(policy: &Policy, config: &Config) -> Vec<[String; 3]> {
 fn access(access: &Access) -> String {
     match access {
         Access::Public => "public".to_owned(),
-        Access::SignedIn => "signed in".to_owned(),
+        Access::SignedIn { .. } => "signed in".to_owned(),
         Access::Internal { callers } => format!("internal: {}", callers.join(", ")),
     }
 }

@@ -23,6 +23,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::{
     banner, cleartext,
     config::Config,
+    first_admin,
     identities::Identities,
     keys::{FromAuth, NoAuth},
     listeners::Listeners,
@@ -39,6 +40,8 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
     let listeners = Listeners::bind(config, parts).await?;
     let mut stores = Stores::new(config);
     let mut process = Process::new(config, parts, &listeners, &mut stores).await?;
+    let store = process.auth.as_ref().map(|(store, _)| Arc::clone(store));
+    let clock_rng = process.clock_rng.clone();
     let has_page = config.gateway.console && !process.external_only;
     let mut addresses = banner::Addresses::of(&listeners, has_page);
     process.local_page = addresses.local_page(parts);
@@ -60,7 +63,14 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
     let ready = process.ready();
     let greeting = async {
         ready.await;
-        banner::greet(config.log.format, parts, &addresses, folder.as_deref());
+        let first_admin = match store {
+            Some(store) => {
+                let prints_code = addresses.page().is_some() && first_admin::is_printed(config.log.format);
+                first_admin::look(&*store, &clock_rng, config.auth.admin_code_lifetime.0, prints_code).await
+            }
+            None => None,
+        };
+        banner::greet(config.log.format, parts, &addresses, folder.as_deref(), first_admin);
         std::future::pending::<()>().await;
     };
     tokio::select! {

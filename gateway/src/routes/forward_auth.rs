@@ -35,7 +35,7 @@ impl ForwardAuth {
         if !has_mesh {
             return Err(format!("{KEY}.path: this gateway has no mesh, whose auth service issues the access tokens"));
         }
-        let method = undeclared(FORWARD_AUTH, Target::Here(Here::default()), Access::SignedIn, config, rules);
+        let method = undeclared(FORWARD_AUTH, Target::Here(Here::default()), Access::SIGNED_IN, config, rules);
         let method = Method { rules: MethodRules::default(), ..method };
         Ok(Some(Self { path: of.path.clone(), roles: of.roles.clone(), method }))
     }

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use kit::{
+    Timestamp,
     access::{self, Failure, Proof},
     error,
     policy::Access,
@@ -56,18 +57,19 @@ impl RpcCall<'_> {
 }
 
 /// Admits the call, or returns the reason for the refusal.
-pub(super) fn authorise(method: &Method, proof: &Proof) -> Result<(), Status> {
+pub(super) fn authorise(method: &Method, proof: &Proof, now: impl FnOnce() -> Timestamp) -> Result<(), Status> {
     let principal = proof.caller.principal.as_ref();
     // Its issuer is one that the upstream accepts.
     let is_external = matches!(principal, Some(Principal::External(_)));
-    if !(is_external && method.access == Access::SignedIn) {
+    if !(is_external && method.access == Access::SIGNED_IN) {
         access::authorise(&method.access, proof)?;
     }
+    access::check_step_up(method.step_up, proof, now)?;
     if !method.rules.needs_scopes() {
         return Ok(());
     }
     match principal {
         Some(principal) => method.rules.check_scopes(principal),
-        None => access::authorise(&Access::SignedIn, proof),
+        None => access::authorise(&Access::SIGNED_IN, proof),
     }
 }

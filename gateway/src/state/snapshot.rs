@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 use kit::{
     config::Span,
     descriptors,
-    policy::{Access, Policy},
+    policy::Policy,
     server::{self, ServiceContext},
 };
 use prost_types::FileDescriptorSet;
@@ -197,8 +197,7 @@ fn closed(external: &[ExternalUpstream], contracts: &Contracts, routes: &Routes)
 
 /// The prefixes of upstreams without token issuers whose contracts have methods for users.
 fn for_users(config: &Config, contracts: &Contracts) -> Vec<Arc<str>> {
-    let is_for_users =
-        |policy: &Option<Policy>| policy.as_ref().is_some_and(|policy| policy.access == Access::SignedIn);
+    let is_for_users = |policy: &Option<Policy>| policy.as_ref().is_some_and(|policy| policy.access.is_for_users());
     let is_one = |(prefix, contract): &(&Arc<str>, &Arc<Contract>)| {
         let has_issuers = config.external.get(&***prefix).is_some_and(|of| !of.token_issuers.is_empty());
         !has_issuers && contract.methods.iter().any(|method| is_for_users(&method.policy))

@@ -190,7 +190,7 @@ fn pool_with_policy(from: &str, to: &str) -> DescriptorPool {
 fn policy_field_without_enforcement_is_rejected() {
     for (from, to, field) in [
         ("message Policy {", "message Policy { bool tracing = 99;", "Policy.tracing"),
-        ("message SignedIn {", "message SignedIn { repeated string roles = 99;", "SignedIn.roles"),
+        ("message SignedIn {", "message SignedIn { repeated string tenants = 99;", "SignedIn.tenants"),
         ("message RateLimit {", "message RateLimit { Nested nested = 99;", "RateLimit.nested"),
     ] {
         let pool = pool_with_policy(from, &format!("message Nested {{ bool deep = 1; }} {to}"));
@@ -199,6 +199,31 @@ fn policy_field_without_enforcement_is_rejected() {
         let is_nested = field.ends_with("nested");
         assert_eq!(error.contains("trellis.policy.v1.Nested.deep is enforced by no code"), is_nested, "{error}");
     }
+}
+
+#[test]
+fn permission_or_role_without_effect_is_rejected() {
+    let error = |from: &str, to: &str| contract::verify(&pool_with_policy(from, to)).err().unwrap_or_default();
+    let unused = error("PERMISSION_UNSPECIFIED = 0;", "PERMISSION_UNSPECIFIED = 0; PERMISSION_UNUSED = 99;");
+    assert!(unused.contains("PERMISSION_UNUSED is granted by no role"), "{unused}");
+    let empty = error("ROLE_UNSPECIFIED = 0;", "ROLE_UNSPECIFIED = 0; ROLE_EMPTY = 99;");
+    assert!(empty.contains("ROLE_EMPTY grants no permission"), "{empty}");
+}
+
+#[test]
+fn step_up_without_effect_is_rejected() {
+    let error = |access: &str, step_up: &str| {
+        let policy = format!("option (trellis.policy.v1.method) = {{access: {{{access}}} step_up: {{{step_up}}}}};");
+        contract::verify(&pool(&format!("{policy} {HTTP}"), "")).err().unwrap_or_default()
+    };
+    let minutes = "max_age: {seconds: 600}";
+    assert_eq!(error("signed_in: {permissions: PERMISSION_ROLES_WRITE}", minutes), "");
+    assert!(error("public: {}", minutes).contains("only users can prove who they are"));
+    for age in ["", "max_age: {}", "max_age: {nanos: 5}", "max_age: {seconds: 86401}"] {
+        assert!(error("signed_in: {}", age).contains("not between a second and a day"), "{age}");
+    }
+    let none = error("signed_in: {permissions: PERMISSION_UNSPECIFIED}", minutes);
+    assert!(none.contains("needs PERMISSION_UNSPECIFIED"), "{none}");
 }
 
 #[test]

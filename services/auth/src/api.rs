@@ -1,5 +1,6 @@
 //! The gRPC API: converts messages to domain types, runs the steps of each method, and converts the results back.
 
+mod admin;
 mod attempts;
 mod credentials;
 mod email;
@@ -11,17 +12,25 @@ mod tokens;
 
 use std::sync::Arc;
 
-use kit::{Context, audit, error, extract, limiter::Multiples, page, principal::UserSession};
+use kit::{
+    Context, audit, error, extract, limiter::Multiples, page, policy::Roles, principal::UserSession,
+    server::ServiceContext,
+};
 use proto::auth::v1::{
-    ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse, ConfirmEmailChangeRequest,
-    ConfirmEmailChangeResponse, DeleteAccountRequest, DeleteAccountResponse, GetEmailRequest, GetEmailResponse,
-    GetJwksRequest, GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest,
-    ListMailboxResponse, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse,
-    ReleaseEmailRequest, ReleaseEmailResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
-    RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
-    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest,
-    SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, UndoEmailChangeRequest,
-    UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse, auth_service_server::AuthService,
+    ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse, ClaimAdminRequest,
+    ClaimAdminResponse, ConfirmEmailChangeRequest, ConfirmEmailChangeResponse, DeleteAccountRequest,
+    DeleteAccountResponse, EndAccountSessionsRequest, EndAccountSessionsResponse, GetAccountRequest,
+    GetAccountResponse, GetEmailRequest, GetEmailResponse, GetJwksRequest, GetJwksResponse, GrantRoleRequest,
+    GrantRoleResponse, Jwk, ListAccountSessionsRequest, ListAccountSessionsResponse, ListAccountsRequest,
+    ListAccountsResponse, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse,
+    ListSessionsRequest, ListSessionsResponse, ReauthenticateRequest, ReauthenticateResponse, RefreshTokenRequest,
+    RefreshTokenResponse, ReleaseEmailRequest, ReleaseEmailResponse, RequestEmailVerificationRequest,
+    RequestEmailVerificationResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
+    ResetPasswordResponse, RestoreAccountRequest, RestoreAccountResponse, RevokeAllSessionsRequest,
+    RevokeAllSessionsResponse, RevokeRoleRequest, RevokeRoleResponse, RevokeSessionRequest, RevokeSessionResponse,
+    SignInRequest, SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse,
+    SuspendAccountRequest, SuspendAccountResponse, UndoEmailChangeRequest, UndoEmailChangeResponse, VerifyEmailRequest,
+    VerifyEmailResponse, auth_service_server::AuthService,
 };
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
@@ -43,21 +52,18 @@ pub(crate) struct Api {
     /// Limits of wider networks, as multiples of the limit of one address.
     networks: Multiples,
     strict: Strict,
+    /// The roles of the contract.
+    roles: Roles,
     /// Bytes that the items of one page may take, so that it fits into one message.
     page_bytes: usize,
 }
 
 impl Api {
-    pub(crate) fn new(
-        auth: Auth,
-        cookies: Cookies,
-        networks: Multiples,
-        message_bytes: usize,
-        breached: Option<Breached>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(auth: Auth, cookies: Cookies, context: &ServiceContext, breached: Option<Breached>) -> Arc<Self> {
         let hasher = Hasher::new(&auth.config, auth.keys.clone(), auth.clock_rng.clone());
-        let page_bytes = page::budget(message_bytes);
-        Arc::new(Self { auth, hasher, breached, cookies, networks, strict: Strict::default(), page_bytes })
+        let page_bytes = page::budget(context.limits.message_bytes);
+        let (networks, roles) = (context.limits.networks, context.policies.roles().clone());
+        Arc::new(Self { auth, hasher, breached, cookies, networks, strict: Strict::default(), roles, page_bytes })
     }
 }
 
@@ -161,7 +167,7 @@ impl AuthService for Api {
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let (session, request) = extract(request)?;
-        self.end_session(&self.confirm(session).await?, &request.session_id).await?;
+        self.end_session(self.confirm(session).await?.account(), &request.session_id).await?;
         Ok(Response::new(RevokeSessionResponse {}))
     }
 
@@ -284,6 +290,83 @@ impl AuthService for Api {
         let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
         self.close_account(session, context.caller.address, request).await?;
         Ok(Response::new(DeleteAccountResponse {}))
+    }
+
+    async fn reauthenticate(
+        &self,
+        request: Request<ReauthenticateRequest>,
+    ) -> Result<Response<ReauthenticateResponse>, Status> {
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        let session = self.prove_again(session, context.caller.address, request).await?;
+        let (access_token, end) = self.access_token(&session).await?;
+        Ok(Response::new(ReauthenticateResponse { access_token, access_expire_time: Some(end.into()) }))
+    }
+
+    async fn claim_admin(&self, request: Request<ClaimAdminRequest>) -> Result<Response<ClaimAdminResponse>, Status> {
+        let (session, request) = extract(request)?;
+        let session = self.claim(self.confirm(session).await?, request.code).await?;
+        let (access_token, end) = self.access_token(&session).await?;
+        Ok(Response::new(ClaimAdminResponse { access_token, access_expire_time: Some(end.into()) }))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<ListAccountsRequest>,
+    ) -> Result<Response<ListAccountsResponse>, Status> {
+        let (session, request) = extract(request)?;
+        self.accounts(&self.confirm(session).await?, request).await.map(Response::new)
+    }
+
+    async fn get_account(&self, request: Request<GetAccountRequest>) -> Result<Response<GetAccountResponse>, Status> {
+        let (session, request) = extract(request)?;
+        let account = self.account(&self.confirm(session).await?, &request.user_id).await?;
+        Ok(Response::new(GetAccountResponse { account: Some(account) }))
+    }
+
+    async fn list_account_sessions(
+        &self,
+        request: Request<ListAccountSessionsRequest>,
+    ) -> Result<Response<ListAccountSessionsResponse>, Status> {
+        let (session, request) = extract(request)?;
+        self.sessions_of_account(&self.confirm(session).await?, request).await.map(Response::new)
+    }
+
+    async fn end_account_sessions(
+        &self,
+        request: Request<EndAccountSessionsRequest>,
+    ) -> Result<Response<EndAccountSessionsResponse>, Status> {
+        let (session, request) = extract(request)?;
+        self.end_sessions_of_account(&self.confirm(session).await?, request).await.map(Response::new)
+    }
+
+    async fn suspend_account(
+        &self,
+        request: Request<SuspendAccountRequest>,
+    ) -> Result<Response<SuspendAccountResponse>, Status> {
+        let (session, request) = extract(request)?;
+        let account = self.suspend(&self.confirm(session).await?, &request.user_id).await?;
+        Ok(Response::new(SuspendAccountResponse { account: Some(account) }))
+    }
+
+    async fn restore_account(
+        &self,
+        request: Request<RestoreAccountRequest>,
+    ) -> Result<Response<RestoreAccountResponse>, Status> {
+        let (session, request) = extract(request)?;
+        let account = self.restore(&self.confirm(session).await?, &request.user_id).await?;
+        Ok(Response::new(RestoreAccountResponse { account: Some(account) }))
+    }
+
+    async fn grant_role(&self, request: Request<GrantRoleRequest>) -> Result<Response<GrantRoleResponse>, Status> {
+        let (session, request) = extract(request)?;
+        let account = self.grant(&self.confirm(session).await?, request).await?;
+        Ok(Response::new(GrantRoleResponse { account: Some(account) }))
+    }
+
+    async fn revoke_role(&self, request: Request<RevokeRoleRequest>) -> Result<Response<RevokeRoleResponse>, Status> {
+        let (session, request) = extract(request)?;
+        let account = self.revoke(&self.confirm(session).await?, request).await?;
+        Ok(Response::new(RevokeRoleResponse { account: Some(account) }))
     }
 }
 

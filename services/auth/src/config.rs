@@ -12,6 +12,9 @@ use kit::{
 pub use mail::{MailConfig, MailboxMode, Tls};
 use serde::{Deserialize, Serialize};
 
+/// The most roles of the operator. An account may have all of them, and each of its access tokens carries them.
+const MOST_OWN_ROLES: usize = 16;
+
 /// The section `[auth.argon2]`: the cost of new password hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -73,6 +76,11 @@ pub struct Config {
     pub refresh_lifetime: Span,
     /// How long a session lives at most.
     pub session_lifetime: Span,
+    /// How long the code is valid with which the first admin claims the role.
+    pub admin_code_lifetime: Span,
+    /// Roles of your own besides those of the contract, which admins may grant. They are in the access tokens, for your
+    /// own services and for rules of the gateway, and grant no permission in Trellis.
+    pub own_roles: Vec<String>,
     /// How long a used refresh token still returns its unused successor, 30s to 1h. It must be longer than the timeout
     /// of every client, so that a lost response does not end a session. [`crate::domain::refresh`] explains why this is
     /// safe.
@@ -136,6 +144,8 @@ impl Default for Config {
             access_lifetime: Span(Duration::from_secs(15 * 60)),
             refresh_lifetime: days(30),
             session_lifetime: days(180),
+            admin_code_lifetime: Span(Duration::from_secs(3_600)),
+            own_roles: Vec::new(),
             refresh_grace: Span(Duration::from_secs(120)),
             users_timeout: Span(Duration::from_secs(5)),
             hashing_threads: 0,
@@ -166,6 +176,15 @@ impl Config {
             return Err(
                 "auth.access_lifetime: at most 1h, because ended sessions are listed for one hour only".to_owned()
             );
+        }
+        let is_name = |role: &String| {
+            let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+            (1..=63).contains(&role.len()) && role.bytes().all(is_part)
+        };
+        if self.own_roles.len() > MOST_OWN_ROLES || !self.own_roles.iter().all(is_name) {
+            return Err(format!(
+                "auth.own_roles: at most {MOST_OWN_ROLES} names of at most 63 lower-case letters, digits, _ and -"
+            ));
         }
         self.mail.check()?;
         self.argon2.check()
@@ -232,6 +251,18 @@ mod tests {
 
     /// The timeout of the SDK: the longest time for which a client waits for a lost response.
     const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn own_roles_are_names_that_admins_can_grant() {
+        let check = |roles: &[&str]| {
+            let own_roles = roles.iter().map(|role| (*role).to_owned()).collect();
+            Config { own_roles, ..Config::default() }.check()
+        };
+        assert_eq!(check(&["on-call", "shop_manager2"]), Ok(()));
+        for bad in [&["Admin"][..], &[""], &["a,b"], &["a"; MOST_OWN_ROLES + 1]] {
+            assert!(check(bad).unwrap_err().starts_with("auth.own_roles: "), "{bad:?}");
+        }
+    }
 
     /// Regression: with 10 s a lost response ended the session of a client that waits for 20 s.
     #[test]

@@ -1,5 +1,6 @@
 //! Types and rules of accounts and sessions.
 
+mod admin;
 mod client;
 mod email;
 mod ended;
@@ -14,6 +15,7 @@ use std::{fmt, time::Duration};
 use kit::Timestamp;
 use uuid::Uuid;
 
+pub use admin::{AccountFilter, AccountPage, AccountSummary, AdminCode};
 pub use client::Client;
 pub use email::{EmailAddress, InvalidEmail};
 pub use ended::{EndedPage, EndedSession};

@@ -70,15 +70,10 @@ impl Auth {
         let publication = 2 * context.keys.refresh_interval();
         tokio::spawn(self.keys.clone().follow(publication, shutdown.clone()));
         let instance = self.store.instance(&cookie::new_instance(&self.clock_rng)).await.map_err(io::Error::other)?;
-        let api = kit::compressing!(AuthServiceServer::from_arc(api::Api::new(
-            self,
-            Cookies::new(&instance),
-            context.limits.networks,
-            most,
-            breached,
-        )))
-        .max_decoding_message_size(most)
-        .max_encoding_message_size(most);
+        let api = api::Api::new(self, Cookies::new(&instance), &context, breached);
+        let api = kit::compressing!(AuthServiceServer::from_arc(api))
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(most);
         server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await?;
         // The running jobs end; another replica could claim them only after their lease.
         let ended = jobs.await.map_err(io::Error::other);

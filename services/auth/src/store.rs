@@ -1,7 +1,9 @@
 //! The store of accounts and sessions.
 
+mod admin;
 mod links;
 mod mail;
+mod operator;
 mod postgres;
 mod sqlite;
 
@@ -20,14 +22,15 @@ use crate::domain::{
     Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewMail, NewSession, Page,
     PasswordHash, Session, SessionId, TokenHash, jobs::AccountImported,
 };
-
+pub use admin::{AdminStore, Removal};
 pub use links::{EmailChange, LinkStore, Release};
 pub use mail::MailStore;
+pub use operator::offer_admin;
 
 /// The statements of the service. A change of several sessions of an account locks the account's row first, so that no
 /// session opens or ends meanwhile.
 #[async_trait]
-pub trait AuthStore: LinkStore + MailStore + Send + Sync {
+pub trait AuthStore: AdminStore + LinkStore + MailStore + Send + Sync {
     /// The jobs of the service.
     fn jobs(&self) -> &Queue;
 
@@ -97,14 +100,23 @@ pub trait AuthStore: LinkStore + MailStore + Send + Sync {
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
     /// Deletes the account in one transaction: erases its address, password and roles, ends its sessions, and enqueues a
-    /// job. `session` is the caller's. Returns the same as `change_password`.
+    /// job. `session` is the caller's. Refused for the same reasons as `change_password`.
     async fn delete_account(
         &self,
         account: &Account,
         session: SessionId,
         now: Timestamp,
         job_id: Uuid,
-    ) -> Result<Option<Vec<SessionId>>, Error>;
+    ) -> Result<Removal, Error>;
+
+    /// Stores that the user of a session has proved again who they are, with the password of `account`. `None`: the
+    /// account is not active (any more), its password has changed since `account` was read, or the session has ended.
+    async fn prove_again(
+        &self,
+        account: &Account,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Continued>, Error>;
 
     /// Opens a session. `false`: the account is not active (any more), or its password has changed since it was
     /// verified. A session that opens during a deletion or a change of the password is either refused here or ended by
@@ -198,8 +210,8 @@ pub struct Continued {
     pub session: SessionId,
     /// The account.
     pub account: AccountId,
-    /// When it was opened.
-    pub create_time: Timestamp,
+    /// When its user last proved who they are.
+    pub auth_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
 }

@@ -1,18 +1,22 @@
 //! Access decisions: the contract's rule and the caller's verified principal decide. The gateway decides, and the
 //! service decides again.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tonic::{Code, Status};
 
 use crate::{
+    Timestamp,
     context::Caller,
     error,
     identity::{CLIENT_ADDRESS, Identity, Rejected, SERVICE_TOKEN},
     jwt,
     keys::{self, KeySet, Verdict},
-    policy::Access,
+    policy::{Access, NeededPermission},
     principal::{MeshService, Principal},
 };
 
@@ -117,8 +121,10 @@ pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
     match access {
         Access::Public if proof.failure == Some(Failure::OtherIssuerUndecided) => Err(not_signed_in(proof.failure)),
         Access::Public => Ok(()),
-        Access::SignedIn => match &proof.caller.principal {
-            Some(Principal::User(_)) => Ok(()),
+        Access::SignedIn { permissions } => match &proof.caller.principal {
+            Some(principal @ Principal::User(_)) => {
+                permissions.iter().try_for_each(|needed| check_permission(needed, principal))
+            }
             // A service may call such a method only on behalf of a user. A user of another issuer is none of Trellis.
             Some(Principal::Service(_) | Principal::External(_)) | None => Err(not_signed_in(proof.failure)),
         },
@@ -134,6 +140,42 @@ pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
             }
         },
     }
+}
+
+/// Refuses a principal without the permission: one of its roles must grant it, and its credential must have the scope.
+fn check_permission(needed: &NeededPermission, principal: &Principal) -> Result<(), Status> {
+    let NeededPermission { scope, roles } = needed;
+    let missing = || [("permission", scope.clone()), ("roles", roles.join(","))];
+    if !roles.iter().any(|role| principal.roles().contains(role)) {
+        let message = format!(
+            "the account does not have the permission {scope}, which the method requires; ask an admin for the role {}",
+            roles.join(" or ")
+        );
+        return Err(error::status_with(Code::PermissionDenied, "ROLE_REQUIRED", &message, missing()));
+    }
+    if !principal.scopes().contains(scope) {
+        let message = format!("the access token does not have the scope {scope}, which the method requires");
+        return Err(error::status_with(Code::PermissionDenied, "SCOPE_REQUIRED", &message, missing()));
+    }
+    Ok(())
+}
+
+/// Refuses a user of an authorised call whose proof is older than `step_up` (RFC 9470). The details state the accepted
+/// proofs (RFC 8176). `now` is called only if the method needs a recent proof.
+pub fn check_step_up(step_up: Option<Duration>, proof: &Proof, now: impl FnOnce() -> Timestamp) -> Result<(), Status> {
+    let Some(max_age) = step_up else { return Ok(()) };
+    let is_recent = match &proof.caller.principal {
+        Some(Principal::User(session)) => now() <= session.authenticated + max_age,
+        // Neither has proved anything to auth.
+        Some(Principal::Service(_) | Principal::External(_)) | None => false,
+    };
+    if is_recent {
+        return Ok(());
+    }
+    let seconds = max_age.as_secs().to_string();
+    let metadata = [("max_age_seconds", seconds), ("proofs", "pwd".to_owned())];
+    let message = "the method needs a recent proof of who you are; enter your password again (Reauthenticate)";
+    Err(error::status_with(Code::Unauthenticated, "STEP_UP_REQUIRED", message, metadata))
 }
 
 fn not_signed_in(failure: Option<Failure>) -> Status {

@@ -22,6 +22,12 @@ pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(code, message, details)
 }
 
+/// A status whose `ErrorInfo` has metadata, for programs that show or mend what is missing.
+pub fn status_with<const N: usize>(code: Code, reason: &str, message: &str, metadata: [(&str, String); N]) -> Status {
+    let metadata: HashMap<_, _> = metadata.map(|(name, value)| (name.to_owned(), value)).into();
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
+}
+
 /// The reason in the `ErrorInfo` of a status, if it has one.
 pub fn reason(status: &Status) -> Option<String> {
     status.get_error_details().error_info().map(|info| info.reason.clone())

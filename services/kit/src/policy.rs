@@ -1,6 +1,7 @@
 //! The contract's policies, read from a descriptor set. The gateway and the services enforce them.
 
 mod rate;
+mod roles;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,6 +12,7 @@ use proto::policy::v1::{self as wire, access::Rule};
 use crate::limiter::FailureMode;
 
 pub use rate::{By, RateLimit, StreamLimit};
+pub use roles::{ADMIN, NeededPermission, Roles};
 
 /// The option that carries a policy.
 const OPTION: &str = "trellis.policy.v1.method";
@@ -19,6 +21,8 @@ const OPTION: &str = "trellis.policy.v1.method";
 #[derive(Debug, Default, Clone)]
 pub struct Table {
     methods: HashMap<String, Policy>,
+    /// The roles, and what they grant.
+    roles: Roles,
     /// The descriptors, of methods without a policy too.
     pool: DescriptorPool,
 }
@@ -28,6 +32,8 @@ pub struct Table {
 pub struct Policy {
     /// The callers that may call the method.
     pub access: Access,
+    /// How old the proof of who the user is may be; `None`: as old as the session.
+    pub step_up: Option<Duration>,
     /// The rate limits; if empty, the gateway's default applies.
     pub rate_limits: Vec<RateLimit>,
     /// How many streams may be open at once.
@@ -54,12 +60,36 @@ pub enum Access {
     /// All callers.
     Public,
     /// A user.
-    SignedIn,
+    SignedIn {
+        /// The permissions that the user needs, all of them.
+        permissions: Vec<NeededPermission>,
+    },
     /// One of these services.
     Internal {
         /// The names of the services.
         callers: Vec<String>,
     },
+}
+
+impl Access {
+    /// Every user.
+    pub const SIGNED_IN: Self = Self::SignedIn { permissions: Vec::new() };
+
+    fn new(rule: Rule, roles: &Roles) -> Self {
+        match rule {
+            Rule::Public(_) => Self::Public,
+            Rule::SignedIn(of) => {
+                // Not `of.permissions()`, which leaves out numbers that this process does not know.
+                Self::SignedIn { permissions: of.permissions.iter().map(|needed| roles.needed(*needed)).collect() }
+            }
+            Rule::Internal(of) => Self::Internal { callers: of.callers },
+        }
+    }
+
+    /// Whether only users may call.
+    pub fn is_for_users(&self) -> bool {
+        matches!(self, Self::SignedIn { .. })
+    }
 }
 
 /// The importance of a call during overload.
@@ -105,13 +135,19 @@ impl Table {
     /// no client can reach it.
     pub fn from_descriptors(encoded: &[u8]) -> Result<Self, Unreadable> {
         let pool = DescriptorPool::decode(encoded).map_err(|e| Unreadable(e.to_string()))?;
+        let roles = Roles::of(&pool);
         let mut methods = HashMap::new();
         for method in methods_of(&pool) {
-            if let Some(policy) = read(&pool, &method)? {
+            if let Some(policy) = read(&pool, &roles, &method)? {
                 methods.insert(path_of(&method), policy);
             }
         }
-        Ok(Self { methods, pool })
+        Ok(Self { methods, roles, pool })
+    }
+
+    /// The roles, and what they grant.
+    pub fn roles(&self) -> &Roles {
+        &self.roles
     }
 
     /// The descriptors.
@@ -156,7 +192,7 @@ pub fn path_of(method: &MethodDescriptor) -> String {
     format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
-fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Policy>, Unreadable> {
+fn read(pool: &DescriptorPool, roles: &Roles, method: &MethodDescriptor) -> Result<Option<Policy>, Unreadable> {
     let Some(extension) = pool.get_extension_by_name(OPTION) else { return Ok(None) };
     let options = method.options();
     if !options.has_extension(&extension) {
@@ -168,7 +204,8 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
     let policy = wire::Policy::decode(dynamic.encode_to_vec().as_slice()).map_err(|e| bad(&e.to_string()))?;
     let access = policy.access.as_ref().and_then(|a| a.rule.clone()).ok_or_else(|| bad("no access rule"))?;
     Ok(Some(Policy {
-        access: access.into(),
+        access: Access::new(access, roles),
+        step_up: policy.step_up.as_ref().map(|step_up| step_up.max_age.as_ref().map(span).unwrap_or_default()),
         rate_limits: policy.rate_limit.iter().map(RateLimit::from).collect(),
         stream_limit: policy.stream_limit.as_ref().map(StreamLimit::from),
         failure_mode: policy.limiter_failure_mode().into(),
@@ -195,16 +232,6 @@ pub fn has_no_side_effects(method: &MethodDescriptor) -> bool {
 
 fn span(duration: &prost_types::Duration) -> Duration {
     Duration::try_from(*duration).unwrap_or_default()
-}
-
-impl From<Rule> for Access {
-    fn from(rule: Rule) -> Self {
-        match rule {
-            Rule::Public(_) => Self::Public,
-            Rule::SignedIn(_) => Self::SignedIn,
-            Rule::Internal(i) => Self::Internal { callers: i.callers },
-        }
-    }
 }
 
 impl From<wire::Priority> for Priority {

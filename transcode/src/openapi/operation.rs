@@ -52,16 +52,20 @@ impl<'a> Operations<'a> {
         }
         let policy = policy::of(method);
         let needs_user = terms.needs_user.or(policy.as_ref().and_then(policy::needs_user));
-        let responses = responses::of(binding, terms, needs_user.unwrap_or_default(), schemas, self.comments);
+        let scopes = policy.as_ref().map(policy::scopes).unwrap_or_default();
+        let needed = responses::Needed { user: needs_user.unwrap_or_default(), scopes: !scopes.is_empty() };
+        let responses = responses::of(binding, terms, needed, schemas, self.comments);
         operation.insert("responses".into(), responses);
         if let Some(needs_user) = needs_user {
-            operation.insert("security".into(), if needs_user { json!([{"bearer": []}]) } else { json!([]) });
+            operation.insert("security".into(), if needs_user { json!([{"bearer": scopes}]) } else { json!([]) });
         }
         if let Some(policy) = &policy {
             let limits = [
                 ("x-rate-limit", policy::rate_limits(policy)),
                 ("x-stream-limit", policy::stream_limit(policy)),
                 ("x-deadline-seconds", policy::deadline(policy)),
+                ("x-roles", policy::roles(policy)),
+                ("x-step-up-max-age-seconds", policy::step_up(policy)),
             ];
             operation.extend(limits.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         }

@@ -155,6 +155,7 @@ pub(super) const RANGES: &[Range] = &[
     time("auth.session_lifetime", SECOND, CENTURY),
     // The deadline of RefreshToken is 10 s, the timeout of the SDK 20 s.
     time("auth.refresh_grace", 30 * SECOND, HOUR),
+    time("auth.admin_code_lifetime", MINUTE, DAY),
     time("auth.users_timeout", 1, HOUR),
     count("auth.hashing_threads", 1, 1_024).zero("one per core, within half of the memory limit"),
     count("auth.hashing_queue", 0, MILLION).zero("no password waits: it is refused while all threads are busy"),

@@ -4,13 +4,13 @@ use kit::origin::WebOrigin;
 
 /// An origin of the scheme `http` or `https`.
 #[derive(Debug, Clone)]
-pub(super) struct GatewayUrl {
+pub(crate) struct GatewayUrl {
     pub(super) origin: WebOrigin,
 }
 
 impl GatewayUrl {
     /// The given address, or that of the first listener: one with TLS if there is one.
-    pub(super) fn new(given: Option<&str>, config: &gateway::Config) -> Result<Self, String> {
+    pub(crate) fn new(given: Option<&str>, config: &gateway::Config) -> Result<Self, String> {
         let listener = config.tls.listen.first().map(|listen| ("https", listen));
         let text = match (given, listener.or(config.listen.first().map(|listen| ("http", listen)))) {
             (Some(given), _) => given.to_owned(),
@@ -25,7 +25,7 @@ impl GatewayUrl {
     }
 
     /// Without a slash at the end.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}://{}", self.origin.scheme, self.origin.authority)
     }
 

@@ -75,7 +75,7 @@ fn every_callable_method_has_its_commands() {
         }
         for command in &explanation.commands {
             let names_token = command.text.contains("ACCESS_TOKEN");
-            assert_eq!(names_token, policy.access == Access::SignedIn, "{path}: {}", command.text);
+            assert_eq!(names_token, policy.access.is_for_users(), "{path}: {}", command.text);
         }
         let text = text::of(&explanation);
         assert!(explanation.commands.iter().all(|command| text.contains(command.text.trim_end())), "{path}");

@@ -40,6 +40,7 @@ struct World {
     gateway: Mesh,
     _services: Vec<Mesh>,
     connections: Vec<(String, Raw)>,
+    policies: kit::policy::Table,
 }
 
 /// Users and resources made for one cell, because a call may delete them.
@@ -58,7 +59,8 @@ impl World {
         let mut gateway = start("gateway");
         gateway.ready(ports.gateway).await;
         let connections = ports.connections().await;
-        let world = Self { keys, ports, gateway, _services: services, connections };
+        let policies = kit::policy::Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+        let world = Self { keys, ports, gateway, _services: services, connections, policies };
         world.keys_are_known().await;
         world
     }
@@ -121,6 +123,7 @@ impl World {
             ("password", PASSWORD.to_owned()),
             ("current_password", PASSWORD.to_owned()),
             ("new_password", "a longer and better password".to_owned()),
+            ("role", "support".to_owned()),
         ];
         Scene { owner, member, other, known }
     }
@@ -132,7 +135,7 @@ impl World {
             Caller::OtherUser => bearer(&scene.other.access_token),
             Caller::Member => bearer(&scene.member.access_token),
             Caller::Owner => bearer(&scene.owner.access_token),
-            Caller::Admin => bearer(&self.admin(&scene.other)),
+            Caller::Role(role) => bearer(&self.token_with(role, &scene.other)),
             Caller::Service(name) => {
                 let key = Key::read(&self.keys.path().join(format!("{name}.key"))).unwrap();
                 let identity = Identity::new(name, &key, [], ClockAndRng::system()).unwrap();
@@ -142,7 +145,7 @@ impl World {
     }
 
     /// The token that auth signs for an account with the role.
-    fn admin(&self, user: &Tokens) -> String {
+    fn token_with(&self, role: &str, user: &Tokens) -> String {
         let key = super::split::signing_key(&self.keys.path().join("auth"));
         let key = kit::jwt::AccessKey::from_pkcs8(&key).unwrap();
         let now = ClockAndRng::system().now().as_secs();
@@ -158,8 +161,8 @@ impl World {
             iat: now,
             exp: now + 600,
             jti: new_id().parse().unwrap(),
-            roles: vec!["admin".to_owned()],
-            scope: String::new(),
+            roles: vec![role.to_owned()],
+            scope: self.policies.roles().scopes([&role.to_owned()]).join(" "),
         };
         key.sign(&claims).unwrap()
     }
@@ -172,7 +175,7 @@ async fn every_cell_of_the_access_table_is_enforced() {
     let mut wrong = Vec::new();
     // A call that is refused, that only reads, or that lacks a precondition, leaves the scene as it was.
     let mut scene = world.scene().await;
-    for (path, rule) in rules() {
+    for (path, policy) in rules() {
         let (_, method) = methods.iter().find(|(of, _)| *of == path).unwrap();
         let (prefix, service) = world.connections.iter().find(|(prefix, _)| path.starts_with(prefix)).unwrap();
         let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
@@ -186,7 +189,7 @@ async fn every_cell_of_the_access_table_is_enforced() {
             let status = service.send(&path, &headers, body).await;
             let refused = [Code::Unauthenticated, Code::PermissionDenied, Code::NotFound].contains(&status.code());
             let broken = [Code::Unimplemented, Code::Internal, Code::InvalidArgument, Code::Unknown];
-            if refused == admits(&path, &rule, caller) || broken.contains(&status.code()) {
+            if refused == admits(&path, &policy, caller) || broken.contains(&status.code()) {
                 wrong.push(format!("{path} by {}: {:?} {}", caller.title(), status.code(), status.message()));
             }
             if !refused && !reads && status.code() != Code::FailedPrecondition {

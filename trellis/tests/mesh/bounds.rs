@@ -15,9 +15,13 @@ use super::samples;
 const LEAST: usize = 512 * 1024;
 
 /// Each list that a response may hold, with its bound. A new list belongs here together with a test of its bound.
-const LISTS: [(&str, &str); 16] = [
+const LISTS: &[(&str, &str)] = &[
+    // The roles of the contract, and at most 16 in `auth.own_roles`.
+    ("trellis.auth.v1.Account.roles", "configuration"),
     // As many as auth has keys.
     ("trellis.auth.v1.GetJwksResponse.keys", "configuration"),
+    ("trellis.auth.v1.ListAccountSessionsResponse.sessions", "page"),
+    ("trellis.auth.v1.ListAccountsResponse.accounts", "page"),
     ("trellis.auth.v1.ListEndedSessionsResponse.session_ids", "page"),
     ("trellis.auth.v1.ListMailboxResponse.mails", "page"),
     ("trellis.auth.v1.ListSessionsResponse.sessions", "page"),

@@ -9,7 +9,7 @@ use std::{
 
 use kit::{ClockAndRng, Context};
 use proto::{
-    auth::v1::{SignUpRequest, Tokens, auth_service_client::AuthServiceClient},
+    auth::v1::{ClaimAdminRequest, SignInRequest, SignUpRequest, Tokens, auth_service_client::AuthServiceClient},
     messaging::v1::messaging_service_client::MessagingServiceClient,
     users::v1::users_service_client::UsersServiceClient,
 };
@@ -165,17 +165,20 @@ impl Mesh {
     }
 
     pub(crate) fn command(&self) -> Command {
+        let mut command = self.bare_command();
+        command.args(&self.arguments);
+        command
+    }
+
+    /// The program with the settings of this process, without its arguments.
+    pub(crate) fn bare_command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_trellis");
         let mut command = Command::new(if self.on_one_core { "taskset" } else { program });
         if self.on_one_core {
             // `taskset` executes the program in its place.
             command.args(["--cpu-list", "0", program]);
         }
-        command
-            .env_clear()
-            .env("XDG_DATA_HOME", self.folder.path())
-            .envs(self.variables.iter().cloned())
-            .args(&self.arguments);
+        command.env_clear().env("XDG_DATA_HOME", self.folder.path()).envs(self.variables.iter().cloned());
         command
     }
 
@@ -291,6 +294,27 @@ impl Mesh {
         };
         let response = AuthServiceClient::new(channel.clone()).sign_up(request).await.unwrap();
         Person::new(channel, response.into_inner().tokens.unwrap())
+    }
+}
+
+impl Mesh {
+    /// Signs a user in through the gateway.
+    pub(crate) async fn sign_in(&self, handle: &str) -> Person {
+        let channel = self.channel(self.ports.gateway).await;
+        let email = format!("{handle}@example.org");
+        let request = SignInRequest { email, password: PASSWORD.to_owned(), ..SignInRequest::default() };
+        let response = AuthServiceClient::new(channel.clone()).sign_in(request).await.unwrap();
+        Person::new(channel, response.into_inner().tokens.unwrap())
+    }
+
+    /// Makes the user an admin, as the operator of this process with auth does. Returns the user with the new token.
+    pub(crate) async fn make_admin(&self, person: &Person) -> Person {
+        let output = self.bare_command().args(["admin", "invite"]).output().unwrap();
+        let link = String::from_utf8(output.stdout).unwrap();
+        let (_, code) = link.lines().next().and_then(|line| line.split_once("/#/admin/")).unwrap();
+        let claim = ClaimAdminRequest { code: code.to_owned() };
+        let claimed = person.auth().claim_admin(person.request(claim)).await.unwrap().into_inner();
+        person.signed_in_as(Tokens { access_token: claimed.access_token, ..person.tokens.clone() })
     }
 }
 

@@ -59,6 +59,7 @@ mod raw;
 mod redis;
 mod replicas;
 mod revocations;
+mod roles;
 mod rolling;
 mod rotation;
 mod route_rules;

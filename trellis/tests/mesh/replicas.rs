@@ -56,7 +56,7 @@ impl Side {
         self.process("gateway")
     }
 
-    fn process(&self, part: &str) -> &Mesh {
+    pub(crate) fn process(&self, part: &str) -> &Mesh {
         let (_, process) = PARTS.iter().zip(&self.processes).find(|(name, _)| **name == part).unwrap();
         process
     }
@@ -67,7 +67,7 @@ impl Side {
 }
 
 impl Replicas {
-    async fn start(redis: &Redis) -> Self {
+    pub(crate) async fn start(redis: &Redis) -> Self {
         Self::start_with(redis, |_, _| {}).await
     }
 

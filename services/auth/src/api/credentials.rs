@@ -3,13 +3,14 @@
 use std::{net::IpAddr, sync::Arc};
 
 use kit::{Context, error, principal::UserSession};
-use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest, ResetPasswordRequest};
+use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest, ReauthenticateRequest, ResetPasswordRequest};
 use tonic::{Code, Status};
 
-use super::{Api, bad_credentials, mail::link_invalid, sessions::ConfirmedSession};
+use super::{Api, admin::last_admin, bad_credentials, mail::link_invalid, sessions::ConfirmedSession};
 use crate::{
     domain::{Account, Client, MailKind, MailToken, State},
     password::{OwnWords, Password, Queue, Verified},
+    store::{Continued, Removal},
 };
 
 impl Api {
@@ -115,16 +116,33 @@ impl Api {
         let caller = self.confirm(Arc::clone(&session)).await?;
         let account = self.prove_caller(&caller, address, Password::new(request.password)).await?;
         let (now, job_id) = (self.auth.clock_rng.now(), self.auth.clock_rng.new_id());
-        let ended = self.auth.store.delete_account(&account, caller.id(), now, job_id).await?;
+        let ended = match self.auth.store.delete_account(&account, caller.id(), now, job_id).await? {
+            Removal::Done(ended) => Some(ended),
+            Removal::LastAdmin => return Err(last_admin()),
+            Removal::Refused => None,
+        };
         self.publish_ended(self.or_refused(ended, session).await?);
         Ok(())
     }
 
-    /// Returns the result of a change. Without a result, returns the reason: the caller's session ended while the
+    /// Stores that the user of the session has proved again who they are. The wrong password counts as in a sign-in.
+    pub(super) async fn prove_again(
+        &self,
+        session: Arc<UserSession>,
+        address: Option<IpAddr>,
+        request: ReauthenticateRequest,
+    ) -> Result<Continued, Status> {
+        let caller = self.confirm(Arc::clone(&session)).await?;
+        let account = self.prove_caller(&caller, address, Password::new(request.password)).await?;
+        let proved = self.auth.store.prove_again(&account, caller.id(), self.auth.clock_rng.now()).await?;
+        self.or_refused(proved, session).await
+    }
+
+    /// Returns the result of a change. Without a change, returns the reason: the caller's session ended while the
     /// password was verified, or another change came first.
-    pub(super) async fn or_refused<T>(&self, done: Option<T>, session: Arc<UserSession>) -> Result<T, Status> {
-        if let Some(done) = done {
-            return Ok(done);
+    pub(super) async fn or_refused<T>(&self, changed: Option<T>, session: Arc<UserSession>) -> Result<T, Status> {
+        if let Some(changed) = changed {
+            return Ok(changed);
         }
         self.confirm(session).await?;
         Err(bad_credentials())

@@ -36,6 +36,12 @@ impl ConfirmedSession {
     pub(super) fn account(&self) -> AccountId {
         AccountId(self.0.user)
     }
+
+    /// The session, for another access token that ends with the one of the call.
+    pub(super) fn continued(&self) -> Continued {
+        let (session, account) = (self.id(), self.account());
+        Continued { session, account, auth_time: self.0.authenticated, expire_time: self.0.expires }
+    }
 }
 
 impl Api {
@@ -109,9 +115,7 @@ impl Api {
         let now = self.auth.clock_rng.now();
         // Not `access_lifetime`: tokens issued before it was lowered are still in force.
         let (since, lifetime) = (since_time.map(Timestamp::from), LONGEST_ACCESS);
-        let page = EndedPage::parse(*page_size, page_token, since, lifetime, now).map_err(|_| {
-            error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
-        })?;
+        let page = EndedPage::parse(*page_size, page_token, since, lifetime, now).map_err(|_| wrong_page_token())?;
         let mut ended = self.auth.store.list_ended(&page).await?;
         let next_page_token = page.cut(&mut ended);
         let session_ids = ended.iter().map(|session| session.id.0.to_string()).collect();
@@ -124,10 +128,21 @@ impl Api {
         caller: &ConfirmedSession,
         request: ListSessionsRequest,
     ) -> Result<ListSessionsResponse, Status> {
-        let account = caller.account();
-        let page = Page::parse(request.page_size, &request.page_token, account).map_err(|_| {
-            error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
-        })?;
+        let ListSessionsRequest { page_size, page_token } = request;
+        let (sessions, next_page_token) =
+            self.page_of_sessions(caller, caller.account(), page_size, &page_token).await?;
+        Ok(ListSessionsResponse { sessions, next_page_token })
+    }
+
+    /// One page of an account's sessions, and the token of the next page.
+    pub(super) async fn page_of_sessions(
+        &self,
+        caller: &ConfirmedSession,
+        account: AccountId,
+        page_size: i32,
+        page_token: &str,
+    ) -> Result<(Vec<WireSession>, String), Status> {
+        let page = Page::parse(page_size, page_token, account).map_err(|_| wrong_page_token())?;
         // The store returns one more than the page holds if there is another page.
         let found = self.auth.store.list_sessions(account, &page, self.auth.clock_rng.now()).await?;
         let mut sessions: Vec<_> = found.iter().cloned().map(|session| wire(session, caller.id())).collect();
@@ -135,16 +150,16 @@ impl Api {
         let more = found.len() > sessions.len();
         let last = sessions.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
         let next_page_token = last.map_or(String::new(), |last| Page::token_after(account, last));
-        Ok(ListSessionsResponse { sessions, next_page_token })
+        Ok((sessions, next_page_token))
     }
 
-    /// Ends one of the caller's sessions. A repeat returns the same until the cleanup deletes the session.
-    pub(super) async fn end_session(&self, caller: &ConfirmedSession, id: &str) -> Result<(), Status> {
+    /// Ends one session of an account. A repeat returns the same until the cleanup deletes the session.
+    pub(super) async fn end_session(&self, account: AccountId, id: &str) -> Result<(), Status> {
         let id = Uuid::try_parse(id)
             .map_err(|_| error::invalid_field("session_id", "UUID_INVALID", "must be a UUID"))
             .map(SessionId)?;
-        if !self.auth.store.revoke_session(caller.account(), id, self.auth.clock_rng.now()).await? {
-            return Err(error::status(Code::NotFound, "SESSION_NOT_FOUND", "you have no such session"));
+        if !self.auth.store.revoke_session(account, id, self.auth.clock_rng.now()).await? {
+            return Err(error::status(Code::NotFound, "SESSION_NOT_FOUND", "the account has no such session"));
         }
         self.publish_ended([id]);
         Ok(())
@@ -165,6 +180,10 @@ impl Api {
             self.auth.bus.publish(REVOKED, Signal { subject: session.0, reached: 0 });
         }
     }
+}
+
+pub(super) fn wrong_page_token() -> Status {
+    error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
 }
 
 fn wire(session: Session, current: SessionId) -> WireSession {

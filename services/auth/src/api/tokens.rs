@@ -14,7 +14,7 @@ use crate::{
     store::Continued,
 };
 
-/// How the user of every session was authenticated when it was opened: with a password (RFC 8176).
+/// How the user of every session has proved who they are: with a password (RFC 8176).
 const PASSWORD: &str = "pwd";
 
 /// How the refresh token is delivered.
@@ -70,7 +70,9 @@ impl From<Ended> for Status {
 
 impl From<NewSession> for Continued {
     fn from(new: NewSession) -> Self {
-        Self { session: new.id, account: new.account, create_time: new.create_time, expire_time: new.expire_time }
+        let NewSession { id, account, create_time, expire_time, .. } = new;
+        // The user has proved who they are when the session was opened.
+        Self { session: id, account, auth_time: create_time, expire_time }
     }
 }
 
@@ -106,14 +108,12 @@ impl Api {
         }
     }
 
-    /// Issues the tokens of a session: the message, and the metadata with the cookie.
-    pub(super) async fn tokens(
-        &self,
-        session: Continued,
-        refresh: RefreshToken,
-        delivery: Delivery,
-    ) -> Result<(Tokens, MetadataMap), Status> {
+    /// Issues an access token of a session, and its end. It carries the account's roles as they are now, and the scopes
+    /// of their permissions (RFC 9068, sections 2.2.2 and 2.2.3), when the user has proved who they are, and how (OpenID
+    /// Connect Core, section 2).
+    pub(super) async fn access_token(&self, session: &Continued) -> Result<(String, Timestamp), Status> {
         let now = self.auth.clock_rng.now();
+        let roles = self.auth.store.list_roles(session.account).await?;
         // No token outlives its session. Whole seconds, because the `exp` claim has no fractions.
         let access_end = (now + self.auth.config.access_lifetime.0).min(session.expire_time).as_secs();
         let claims = AccessClaims {
@@ -122,16 +122,28 @@ impl Api {
             sub: session.account.0,
             principal: PrincipalClaims::User {
                 sid: session.session.0,
-                auth_time: session.create_time.as_secs(),
+                auth_time: session.auth_time.as_secs(),
                 amr: vec![PASSWORD.to_owned()],
             },
             iat: now.as_secs(),
             exp: access_end,
             jti: self.auth.clock_rng.new_id(),
-            roles: self.auth.store.list_roles(session.account).await?,
-            scope: String::new(),
+            scope: self.roles.scopes(&roles).join(" "),
+            roles,
         };
         let access_token = self.auth.keys.sign(&claims).map_err(|e| error::internal(&e))?;
+        Ok((access_token, Timestamp::from_micros(access_end.saturating_mul(1_000_000))))
+    }
+
+    /// Issues the tokens of a session: the message, and the metadata with the cookie.
+    pub(super) async fn tokens(
+        &self,
+        session: Continued,
+        refresh: RefreshToken,
+        delivery: Delivery,
+    ) -> Result<(Tokens, MetadataMap), Status> {
+        let (access_token, access_expire_time) = self.access_token(&session).await?;
+        let now = self.auth.clock_rng.now();
         let mut metadata = MetadataMap::new();
         let refresh_token = match delivery {
             Delivery::Body => refresh.expose().to_owned(),
@@ -142,7 +154,7 @@ impl Api {
         };
         let tokens = Tokens {
             access_token,
-            access_expire_time: Some(Timestamp::from_micros(access_end.saturating_mul(1_000_000)).into()),
+            access_expire_time: Some(access_expire_time.into()),
             refresh_token,
             refresh_expire_time: Some(session.expire_time.into()),
             user_id: session.account.0.to_string(),

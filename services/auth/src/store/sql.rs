@@ -3,6 +3,8 @@
 
 #[path = "sql/account.rs"]
 mod account;
+#[path = "sql/admin.rs"]
+pub(super) mod admin;
 #[path = "sql/links.rs"]
 mod links;
 #[path = "sql/mail.rs"]
@@ -15,7 +17,7 @@ mod prune;
 pub(super) mod session;
 
 use async_trait::async_trait;
-use kit::{ClockAndRng, Timestamp, audit::AuditEntry, keyring::Keyring};
+use kit::{ClockAndRng, Timestamp, audit::AuditEntry, keyring::Keyring, policy::ADMIN};
 use kit_data::{
     audit::Log,
     jobs::{NewJob, Queue},
@@ -32,13 +34,15 @@ use crate::{
         jobs::{AccountAbandoned, AccountDeleted},
         refresh::{Decision, decide},
     },
-    store::{AuthStore, InsertError, NewImport, Refreshed, Successor},
+    store::{AuthStore, Continued, InsertError, NewImport, Refreshed, Removal, Successor},
 };
 use account::{account, count_containing, insert_unless_present};
+use admin::{has_role, is_without_admin, lock_admins};
 use mail_rows::{delete_tokens, erase_mail, insert_mail};
 use prune::prune_some;
 use session::{
-    IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
+    IN_FORCE, end_all, end_session, ended, hold_account, hold_session, insert_session, lock_account, lock_token,
+    rotate, session, set_auth_time,
 };
 
 /// The store on one database.
@@ -278,8 +282,13 @@ impl AuthStore for Sql {
         session: SessionId,
         now: Timestamp,
         job_id: Uuid,
-    ) -> Result<Option<Vec<SessionId>>, Error> {
+    ) -> Result<Removal, Error> {
         let mut tx = self.write.begin_on(account.id.0).await?;
+        // Before the account's row, as every change of admins.
+        let is_admin = has_role(&mut tx, account.id, ADMIN).await?;
+        if is_admin {
+            lock_admins(&mut tx).await?;
+        }
         let deleted = sqlx::query(
             "UPDATE accounts SET state = 'deleted', email = $3, password_hash = '', password_no = password_no + 1 \
              WHERE account_id = $1 AND password_no = $2 AND state = 'active'",
@@ -290,7 +299,14 @@ impl AuthStore for Sql {
         .execute(&mut *tx)
         .await?;
         if deleted.rows_affected() == 0 || !hold_session(&mut tx, account.id, session, now).await? {
-            return Ok(None);
+            return Ok(Removal::Refused);
+        }
+        // The role was granted since it was read: a repeat sees it, and takes the lock.
+        if !is_admin && has_role(&mut tx, account.id, ADMIN).await? {
+            return Ok(Removal::Refused);
+        }
+        if is_admin && is_without_admin(&mut tx, account.id).await? {
+            return Ok(Removal::LastAdmin);
         }
         sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.id.0).execute(&mut *tx).await?;
         erase_mail(&mut tx, account.id).await?;
@@ -300,7 +316,23 @@ impl AuthStore for Sql {
         self.audit.erase(&mut tx, account.id.0, now).await?;
         self.audit.record(&mut tx, about(account.id)).await?;
         tx.commit().await?;
-        Ok(Some(ended))
+        Ok(Removal::Done(ended))
+    }
+
+    async fn prove_again(
+        &self,
+        account: &Account,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Continued>, Error> {
+        let mut tx = self.write.begin_on(account.id.0).await?;
+        if !hold_account(&mut tx, account.id, account.password_no).await? {
+            return Ok(None);
+        }
+        let Some(proved) = set_auth_time(&mut tx, account.id, session, now).await? else { return Ok(None) };
+        self.audit.record(&mut tx, of_session(account.id, session)).await?;
+        tx.commit().await?;
+        Ok(Some(proved))
     }
 
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error> {

@@ -137,7 +137,7 @@ async fn change_ends_other_sessions_and_needs_the_latest_password(location: &Loc
     }
     // Calls that verified the old password are refused.
     assert_eq!(store.change_password(&found, &hash("late"), kept.id, None, at(2)).await.unwrap(), None);
-    assert_eq!(store.delete_account(&found, kept.id, at(2), crate::store::id()).await.unwrap(), None);
+    assert_eq!(store.delete_account(&found, kept.id, at(2), crate::store::id()).await.unwrap().ended(), None);
     assert!(!store.open_session(&session(&found, &token())).await.unwrap());
     let now = store.find(ada.id).await.unwrap().unwrap();
     assert_eq!((now.password.clone(), now.password_no), (hash("new"), 1));
@@ -211,7 +211,7 @@ async fn password_change_after_a_wait_sees_its_ended_session() {
         let (waiting, account) = (Arc::clone(&store), ada.clone());
         let change = tokio::spawn(async move {
             if deletes {
-                waiting.delete_account(&account, own.id, at(2), crate::store::id()).await.unwrap()
+                waiting.delete_account(&account, own.id, at(2), crate::store::id()).await.unwrap().ended()
             } else {
                 waiting.change_password(&account, &hash("new"), own.id, None, at(2)).await.unwrap()
             }

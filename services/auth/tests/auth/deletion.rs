@@ -187,9 +187,9 @@ async fn deleted_account_keeps_no_data_and_frees_its_address(location: &Location
     let (ada, first) = active(&*store, "ada@example.org").await;
     let second = session(&ada, &token());
     assert!(store.open_session(&second).await.unwrap());
-    let ended = store.delete_account(&ada, second.id, at(1), id()).await.unwrap().unwrap();
+    let ended = store.delete_account(&ada, second.id, at(1), id()).await.unwrap().ended().unwrap();
     assert!(ended.len() == 2 && ended.contains(&second.id));
-    assert_eq!(store.delete_account(&ada, second.id, at(2), id()).await.unwrap(), None);
+    assert_eq!(store.delete_account(&ada, second.id, at(2), id()).await.unwrap().ended(), None);
     assert_eq!(store.find_by_email(&ada.email).await.unwrap(), None);
     let left = store.find(ada.id).await.unwrap().unwrap();
     assert_eq!((left.state, left.password.0.as_str()), (State::Deleted, ""));
@@ -225,7 +225,7 @@ async fn no_session_survives_a_deletion(location: &Location) {
                 }
             }
         });
-        store.delete_account(&ada, caller, at(1), id()).await.unwrap().unwrap();
+        store.delete_account(&ada, caller, at(1), id()).await.unwrap().ended().unwrap();
         opening.await.unwrap();
         refreshing.await.unwrap();
         assert_eq!(sessions(&*store, ada.id).await, 0);

@@ -31,7 +31,7 @@ async fn deleted_address_is_erased_from_sqlite_files() {
     let opened = session(&account, &token());
     assert!(store.activate(&opened, 0).await.unwrap());
     assert!(is_in_files(path, address), "the address is stored in the clear");
-    store.delete_account(&account, opened.id, at(1), id()).await.unwrap().expect("the account is deleted");
+    store.delete_account(&account, opened.id, at(1), id()).await.unwrap().ended().expect("the account is deleted");
     let gone = async {
         while is_in_files(path, address) {
             tokio::time::sleep(Duration::from_millis(100)).await;

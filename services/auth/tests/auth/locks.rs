@@ -44,7 +44,7 @@ impl Scene {
     }
 
     async fn delete(self) -> Option<Vec<SessionId>> {
-        self.store.delete_account(&self.account, self.session, at(5), id()).await.unwrap()
+        self.store.delete_account(&self.account, self.session, at(5), id()).await.unwrap().ended()
     }
 }
 

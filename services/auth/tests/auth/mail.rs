@@ -305,7 +305,7 @@ async fn deletion_erases_mails_and_links(location: &Location) {
     let own = session(&ada, &token());
     assert!(store.open_session(&own).await.unwrap());
     let link = link(&*store, &ada).await;
-    assert!(store.delete_account(&ada, own.id, at(2), id()).await.unwrap().is_some());
+    assert!(store.delete_account(&ada, own.id, at(2), id()).await.unwrap().ended().is_some());
     assert_eq!(store.find_link(&link, MailKind::PasswordReset, at(2)).await.unwrap(), None);
     assert_eq!(store.prune_mail(at(1_000), at(1_000), 10).await.unwrap(), 0, "nothing is left");
     let (bob, _) = active(&*store, "bob@example.org").await;
@@ -406,7 +406,7 @@ async fn reset_behind_a_deletion_changes_nothing() {
     let resetting = tokio::spawn(async move { of.reset_password(&link, &hash("new"), None, at(2)).await.unwrap() });
     holder.waiters(2).await;
     holder.release().await;
-    assert!(deleting.await.unwrap().is_some());
+    assert!(deleting.await.unwrap().ended().is_some());
     assert_eq!(resetting.await.unwrap(), None);
     let left = store.find(ada.id).await.unwrap().unwrap();
     assert_eq!((left.state, left.password.0.as_str()), (State::Deleted, ""));

@@ -60,7 +60,7 @@ async fn opened(
 }
 
 /// Connects to a service's schema, for the operator. Changes nothing.
-pub(crate) async fn connect(url: &Secret, schema: &'static str) -> Result<PgConnection, Unopened> {
+pub async fn connect(url: &Secret, schema: &'static str) -> Result<PgConnection, Unopened> {
     let options = options(url, schema, "trellis-operator")?.options(timeouts(&Config::default()));
     connect::connect(&key(schema), &options).await.map_err(Unopened)
 }

@@ -113,7 +113,7 @@ fn options(path: &Path, limit: Duration) -> SqliteConnectOptions {
 }
 
 /// Connects to an existing file beside the process that uses it, for the operator. A statement waits for that process.
-pub(crate) async fn connect(path: &Path) -> Result<SqliteConnection, Unopened> {
+pub async fn connect(path: &Path) -> Result<SqliteConnection, Unopened> {
     let options = options(path, Config::default().statement_timeout.0);
     options.connect().await.map_err(|e| unopened(path, &e))
 }

@@ -42,7 +42,7 @@ fn decision(access: &Access, proof: &Proof) -> String {
 
 #[test]
 fn each_rule_decides_about_each_caller() {
-    let rules = [Access::Public, Access::SignedIn, Access::Internal { callers: vec!["auth".to_owned()] }];
+    let rules = [Access::Public, Access::SIGNED_IN, Access::Internal { callers: vec!["auth".to_owned()] }];
     let rejected = |principal| Proof { rejected: Some(Rejected::Signature), ..proof(principal, None) };
     // The caller, and the decisions for a public, a signed-in and an internal method.
     let table = [
@@ -84,7 +84,7 @@ fn refusal_states_why_the_token_was_not_accepted() {
         (Failure::Undecided, Code::Unavailable),
         (Failure::OtherIssuerUndecided, Code::Unavailable),
     ] {
-        assert_eq!(authorise(&Access::SignedIn, &failed(failure)).unwrap_err().code(), code);
+        assert_eq!(authorise(&Access::SIGNED_IN, &failed(failure)).unwrap_err().code(), code);
     }
     for peer in [None, Some("users")] {
         let internal = Access::Internal { callers: vec!["auth".to_owned()] };
@@ -99,7 +99,7 @@ async fn header_without_a_token_is_explained() {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
         let proof = authenticate(&headers, &keys, None).await;
         assert_eq!(proof.failure, Some(Failure::Unreadable), "{value}");
-        let refused = authorise(&Access::SignedIn, &proof).unwrap_err();
+        let refused = authorise(&Access::SIGNED_IN, &proof).unwrap_err();
         assert_eq!(error::reason(&refused).as_deref(), Some("TOKEN_INVALID"));
         assert!(refused.message().contains("authorization: Bearer TOKEN"), "{}", refused.message());
     }
@@ -115,7 +115,7 @@ async fn token_of_another_issuer_is_explained() {
     for keys in [known, KeySet::new(NoAuth, ClockAndRng::system())] {
         let proof = authenticate(&headers, &keys, None).await;
         assert_eq!(proof.failure, Some(Failure::OtherIssuer));
-        let refused = authorise(&Access::SignedIn, &proof).unwrap_err();
+        let refused = authorise(&Access::SIGNED_IN, &proof).unwrap_err();
         assert_eq!(error::reason(&refused).as_deref(), Some("TOKEN_INVALID"));
         assert!(refused.message().contains("of another issuer"), "{}", refused.message());
     }

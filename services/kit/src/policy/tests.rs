@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    access::{Proof, authorise},
+    access::{Proof, authorise, check_step_up},
     context::Caller,
+    error,
     limiter::{Ask, BucketKey, Limit, LocalLimiter, RateLimiter as _, StreamAsk},
-    principal::{MeshService, Principal, tests::session},
+    principal::{MeshService, Principal, UserSession, tests::session},
     time::{ManualClock, Timestamp},
 };
 
@@ -19,7 +20,7 @@ fn proof(user: bool, service: Option<&str>) -> Proof {
 
 /// Whether a caller without credential, a user and a service may call.
 fn admits(rule: Rule) -> [bool; 3] {
-    let access = Access::from(rule);
+    let access = Access::new(rule, &Roles::default());
     [proof(false, None), proof(true, None), proof(false, Some("auth"))].map(|proof| authorise(&access, &proof).is_ok())
 }
 
@@ -34,6 +35,76 @@ fn signed_in_access_admits_only_users() {
 }
 
 #[test]
+fn permissions_of_a_method_need_a_role_and_a_scope() {
+    let [read, write] = [wire::Permission::AccountsRead, wire::Permission::RolesWrite].map(i32::from);
+    let decision = |permissions: &[i32], roles: &[&str], scopes: &[&str]| {
+        let rule = Rule::SignedIn(wire::SignedIn { permissions: permissions.to_vec() });
+        let [roles, scopes] = [roles, scopes].map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        let user = Principal::User(Arc::new(UserSession { roles, scopes, ..UserSession::clone(&session()) }));
+        let proof = Proof { caller: Caller { principal: Some(user), ..Caller::default() }, ..Proof::default() };
+        let refused = authorise(&Access::new(rule, table().roles()), &proof).err();
+        refused.map_or("yes".to_owned(), |status| error::reason(&status).unwrap_or_default())
+    };
+    let both = ["accounts.read", "roles.write"];
+    for (permissions, roles, scopes, expected) in [
+        (&[][..], &[][..], &[][..], "yes"),
+        (&[read], &[], &[], "ROLE_REQUIRED"),
+        (&[read], &["operator"], &both, "ROLE_REQUIRED"),
+        (&[read], &["support"], &both, "yes"),
+        (&[read], &["support"], &[], "SCOPE_REQUIRED"),
+        (&[read, write], &["support"], &both, "ROLE_REQUIRED"),
+        (&[read, write], &["support", "admin"], &both, "yes"),
+        (&[read, write], &["admin"], &both[..1], "SCOPE_REQUIRED"),
+        // A contract of a newer release.
+        (&[read, 99], &["admin"], &both, "ROLE_REQUIRED"),
+    ] {
+        assert_eq!(decision(permissions, roles, scopes), expected, "{permissions:?} {roles:?} {scopes:?}");
+    }
+}
+
+#[test]
+fn refusal_names_the_permission_and_the_roles() {
+    use tonic_types::StatusExt as _;
+    let rule = Rule::SignedIn(wire::SignedIn { permissions: vec![wire::Permission::AccountsRead.into()] });
+    let refused = authorise(&Access::new(rule, table().roles()), &proof(true, None)).unwrap_err();
+    let info = refused.get_error_details().error_info().unwrap().clone();
+    let named = ["permission", "roles"].map(|name| info.metadata[name].clone());
+    assert_eq!(named, ["accounts.read".to_owned(), "admin,support".to_owned()]);
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    assert!(refused.message().contains("admin or support"), "{}", refused.message());
+}
+
+/// Whether a proof that is so many seconds old suffices for a method with this policy.
+fn suffices(step_up: Option<wire::StepUp>, seconds: u64) -> bool {
+    let encoded = changed(|policy| Some(wire::Policy { step_up, ..policy }));
+    let policies = Table::from_descriptors(&encoded).unwrap();
+    let now = session().authenticated + Duration::from_secs(seconds);
+    check_step_up(policies.get(SEND).unwrap().step_up, &proof(true, None), || now).is_ok()
+}
+
+fn step_up(seconds: i64) -> Option<wire::StepUp> {
+    Some(wire::StepUp { max_age: Some(prost_types::Duration { seconds, nanos: 0 }) })
+}
+
+#[test]
+fn step_up_needs_a_recent_proof() {
+    assert_eq!([suffices(None, 601), suffices(step_up(600), 601)], [true, false]);
+    // Only users can prove who they are, so no other principal passes.
+    for proof in [proof(false, None), proof(false, Some("auth"))] {
+        let refused = check_step_up(Some(Duration::from_secs(600)), &proof, || Timestamp::from_micros(0)).unwrap_err();
+        assert_eq!(error::reason(&refused).as_deref(), Some("STEP_UP_REQUIRED"));
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+    }
+}
+
+#[test]
+fn max_age_of_a_step_up_bounds_the_age_of_the_proof() {
+    let outcomes = [599, 600, 601, 3_600, 3_601].map(|age| [600, 3_600].map(|most| suffices(step_up(most), age)));
+    assert_eq!(outcomes, [[true, true], [true, true], [false, true], [false, true], [false, false]]);
+    assert!(!suffices(Some(wire::StepUp { max_age: None }), 1), "a contract outside of this build");
+}
+
+#[test]
 fn internal_access_admits_only_services() {
     let callers = vec!["auth".to_owned()];
     assert_eq!(admits(Rule::Internal(wire::Internal { callers })), [false, false, true]);
@@ -41,7 +112,8 @@ fn internal_access_admits_only_services() {
 
 #[test]
 fn callers_of_an_internal_method_are_those_it_names() {
-    let access = |name: &str| Access::from(Rule::Internal(wire::Internal { callers: vec![name.to_owned()] }));
+    let rule = |name: &str| Rule::Internal(wire::Internal { callers: vec![name.to_owned()] });
+    let access = |name: &str| Access::new(rule(name), &Roles::default());
     assert!(authorise(&access("auth"), &proof(false, Some("auth"))).is_ok());
     assert!(authorise(&access("users"), &proof(false, Some("auth"))).is_err());
 }
@@ -229,9 +301,9 @@ fn policies_are_those_of_the_contract() {
     let expected = [
         ("auth.v1.AuthService/SignIn", (Access::Public, [false, false, false], Some(15), normal)),
         ("auth.v1.AuthService/SignOut", (Access::Public, [false, true, true], Some(10), high)),
-        ("messaging.v1.MessagingService/Subscribe", (Access::SignedIn, [true, true, false], None, normal)),
+        ("messaging.v1.MessagingService/Subscribe", (Access::SIGNED_IN, [true, true, false], None, normal)),
         ("messaging.v1.MessagingService/ListContacts", (internal("users"), [false, true, false], Some(5), normal)),
-        ("users.v1.UsersService/ListUsers", (Access::SignedIn, [false, true, false], Some(5), low)),
+        ("users.v1.UsersService/ListUsers", (Access::SIGNED_IN, [false, true, false], Some(5), low)),
     ];
     for (path, expected) in expected {
         assert_eq!(of(path), expected, "{path}");

@@ -319,7 +319,8 @@ async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     // A refusal of an anonymous call identifies no principal; the access log has it.
     let known = proof.as_ref().is_some_and(|proof| proof.caller.principal.is_some() || proof.caller.peer.is_some());
     let verdict = match (gate.policy(&request), proof) {
-        (Some(policy), Some(proof)) => access::authorise(&policy.access, &proof),
+        (Some(policy), Some(proof)) => access::authorise(&policy.access, &proof)
+            .and_then(|()| access::check_step_up(policy.step_up, &proof, || gate.context.identity.now())),
         // A method without a policy is not reachable.
         _ => Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")),
     };

@@ -17,11 +17,20 @@ const OTHER_SUCCESS: &str =
     "The call succeeded, with another status, which the service states. 204 and 205 have no body.";
 const REDIRECT: &str = "The call succeeded, and the service redirects to `location`.";
 
-/// The responses of a binding. `needs_user`: a call without a credential is refused.
+/// What the credential of a call must be.
+#[derive(Clone, Copy)]
+pub(super) struct Needed {
+    /// A call without the access token of a user is refused.
+    pub(super) user: bool,
+    /// A call of a user without some scopes is refused.
+    pub(super) scopes: bool,
+}
+
+/// The responses of a binding.
 pub(super) fn of(
     binding: &Binding,
     terms: &Terms,
-    needs_user: bool,
+    needed: Needed,
     schemas: &mut Schemas<'_>,
     comments: &Comments,
 ) -> Value {
@@ -42,10 +51,10 @@ pub(super) fn of(
     }
     let mut statuses: BTreeSet<u16> = errors::ALWAYS.into();
     statuses.extend(stated(binding.method(), comments));
-    if needs_user {
+    if needed.user {
         statuses.insert(401);
     }
-    if terms.reads_cookie {
+    if terms.reads_cookie || needed.scopes {
         statuses.insert(403);
     }
     if terms.if_match {

@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{
-    super::{HOLD_SESSION, INSERT_SESSION, LOCK_ACCOUNT, LOCK_SESSION},
+    super::{HOLD_ACCOUNT, HOLD_SESSION, INSERT_SESSION, LOCK_ACCOUNT, LOCK_SESSION},
     Row, Tx,
     account::state,
     mail_rows::insert_mail,
@@ -31,13 +31,15 @@ pub(super) struct Found {
     pub(super) session: SessionId,
     pub(super) account: AccountId,
     pub(super) create_time: Timestamp,
+    auth_time: Timestamp,
     pub(super) presented: Presented,
     pub(super) sealed: Option<Vec<u8>>,
 }
 
 impl Found {
     pub(super) fn continued(&self, expire_time: Timestamp) -> Continued {
-        Continued { session: self.session, account: self.account, create_time: self.create_time, expire_time }
+        let Self { session, account, auth_time, .. } = *self;
+        Continued { session, account, auth_time, expire_time }
     }
 }
 
@@ -66,16 +68,16 @@ pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Opt
     let sealed: Option<Vec<u8>> = row.try_get("sealed_successor")?;
     let use_time: Option<DbTimestamp> = row.try_get("use_time")?;
     let successor_use_time: Option<DbTimestamp> = row.try_get("successor_use_time")?;
-    let (create_time, expire_time): (DbTimestamp, DbTimestamp) =
-        (locked.try_get("create_time")?, locked.try_get("expire_time")?);
+    let time = |column: &str| locked.try_get(column).map(|DbTimestamp(at)| at);
     let revoke_time: Option<DbTimestamp> = locked.try_get("revoke_time")?;
     Ok(Some(Found {
         session: SessionId(session),
         account: AccountId(account),
-        create_time: create_time.0,
+        create_time: time("create_time")?,
+        auth_time: time("auth_time")?,
         presented: Presented {
             account: state(&row)?,
-            expire_time: expire_time.0,
+            expire_time: time("expire_time")?,
             revoked: revoke_time.is_some(),
             used: use_time
                 .map(|at| Used { at: at.0, successor_waits: sealed.is_some() && successor_use_time.is_none() }),
@@ -185,6 +187,34 @@ pub(super) async fn end_all(
 pub(super) async fn lock_account(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
     sqlx::query(LOCK_ACCOUNT).bind(account.0).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// Holds the account until the transaction ends, if it is active and has had no change of its password. `false`: it is
+/// not.
+pub(super) async fn hold_account(tx: &mut Tx<'_>, account: AccountId, password_no: i64) -> Result<bool, Error> {
+    let held = sqlx::query(HOLD_ACCOUNT).bind(account.0).bind(password_no);
+    Ok(held.fetch_optional(&mut **tx).await?.is_some())
+}
+
+/// Stores the time of a proof in a session that is in force. `None`: it is not.
+pub(super) async fn set_auth_time(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<Option<Continued>, Error> {
+    let row = sqlx::query(
+        "UPDATE sessions SET auth_time = $3 WHERE session_id = $1 AND account_id = $2 AND revoke_time IS NULL \
+         AND expire_time > $3 RETURNING expire_time",
+    )
+    .bind(session.0)
+    .bind(account.0)
+    .bind(DbTimestamp(now))
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let expire_time: DbTimestamp = row.try_get("expire_time")?;
+    Ok(Some(Continued { session, account, auth_time: now, expire_time: expire_time.0 }))
 }
 
 /// Locks the session if it is in force, within a transaction that has locked the account's row. `false`: it is not.

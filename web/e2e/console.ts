@@ -134,7 +134,7 @@ export async function openDetails(page: Page): Promise<Locator> {
 }
 
 /** Opens a tab of the account dialog. */
-export async function openAccount(page: Page, tab: "Profile" | "Privacy" | "Sessions" | "E-mail" | "Security"): Promise<Locator> {
+export async function openAccount(page: Page, tab: "Profile" | "Privacy" | "Sessions" | "E-mail" | "Security" | "Accounts"): Promise<Locator> {
   await page.getByRole("button", { name: /^Your account:/ }).click();
   const dialog = page.getByRole("dialog", { name: "Your account" });
   await dialog.getByRole("tab", { name: tab }).click();

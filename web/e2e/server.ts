@@ -1,7 +1,7 @@
 // Runs the real server, the binary TRELLIS_TEST_BINARY, with its own data folder and port.
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -46,18 +46,9 @@ export class Server {
 
   /** Starts the process with the data of the previous one. */
   async run(): Promise<void> {
-    const anywhere = "127.0.0.1:0";
-    const services = Object.keys(contracts).map((name) => [`TRELLIS_${name.toUpperCase()}__LISTEN`, anywhere]);
     const child = spawn(resolve(required("TRELLIS_TEST_BINARY")), [], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: {
-        ...withoutSettings(process.env),
-        XDG_DATA_HOME: this.#dataFolder,
-        TRELLIS_GATEWAY__LISTEN: `localhost:${this.#port}`,
-        TRELLIS_ADMIN__LISTEN: anywhere,
-        ...Object.fromEntries(services),
-        ...this.#settings,
-      },
+      env: this.#environment(),
     });
     const keep = (chunk: Buffer) => {
       this.#output += chunk.toString();
@@ -91,6 +82,25 @@ export class Server {
   /** The end of the server's output, with a prefix on each line. */
   output(): string {
     return this.#output.slice(-SHOWN_CHARACTERS).replace(/^/gm, "[trellis] ");
+  }
+
+  /** Returns the link that makes the account that opens it an admin. */
+  adminLink(): string {
+    const output = execFileSync(resolve(required("TRELLIS_TEST_BINARY")), ["admin", "invite"], { env: this.#environment() });
+    return output.toString().split("\n")[0] ?? "";
+  }
+
+  #environment(): NodeJS.ProcessEnv {
+    const anywhere = "127.0.0.1:0";
+    const services = Object.keys(contracts).map((name) => [`TRELLIS_${name.toUpperCase()}__LISTEN`, anywhere]);
+    return {
+      ...withoutSettings(process.env),
+      XDG_DATA_HOME: this.#dataFolder,
+      TRELLIS_GATEWAY__LISTEN: `localhost:${this.#port}`,
+      TRELLIS_ADMIN__LISTEN: anywhere,
+      ...Object.fromEntries(services),
+      ...this.#settings,
+    };
   }
 
   #running(): ChildProcess {

@@ -74,7 +74,14 @@ export function isUnauthenticated(error: unknown): boolean {
 
 /** Whether the server refused the access token, or the call had none, so that a new token may help. False for a wrong password. */
 export function isTokenRefused(error: unknown): boolean {
-  return isUnauthenticated(error) && reasonOf(error) !== "BAD_CREDENTIALS";
+  return isUnauthenticated(error) && !["BAD_CREDENTIALS", STEP_UP].includes(reasonOf(error));
+}
+
+const STEP_UP = "STEP_UP_REQUIRED";
+
+/** Whether the call needs a recent proof of who the user is: `Session.reauthenticate`, then the same call again. */
+export function isStepUpRequired(error: unknown): boolean {
+  return isUnauthenticated(error) && reasonOf(error) === STEP_UP;
 }
 
 /** Whether the same call may succeed later: the server is unavailable or busy, or the network failed. */

@@ -4,6 +4,7 @@ export type { Browser, Channel, Exclusive, KeyValueStore } from "./browser.js";
 export {
   isRefused,
   isSessionEnd,
+  isStepUpRequired,
   isTokenRefused,
   isTransient,
   isUnauthenticated,
@@ -17,4 +18,5 @@ export { type Outbox, OutboxFull } from "./outbox.js";
 export type { Outgoing } from "./outbox-store.js";
 export type { NewAccount, Session, SessionState, SignedOutCause } from "./session.js";
 export { Timeline } from "./timeline.js";
+export type { AskForProof } from "./transport.js";
 export { createTrellis, type Trellis, type TrellisOptions } from "./trellis.js";

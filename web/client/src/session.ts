@@ -1,12 +1,12 @@
 // Manages the session. The access token stays in the memory of the tab, the refresh token in an httpOnly cookie that
 // no script can read. Tabs share the cookie, so a lock protects all code that uses or changes it.
 
-import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
 
 import { Backoff, sleep, waitAfter } from "./backoff.js";
 import type { Browser } from "./browser.js";
-import { isSessionEnd, signedOutError } from "./errors.js";
+import { isSessionEnd, isTokenRefused, signedOutError } from "./errors.js";
 import { type AuthService, RefreshDelivery, type Tokens } from "./gen/trellis/auth/v1/auth_pb.js";
 import { newTrace } from "./trace.js";
 
@@ -103,6 +103,24 @@ export class Session {
     this.#notifyTabs("signedOut");
   }
 
+  /** Proves again who the user is: calls that need a recent proof then succeed. Rejects when the password is wrong. */
+  async reauthenticate(password: string): Promise<void> {
+    await this.#renew((headers) => this.#auth.reauthenticate({ password }, { headers }));
+  }
+
+  /** Makes the account an admin, with the code of the operator's link. */
+  async claimAdmin(code: string): Promise<void> {
+    await this.#renew((headers) => this.#auth.claimAdmin({ code }, { headers }));
+  }
+
+  /** The permissions of the account, such as `accounts.read`, as its current access token states them. */
+  get permissions(): ReadonlySet<string> {
+    const payload = this.#token?.value.split(".")[1];
+    if (payload === undefined) return new Set();
+    const { scope = "" } = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as { scope?: string };
+    return new Set(scope.split(" ").filter((name) => name !== ""));
+  }
+
   /** Signs out this and the other tabs after the user deleted the account, which ended all its sessions on the server. */
   accountDeleted(): void {
     this.#forget("deleted");
@@ -128,6 +146,18 @@ export class Session {
   async #open(call: () => Promise<Tokens | undefined>): Promise<void> {
     await this.#browser.exclusive(LOCK, async () => this.#accept(await call()));
     this.#notifyTabs("signedIn");
+  }
+
+  /** Replaces the access token of the same session by that of a response. */
+  async #renew(call: (headers: HeadersInit) => Promise<{ accessToken: string; accessExpireTime?: Timestamp | undefined }>): Promise<void> {
+    const attempt = (token: string) => call({ authorization: `Bearer ${token}` });
+    const token = await this.accessToken();
+    const renewed = await attempt(token).catch(async (error: unknown) => {
+      if (!isTokenRefused(error)) throw error;
+      return attempt(await this.replace(token));
+    });
+    // The user may have signed out meanwhile.
+    if (this.#state.kind === "signedIn") this.#use(renewed.accessToken, renewed.accessExpireTime);
   }
 
   /** Makes one attempt, which concurrent callers share. */
@@ -156,17 +186,22 @@ export class Session {
   }
 
   #accept(tokens: Tokens | undefined): string {
-    if (!tokens?.accessExpireTime) throw new ConnectError("the response has no tokens", Code.DataLoss);
-    const now = Date.now();
-    const lifeMs = timestampMs(tokens.accessExpireTime) - now;
-    const useMs = Math.max(lifeMs - Math.min(MARGIN_MS, lifeMs / 3), LEAST_USE_MS);
-    this.#token = { value: tokens.accessToken, refreshAtMs: now + useMs };
+    if (!tokens) throw new ConnectError("the response has no tokens", Code.DataLoss);
+    this.#use(tokens.accessToken, tokens.accessExpireTime);
     this.#refreshToken = tokens.refreshToken;
     this.#refreshTrace = newTrace();
     this.#browser.store.set(HINT, "1");
-    this.#keepFresh(useMs);
     this.#become({ kind: "signedIn", userId: tokens.userId });
     return tokens.accessToken;
+  }
+
+  #use(value: string, expireTime: Timestamp | undefined): void {
+    if (!expireTime) throw new ConnectError("the response has no access token", Code.DataLoss);
+    const now = Date.now();
+    const lifeMs = timestampMs(expireTime) - now;
+    const useMs = Math.max(lifeMs - Math.min(MARGIN_MS, lifeMs / 3), LEAST_USE_MS);
+    this.#token = { value, refreshAtMs: now + useMs };
+    this.#keepFresh(useMs);
   }
 
   #forget(cause: SignedOutCause): void {

@@ -6,7 +6,7 @@ import type { Interceptor, StreamRequest, Transport } from "@connectrpc/connect"
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { Backoff, waitAfter } from "./backoff.js";
-import { isTokenRefused, isTransient } from "./errors.js";
+import { isStepUpRequired, isTokenRefused, isTransient } from "./errors.js";
 import type { Session } from "./session.js";
 import { trace } from "./trace.js";
 
@@ -18,9 +18,37 @@ export function publicTransport(baseUrl: string): Transport {
   return transport(baseUrl, []);
 }
 
-export function signedInTransport(baseUrl: string, session: Session): Transport {
+/**
+ * Asks the user for the password, because a call needs a recent proof of who they are. `prove` sends it, and rejects when it
+ * is wrong. Resolves to false if the user gives up; the call then fails with `STEP_UP_REQUIRED`.
+ */
+export type AskForProof = (prove: (password: string) => Promise<void>) => Promise<boolean>;
+
+export function signedInTransport(baseUrl: string, session: Session, ask?: AskForProof): Transport {
   // Retries are outermost: each attempt gets a current token.
-  return transport(baseUrl, [retryReads, authenticate(session)]);
+  const once = transport(baseUrl, [retryReads, authenticate(session)]);
+  return ask ? provingAgain(once, session, ask) : once;
+}
+
+/** Repeats a call that needs a recent proof. Not an interceptor: the timeout of a call does not include the user's typing. */
+export function provingAgain(once: Transport, session: Session, ask: AskForProof): Transport {
+  // Calls that fail together ask once.
+  let asking: Promise<boolean> | undefined;
+  return {
+    stream: (...call) => once.stream(...call),
+    unary: async (...call) => {
+      try {
+        return await once.unary(...call);
+      } catch (error) {
+        if (!isStepUpRequired(error)) throw error;
+        asking ??= ask((password) => session.reauthenticate(password)).finally(() => {
+          asking = undefined;
+        });
+        if (!(await asking)) throw error;
+        return once.unary(...call);
+      }
+    },
+  };
 }
 
 function transport(baseUrl: string, interceptors: Interceptor[]): Transport {

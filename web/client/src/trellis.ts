@@ -12,13 +12,15 @@ import { Outbox } from "./outbox.js";
 import type { Outgoing } from "./outbox-store.js";
 import { Session } from "./session.js";
 import { newTrace } from "./trace.js";
-import { publicTransport, signedInTransport } from "./transport.js";
+import { type AskForProof, publicTransport, signedInTransport } from "./transport.js";
 
 export interface TrellisOptions {
   /** The URL of the gateway, such as `https://chat.example.com`. */
   readonly baseUrl: string;
   /** The browser's storage, locks and channels; tests pass their own. */
   readonly browser?: Browser;
+  /** Asks for the password when a call needs a recent proof of who the user is, so that the SDK can repeat the call. */
+  readonly askForProof?: AskForProof;
 }
 
 export interface Trellis {
@@ -39,10 +41,10 @@ export interface Trellis {
   follow(cursors: Cursors, signal: AbortSignal): AsyncIterable<FeedEvent>;
 }
 
-export function createTrellis({ baseUrl, browser = thisBrowser() }: TrellisOptions): Trellis {
+export function createTrellis({ baseUrl, browser = thisBrowser(), askForProof }: TrellisOptions): Trellis {
   const publicAuth = createClient(AuthService, publicTransport(baseUrl));
   const session = new Session(publicAuth, browser);
-  const transport = signedInTransport(baseUrl, session);
+  const transport = signedInTransport(baseUrl, session, askForProof);
   const messaging = createClient(MessagingService, transport);
   return {
     session,

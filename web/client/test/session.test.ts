@@ -5,6 +5,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, createClient, createRouterTransport } from "@connectrpc/connect";
 
 import type { Browser } from "../src/browser.js";
+import { reasonOf } from "../src/errors.js";
 import { AuthService } from "../src/gen/trellis/auth/v1/auth_pb.js";
 import { Session } from "../src/session.js";
 import { MemoryStore, refusal, until } from "./fakes.js";
@@ -51,6 +52,15 @@ class SharedBrowser {
           if (failure) throw failure;
           if (!this.cookie) throw refusal(Code.Unauthenticated, "REFRESH_TOKEN_INVALID");
           return tokens(`refreshed ${this.refreshes}`);
+        },
+        reauthenticate: ({ password }, { requestHeader }) => {
+          if (password !== "secret") throw refusal(Code.Unauthenticated, "BAD_CREDENTIALS");
+          const token = requestHeader.get("authorization")?.replace("Bearer ", "proved with ");
+          return { accessToken: token ?? "", accessExpireTime: timestampFromMs(Date.now() + 900_000) };
+        },
+        claimAdmin: () => {
+          const payload = btoa(JSON.stringify({ scope: "accounts.read roles.write" }));
+          return { accessToken: `header.${payload}.signature`, accessExpireTime: timestampFromMs(Date.now() + 900_000) };
         },
         signOut: () => {
           this.cookie = undefined;
@@ -156,4 +166,27 @@ test("signing in and out reaches every tab", async () => {
   await until(() => there.state.kind === "signedIn");
   await leave(here);
   assert.equal(there.state.kind, "signedOut");
+});
+
+test("a new proof replaces the access token of the same session", async () => {
+  const here = new SharedBrowser();
+  const session = here.tab();
+  await session.signIn("ada@example.com", "secret");
+  const refused = await session.reauthenticate("wrong").catch((error: unknown) => reasonOf(error));
+  assert.deepEqual([refused, await session.accessToken()], ["BAD_CREDENTIALS", "first"]);
+  await session.reauthenticate("secret");
+  assert.equal(await session.accessToken(), "proved with first");
+  assert.deepEqual([session.state.kind, here.refreshes], ["signedIn", 0]);
+  await leave(session);
+});
+
+test("permissions are those of the current access token", async () => {
+  const here = new SharedBrowser();
+  const session = here.tab();
+  assert.equal(session.permissions.size, 0);
+  await session.signIn("ada@example.com", "secret");
+  assert.equal(session.permissions.size, 0);
+  await session.claimAdmin("code");
+  assert.deepEqual([...session.permissions], ["accounts.read", "roles.write"]);
+  await leave(session);
 });

@@ -11,6 +11,8 @@ export class Advice extends Error {}
 export const NO_CONVERSATION = "This conversation does not exist, or you are not a member.";
 
 const BY_REASON: Readonly<Record<string, string>> = {
+  ACCOUNT_NOT_ACTIVE: "This account is deleted, suspended, or its sign-up is not finished.",
+  ADMIN_CODE_INVALID: "This link is wrong, was used, or has expired. Ask the operator for a new one.",
   BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
   EMAIL_TAKEN: "An account with this e-mail address already exists. Sign in instead.",
   EMAIL_MISSING: "This account has no e-mail address. Enter one first.",
@@ -27,6 +29,7 @@ const BY_REASON: Readonly<Record<string, string>> = {
   CONVERSATION_STORAGE_FULL: "This conversation has used up its storage. Delete long messages, or start another one.",
   USER_STORAGE_FULL: "Your messages have used up the storage of your account. Delete long messages, then try again.",
   CROSS_ORIGIN: "This page was opened from another site. Open it from its own address, then try again.",
+  LAST_ADMIN: "No other active account is an admin. Make another account an admin first.",
   MESSAGE_DELETED: "This message was deleted, so it cannot be changed.",
   MESSAGE_TOO_LARGE: "This message is too long. Shorten it, or send it in parts.",
   MESSAGE_NOT_FOUND: "This message no longer exists.",
@@ -34,8 +37,10 @@ const BY_REASON: Readonly<Record<string, string>> = {
   NOT_AUTHOR: "Only the author of a message can change it.",
   NOT_YOURS: "You can change only your own profile.",
   PASSWORD_UNCHANGED: "The new password is the same as the current one. Choose another one.",
+  ROLE_REQUIRED: "Your account may not do this. Ask an admin.",
   SELF_BLOCKED: "You cannot block yourself.",
   SIGN_IN_REQUIRED: "You are signed out. Sign in, then try again.",
+  STEP_UP_REQUIRED: "This needs your password again. Try again, and enter it.",
   TOO_MANY_CHANGES: "Many people are changing this at the same time. Try again in a moment.",
   TOO_MANY_EDITS: "This message was changed too often. Delete it, and write a new one.",
   NOT_OWNER: "Only the owner of the conversation can do this.",

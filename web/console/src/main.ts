@@ -11,12 +11,16 @@ import { createTrellis, type SessionState } from "../../client/src/index.js";
 import { h } from "./dom.js";
 import { closeLink, onNavigate, openedLink } from "./route.js";
 import { ChatPage } from "./views/chat-page.js";
+import { CLAIM_NOTICE, claimDialog, takeAdminCode } from "./views/claim-admin.js";
 import { linkPage } from "./views/link-page.js";
+import { askForProof } from "./views/proof.js";
 import { brand, signInPage } from "./views/sign-in.js";
 
-const trellis = createTrellis({ baseUrl: window.location.origin });
+const trellis = createTrellis({ baseUrl: window.location.origin, askForProof });
 const app = document.querySelector("#app") as HTMLElement;
 let page: ChatPage | undefined;
+/** The code of a link that was opened, until the user is signed in. */
+let adminCode = takeAdminCode();
 
 function show(state: SessionState): void {
   // The page of a link stays until its user leaves it, whatever happens to the session.
@@ -24,8 +28,26 @@ function show(state: SessionState): void {
   page?.close();
   page = state.kind === "signedIn" ? new ChatPage(trellis, state.userId) : undefined;
   if (page) app.replaceChildren(page.element);
-  else if (state.kind === "signedOut") app.replaceChildren(signInPage(trellis, state.cause));
+  else if (state.kind === "signedOut") app.replaceChildren(signInPage(trellis, state.cause, adminCode && CLAIM_NOTICE));
   else app.replaceChildren(splash());
+  claimRole();
+}
+
+/** Offers the role of the link that was opened. */
+function claimRole(): void {
+  if (adminCode === undefined || trellis.session.state.kind !== "signedIn") return;
+  claimDialog(trellis.session, adminCode);
+  adminCode = undefined;
+}
+
+/** A link can be opened while the page is shown. */
+function onLink(): void {
+  const code = takeAdminCode();
+  if (code === undefined) return;
+  adminCode = code;
+  const { state } = trellis.session;
+  if (state.kind === "signedOut") show(state);
+  else claimRole();
 }
 
 /** Shows the page of a link in an e-mail, if one is open. */
@@ -54,6 +76,7 @@ function insecure(): HTMLElement {
 
 if (window.isSecureContext) {
   trellis.session.onChange(show);
+  window.addEventListener("hashchange", onLink);
   void trellis.session.restore();
   if (trellis.session.state.kind === "signedOut") show(trellis.session.state);
   showLink();

@@ -14,8 +14,8 @@ const NOTICES: Readonly<Partial<Record<SignedOutCause, string>>> = {
   deleted: "Your account is deleted. You can create a new account with the same e-mail address.",
 };
 
-/** `cause` is the reason for the end of the session, if there was one. */
-export function signInPage({ session, publicAuth }: Trellis, cause: SignedOutCause): HTMLElement {
+/** `cause` is the reason for the end of the session, if there was one; `why` is what the sign-in is for. */
+export function signInPage({ session, publicAuth }: Trellis, cause: SignedOutCause, why?: string): HTMLElement {
   const card = h("section", { class: "card" });
   const show = (content: HTMLElement[]) => {
     card.replaceChildren(...content);
@@ -26,7 +26,7 @@ export function signInPage({ session, publicAuth }: Trellis, cause: SignedOutCau
   const showSignUp = () => show(signUp(session, showSignIn));
   // The card must be attached before an element in it can get the focus.
   queueMicrotask(showSignIn);
-  const notice = NOTICES[cause];
+  const notice = NOTICES[cause] ?? why;
   return h("main", { class: "welcome" }, brand(), notice && h("p", { class: "notice", role: "status" }, notice), card);
 }
 

@@ -1,9 +1,10 @@
-// The account dialog: profile, privacy, sessions, e-mail address, password, deletion.
+// The account dialog: profile, privacy, sessions, e-mail address, password, deletion, and for admins the accounts.
 
 import type { Trellis } from "../../../../client/src/index.js";
 import type { Chats } from "../../model/chats.js";
 import { showDialog } from "../dialog.js";
 import { tabs } from "../tabs.js";
+import { administrationPanel, mayAdminister } from "./administration.js";
 import { emailPanel } from "./email.js";
 import { privacyPanel } from "./privacy.js";
 import { profilePanel } from "./profile.js";
@@ -25,6 +26,7 @@ export function accountDialog(account: Account): void {
       { label: "Sessions", content: () => sessionsPanel(account) },
       { label: "E-mail", content: () => emailPanel(account) },
       { label: "Security", content: () => securityPanel(account) },
+      ...(mayAdminister(account) ? [{ label: "Accounts", content: () => administrationPanel(account) }] : []),
     ]),
   ]);
 }

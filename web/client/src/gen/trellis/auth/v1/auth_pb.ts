@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/auth/v1/auth.proto.
  */
 export const file_trellis_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLyAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoKdXNlcl9hZ2VudBgFIAEoCUIDgAEBEhQKB2FkZHJlc3MYBiABKAlCA4ABARIPCgdjdXJyZW50GAcgASgIIjwKE0xpc3RTZXNzaW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicQoYTGlzdEVuZGVkU2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKGUxpc3RFbmRlZFNlc3Npb25zUmVzcG9uc2USEwoLc2Vzc2lvbl9pZHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi0KCWxpc3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiMAoYUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0EhQKDGtlZXBfY3VycmVudBgBIAEoCCIbChlSZXZva2VBbGxTZXNzaW9uc1Jlc3BvbnNlIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIxChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIkUKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIhEKD0dldEVtYWlsUmVxdWVzdCJXChBHZXRFbWFpbFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESLwoLdmVyaWZ5X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiEKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiKAoSVmVyaWZ5RW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFQoTVmVyaWZ5RW1haWxSZXNwb25zZSIpChNSZWxlYXNlRW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFgoUUmVsZWFzZUVtYWlsUmVzcG9uc2UiQwoSQ2hhbmdlRW1haWxSZXF1ZXN0EhYKCW5ld19lbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQEiFQoTQ2hhbmdlRW1haWxSZXNwb25zZSIvChlDb25maXJtRW1haWxDaGFuZ2VSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiHAoaQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2UiLAoWVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhkKF1VuZG9FbWFpbENoYW5nZVJlc3BvbnNlIjkKEkxpc3RNYWlsYm94UmVxdWVzdBIQCgNrZXkYASABKAlCA4ABARIRCglwYWdlX3NpemUYAiABKAUiOwoTTGlzdE1haWxib3hSZXNwb25zZRIkCgVtYWlscxgBIAMoCzIVLnRyZWxsaXMuYXV0aC52MS5NYWlsIoQBCgRNYWlsEg8KB21haWxfaWQYASABKAkSFgoJcmVjaXBpZW50GAIgASgJQgOAAQESDwoHc3ViamVjdBgDIAEoCRIRCgR0ZXh0GAQgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi0KFERlbGV0ZUFjY291bnRSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlKlAKD1JlZnJlc2hEZWxpdmVyeRIgChxSRUZSRVNIX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGwoXUkVGUkVTSF9ERUxJVkVSWV9DT09LSUUQATL+DwoLQXV0aFNlcnZpY2USSQoGU2lnblVwEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnblVwUmVzcG9uc2USSQoGU2lnbkluEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnbkluUmVzcG9uc2USWwoMUmVmcmVzaFRva2VuEiQudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVmcmVzaFRva2VuUmVzcG9uc2USUQoHU2lnbk91dBIfLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVzcG9uc2UiA5ACAhJRCgdHZXRKd2tzEh8udHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0GiAudHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIDkAIBEmAKDExpc3RTZXNzaW9ucxIkLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYwoNUmV2b2tlU2Vzc2lvbhIlLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiA5ACAhJvChFSZXZva2VBbGxTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5SZXZva2VBbGxTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXNwb25zZSIDkAICEm8KEUxpc3RFbmRlZFNlc3Npb25zEikudHJlbGxpcy5hdXRoLnYxLkxpc3RFbmRlZFNlc3Npb25zUmVxdWVzdBoqLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYQoOQ2hhbmdlUGFzc3dvcmQSJi50cmVsbGlzLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GicudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UScwoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLC50cmVsbGlzLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0Gi0udHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2USXgoNUmVzZXRQYXNzd29yZBIlLnRyZWxsaXMuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVzcG9uc2USVAoIR2V0RW1haWwSIC50cmVsbGlzLmF1dGgudjEuR2V0RW1haWxSZXF1ZXN0GiEudHJlbGxpcy5hdXRoLnYxLkdldEVtYWlsUmVzcG9uc2UiA5ACARJ/ChhSZXF1ZXN0RW1haWxWZXJpZmljYXRpb24SMC50cmVsbGlzLmF1dGgudjEuUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVxdWVzdBoxLnRyZWxsaXMuYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXNwb25zZRJYCgtWZXJpZnlFbWFpbBIjLnRyZWxsaXMuYXV0aC52MS5WZXJpZnlFbWFpbFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuVmVyaWZ5RW1haWxSZXNwb25zZRJbCgxSZWxlYXNlRW1haWwSJC50cmVsbGlzLmF1dGgudjEuUmVsZWFzZUVtYWlsUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5SZWxlYXNlRW1haWxSZXNwb25zZRJYCgtDaGFuZ2VFbWFpbBIjLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VFbWFpbFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuQ2hhbmdlRW1haWxSZXNwb25zZRJtChJDb25maXJtRW1haWxDaGFuZ2USKi50cmVsbGlzLmF1dGgudjEuQ29uZmlybUVtYWlsQ2hhbmdlUmVxdWVzdBorLnRyZWxsaXMuYXV0aC52MS5Db25maXJtRW1haWxDaGFuZ2VSZXNwb25zZRJkCg9VbmRvRW1haWxDaGFuZ2USJy50cmVsbGlzLmF1dGgudjEuVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBooLnRyZWxsaXMuYXV0aC52MS5VbmRvRW1haWxDaGFuZ2VSZXNwb25zZRJYCgtMaXN0TWFpbGJveBIjLnRyZWxsaXMuYXV0aC52MS5MaXN0TWFpbGJveFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuTGlzdE1haWxib3hSZXNwb25zZRJeCg1EZWxldGVBY2NvdW50EiUudHJlbGxpcy5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXF1ZXN0GiYudHJlbGxpcy5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLyAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoKdXNlcl9hZ2VudBgFIAEoCUIDgAEBEhQKB2FkZHJlc3MYBiABKAlCA4ABARIPCgdjdXJyZW50GAcgASgIIjwKE0xpc3RTZXNzaW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicQoYTGlzdEVuZGVkU2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKGUxpc3RFbmRlZFNlc3Npb25zUmVzcG9uc2USEwoLc2Vzc2lvbl9pZHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi0KCWxpc3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiMAoYUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0EhQKDGtlZXBfY3VycmVudBgBIAEoCCIbChlSZXZva2VBbGxTZXNzaW9uc1Jlc3BvbnNlIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIxChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIkUKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIhEKD0dldEVtYWlsUmVxdWVzdCJXChBHZXRFbWFpbFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESLwoLdmVyaWZ5X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiEKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiKAoSVmVyaWZ5RW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFQoTVmVyaWZ5RW1haWxSZXNwb25zZSIpChNSZWxlYXNlRW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFgoUUmVsZWFzZUVtYWlsUmVzcG9uc2UiQwoSQ2hhbmdlRW1haWxSZXF1ZXN0EhYKCW5ld19lbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQEiFQoTQ2hhbmdlRW1haWxSZXNwb25zZSIvChlDb25maXJtRW1haWxDaGFuZ2VSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiHAoaQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2UiLAoWVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhkKF1VuZG9FbWFpbENoYW5nZVJlc3BvbnNlIjkKEkxpc3RNYWlsYm94UmVxdWVzdBIQCgNrZXkYASABKAlCA4ABARIRCglwYWdlX3NpemUYAiABKAUiOwoTTGlzdE1haWxib3hSZXNwb25zZRIkCgVtYWlscxgBIAMoCzIVLnRyZWxsaXMuYXV0aC52MS5NYWlsIoQBCgRNYWlsEg8KB21haWxfaWQYASABKAkSFgoJcmVjaXBpZW50GAIgASgJQgOAAQESDwoHc3ViamVjdBgDIAEoCRIRCgR0ZXh0GAQgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi0KFERlbGV0ZUFjY291bnRSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlIi4KFVJlYXV0aGVudGljYXRlUmVxdWVzdBIVCghwYXNzd29yZBgBIAEoCUIDgAEBImsKFlJlYXV0aGVudGljYXRlUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCImChFDbGFpbUFkbWluUmVxdWVzdBIRCgRjb2RlGAEgASgJQgOAAQEiZwoSQ2xhaW1BZG1pblJlc3BvbnNlEhkKDGFjY2Vzc190b2tlbhgBIAEoCUIDgAEBEjYKEmFjY2Vzc19leHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAinAEKB0FjY291bnQSDwoHdXNlcl9pZBgBIAEoCRISCgVlbWFpbBgCIAEoCUIDgAEBEiwKBXN0YXRlGAMgASgOMh0udHJlbGxpcy5hdXRoLnYxLkFjY291bnRTdGF0ZRINCgVyb2xlcxgEIAMoCRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijAEKE0xpc3RBY2NvdW50c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSEgoFZW1haWwYAyABKAlCA4ABARIsCgVzdGF0ZRgEIAEoDjIdLnRyZWxsaXMuYXV0aC52MS5BY2NvdW50U3RhdGUSDAoEcm9sZRgFIAEoCSJbChRMaXN0QWNjb3VudHNSZXNwb25zZRIqCghhY2NvdW50cxgBIAMoCzIYLnRyZWxsaXMuYXV0aC52MS5BY2NvdW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIj8KEkdldEFjY291bnRSZXNwb25zZRIpCgdhY2NvdW50GAEgASgLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQiVAoaTGlzdEFjY291bnRTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJiChtMaXN0QWNjb3VudFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiQAoZRW5kQWNjb3VudFNlc3Npb25zUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkiMQoaRW5kQWNjb3VudFNlc3Npb25zUmVzcG9uc2USEwoLZW5kZWRfY291bnQYASABKAUiKAoVU3VzcGVuZEFjY291bnRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiQwoWU3VzcGVuZEFjY291bnRSZXNwb25zZRIpCgdhY2NvdW50GAEgASgLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQiKAoVUmVzdG9yZUFjY291bnRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiQwoWUmVzdG9yZUFjY291bnRSZXNwb25zZRIpCgdhY2NvdW50GAEgASgLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQiMQoQR3JhbnRSb2xlUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEgwKBHJvbGUYAiABKAkiPgoRR3JhbnRSb2xlUmVzcG9uc2USKQoHYWNjb3VudBgBIAEoCzIYLnRyZWxsaXMuYXV0aC52MS5BY2NvdW50IjIKEVJldm9rZVJvbGVSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoCSI/ChJSZXZva2VSb2xlUmVzcG9uc2USKQoHYWNjb3VudBgBIAEoCzIYLnRyZWxsaXMuYXV0aC52MS5BY2NvdW50KlAKD1JlZnJlc2hEZWxpdmVyeRIgChxSRUZSRVNIX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGwoXUkVGUkVTSF9ERUxJVkVSWV9DT09LSUUQASqaAQoMQWNjb3VudFN0YXRlEh0KGUFDQ09VTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVBQ0NPVU5UX1NUQVRFX1BFTkRJTkcQARIYChRBQ0NPVU5UX1NUQVRFX0FDVElWRRACEhsKF0FDQ09VTlRfU1RBVEVfU1VTUEVOREVEEAMSGQoVQUNDT1VOVF9TVEFURV9ERUxFVEVEEAQy5hcKC0F1dGhTZXJ2aWNlEkkKBlNpZ25VcBIeLnRyZWxsaXMuYXV0aC52MS5TaWduVXBSZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlEkkKBlNpZ25JbhIeLnRyZWxsaXMuYXV0aC52MS5TaWduSW5SZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlc3BvbnNlElsKDFJlZnJlc2hUb2tlbhIkLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoVG9rZW5SZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlc3BvbnNlElEKB1NpZ25PdXQSHy50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlcXVlc3QaIC50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlc3BvbnNlIgOQAgISUQoHR2V0SndrcxIfLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiA5ACARJgCgxMaXN0U2Vzc2lvbnMSJC50cmVsbGlzLmF1dGgudjEuTGlzdFNlc3Npb25zUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIDkAIBEmMKDVJldm9rZVNlc3Npb24SJS50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIgOQAgISbwoRUmV2b2tlQWxsU2Vzc2lvbnMSKS50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0GioudHJlbGxpcy5hdXRoLnYxLlJldm9rZUFsbFNlc3Npb25zUmVzcG9uc2UiA5ACAhJvChFMaXN0RW5kZWRTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuTGlzdEVuZGVkU2Vzc2lvbnNSZXNwb25zZSIDkAIBEmEKDkNoYW5nZVBhc3N3b3JkEiYudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlEnMKFFJlcXVlc3RQYXNzd29yZFJlc2V0EiwudHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBotLnRyZWxsaXMuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlEl4KDVJlc2V0UGFzc3dvcmQSJS50cmVsbGlzLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlElQKCEdldEVtYWlsEiAudHJlbGxpcy5hdXRoLnYxLkdldEVtYWlsUmVxdWVzdBohLnRyZWxsaXMuYXV0aC52MS5HZXRFbWFpbFJlc3BvbnNlIgOQAgESfwoYUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uEjAudHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QaMS50cmVsbGlzLmF1dGgudjEuUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2USWAoLVmVyaWZ5RW1haWwSIy50cmVsbGlzLmF1dGgudjEuVmVyaWZ5RW1haWxSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLlZlcmlmeUVtYWlsUmVzcG9uc2USWwoMUmVsZWFzZUVtYWlsEiQudHJlbGxpcy5hdXRoLnYxLlJlbGVhc2VFbWFpbFJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVsZWFzZUVtYWlsUmVzcG9uc2USWAoLQ2hhbmdlRW1haWwSIy50cmVsbGlzLmF1dGgudjEuQ2hhbmdlRW1haWxSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLkNoYW5nZUVtYWlsUmVzcG9uc2USbQoSQ29uZmlybUVtYWlsQ2hhbmdlEioudHJlbGxpcy5hdXRoLnYxLkNvbmZpcm1FbWFpbENoYW5nZVJlcXVlc3QaKy50cmVsbGlzLmF1dGgudjEuQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2USZAoPVW5kb0VtYWlsQ2hhbmdlEicudHJlbGxpcy5hdXRoLnYxLlVuZG9FbWFpbENoYW5nZVJlcXVlc3QaKC50cmVsbGlzLmF1dGgudjEuVW5kb0VtYWlsQ2hhbmdlUmVzcG9uc2USWAoLTGlzdE1haWxib3gSIy50cmVsbGlzLmF1dGgudjEuTGlzdE1haWxib3hSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLkxpc3RNYWlsYm94UmVzcG9uc2USXgoNRGVsZXRlQWNjb3VudBIlLnRyZWxsaXMuYXV0aC52MS5EZWxldGVBY2NvdW50UmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5EZWxldGVBY2NvdW50UmVzcG9uc2USYQoOUmVhdXRoZW50aWNhdGUSJi50cmVsbGlzLmF1dGgudjEuUmVhdXRoZW50aWNhdGVSZXF1ZXN0GicudHJlbGxpcy5hdXRoLnYxLlJlYXV0aGVudGljYXRlUmVzcG9uc2USVQoKQ2xhaW1BZG1pbhIiLnRyZWxsaXMuYXV0aC52MS5DbGFpbUFkbWluUmVxdWVzdBojLnRyZWxsaXMuYXV0aC52MS5DbGFpbUFkbWluUmVzcG9uc2USYAoMTGlzdEFjY291bnRzEiQudHJlbGxpcy5hdXRoLnYxLkxpc3RBY2NvdW50c1JlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuTGlzdEFjY291bnRzUmVzcG9uc2UiA5ACARJaCgpHZXRBY2NvdW50EiIudHJlbGxpcy5hdXRoLnYxLkdldEFjY291bnRSZXF1ZXN0GiMudHJlbGxpcy5hdXRoLnYxLkdldEFjY291bnRSZXNwb25zZSIDkAIBEnUKE0xpc3RBY2NvdW50U2Vzc2lvbnMSKy50cmVsbGlzLmF1dGgudjEuTGlzdEFjY291bnRTZXNzaW9uc1JlcXVlc3QaLC50cmVsbGlzLmF1dGgudjEuTGlzdEFjY291bnRTZXNzaW9uc1Jlc3BvbnNlIgOQAgEScgoSRW5kQWNjb3VudFNlc3Npb25zEioudHJlbGxpcy5hdXRoLnYxLkVuZEFjY291bnRTZXNzaW9uc1JlcXVlc3QaKy50cmVsbGlzLmF1dGgudjEuRW5kQWNjb3VudFNlc3Npb25zUmVzcG9uc2UiA5ACAhJmCg5TdXNwZW5kQWNjb3VudBImLnRyZWxsaXMuYXV0aC52MS5TdXNwZW5kQWNjb3VudFJlcXVlc3QaJy50cmVsbGlzLmF1dGgudjEuU3VzcGVuZEFjY291bnRSZXNwb25zZSIDkAICEmYKDlJlc3RvcmVBY2NvdW50EiYudHJlbGxpcy5hdXRoLnYxLlJlc3RvcmVBY2NvdW50UmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5SZXN0b3JlQWNjb3VudFJlc3BvbnNlIgOQAgISVwoJR3JhbnRSb2xlEiEudHJlbGxpcy5hdXRoLnYxLkdyYW50Um9sZVJlcXVlc3QaIi50cmVsbGlzLmF1dGgudjEuR3JhbnRSb2xlUmVzcG9uc2UiA5ACAhJaCgpSZXZva2VSb2xlEiIudHJlbGxpcy5hdXRoLnYxLlJldm9rZVJvbGVSZXF1ZXN0GiMudHJlbGxpcy5hdXRoLnYxLlJldm9rZVJvbGVSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * The tokens of a session.
@@ -1157,6 +1157,570 @@ export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*
   messageDesc(file_trellis_auth_v1_auth, 45);
 
 /**
+ * Request of Reauthenticate.
+ *
+ * @generated from message trellis.auth.v1.ReauthenticateRequest
+ */
+export type ReauthenticateRequest = Message<"trellis.auth.v1.ReauthenticateRequest"> & {
+  /**
+   * Required. The password of the account.
+   *
+   * @generated from field: string password = 1;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ReauthenticateRequest.
+ * Use `create(ReauthenticateRequestSchema)` to create a new message.
+ */
+export const ReauthenticateRequestSchema: GenMessage<ReauthenticateRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 46);
+
+/**
+ * Response of Reauthenticate.
+ *
+ * @generated from message trellis.auth.v1.ReauthenticateResponse
+ */
+export type ReauthenticateResponse = Message<"trellis.auth.v1.ReauthenticateResponse"> & {
+  /**
+   * A signed JWT (ES256) for the `authorization: Bearer` header.
+   *
+   * @generated from field: string access_token = 1;
+   */
+  accessToken: string;
+
+  /**
+   * When the access token expires.
+   *
+   * @generated from field: google.protobuf.Timestamp access_expire_time = 2;
+   */
+  accessExpireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ReauthenticateResponse.
+ * Use `create(ReauthenticateResponseSchema)` to create a new message.
+ */
+export const ReauthenticateResponseSchema: GenMessage<ReauthenticateResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 47);
+
+/**
+ * Request of ClaimAdmin.
+ *
+ * @generated from message trellis.auth.v1.ClaimAdminRequest
+ */
+export type ClaimAdminRequest = Message<"trellis.auth.v1.ClaimAdminRequest"> & {
+  /**
+   * Required. The code.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ClaimAdminRequest.
+ * Use `create(ClaimAdminRequestSchema)` to create a new message.
+ */
+export const ClaimAdminRequestSchema: GenMessage<ClaimAdminRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 48);
+
+/**
+ * Response of ClaimAdmin.
+ *
+ * @generated from message trellis.auth.v1.ClaimAdminResponse
+ */
+export type ClaimAdminResponse = Message<"trellis.auth.v1.ClaimAdminResponse"> & {
+  /**
+   * A signed JWT (ES256) for the `authorization: Bearer` header.
+   *
+   * @generated from field: string access_token = 1;
+   */
+  accessToken: string;
+
+  /**
+   * When the access token expires.
+   *
+   * @generated from field: google.protobuf.Timestamp access_expire_time = 2;
+   */
+  accessExpireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ClaimAdminResponse.
+ * Use `create(ClaimAdminResponseSchema)` to create a new message.
+ */
+export const ClaimAdminResponseSchema: GenMessage<ClaimAdminResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 49);
+
+/**
+ * An account, as admins see it.
+ *
+ * @generated from message trellis.auth.v1.Account
+ */
+export type Account = Message<"trellis.auth.v1.Account"> & {
+  /**
+   * The id of the account, and of its profile in trellis.users.v1.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The e-mail address. Empty: the account is deleted.
+   *
+   * @generated from field: string email = 2;
+   */
+  email: string;
+
+  /**
+   * The state.
+   *
+   * @generated from field: trellis.auth.v1.AccountState state = 3;
+   */
+  state: AccountState;
+
+  /**
+   * The roles, in order.
+   *
+   * @generated from field: repeated string roles = 4;
+   */
+  roles: string[];
+
+  /**
+   * When the account was created.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 5;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.Account.
+ * Use `create(AccountSchema)` to create a new message.
+ */
+export const AccountSchema: GenMessage<Account> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 50);
+
+/**
+ * Request of ListAccounts. An account is listed if it matches all fields that are set.
+ *
+ * @generated from message trellis.auth.v1.ListAccountsRequest
+ */
+export type ListAccountsRequest = Message<"trellis.auth.v1.ListAccountsRequest"> & {
+  /**
+   * The maximum number of accounts in the response. 0: 50. At most 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page of the same list. Empty: the first page. Another value fails with
+   * INVALID_ARGUMENT, reason PAGE_TOKEN_INVALID.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * Only the account with this e-mail address.
+   *
+   * @generated from field: string email = 3;
+   */
+  email: string;
+
+  /**
+   * Only accounts in this state.
+   *
+   * @generated from field: trellis.auth.v1.AccountState state = 4;
+   */
+  state: AccountState;
+
+  /**
+   * Only accounts with this role.
+   *
+   * @generated from field: string role = 5;
+   */
+  role: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListAccountsRequest.
+ * Use `create(ListAccountsRequestSchema)` to create a new message.
+ */
+export const ListAccountsRequestSchema: GenMessage<ListAccountsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 51);
+
+/**
+ * Response of ListAccounts.
+ *
+ * @generated from message trellis.auth.v1.ListAccountsResponse
+ */
+export type ListAccountsResponse = Message<"trellis.auth.v1.ListAccountsResponse"> & {
+  /**
+   * The accounts.
+   *
+   * @generated from field: repeated trellis.auth.v1.Account accounts = 1;
+   */
+  accounts: Account[];
+
+  /**
+   * The token of the next page. Empty: this is the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListAccountsResponse.
+ * Use `create(ListAccountsResponseSchema)` to create a new message.
+ */
+export const ListAccountsResponseSchema: GenMessage<ListAccountsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 52);
+
+/**
+ * Request of GetAccount.
+ *
+ * @generated from message trellis.auth.v1.GetAccountRequest
+ */
+export type GetAccountRequest = Message<"trellis.auth.v1.GetAccountRequest"> & {
+  /**
+   * Required. The id of the account.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.GetAccountRequest.
+ * Use `create(GetAccountRequestSchema)` to create a new message.
+ */
+export const GetAccountRequestSchema: GenMessage<GetAccountRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 53);
+
+/**
+ * Response of GetAccount.
+ *
+ * @generated from message trellis.auth.v1.GetAccountResponse
+ */
+export type GetAccountResponse = Message<"trellis.auth.v1.GetAccountResponse"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: trellis.auth.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.GetAccountResponse.
+ * Use `create(GetAccountResponseSchema)` to create a new message.
+ */
+export const GetAccountResponseSchema: GenMessage<GetAccountResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 54);
+
+/**
+ * Request of ListAccountSessions.
+ *
+ * @generated from message trellis.auth.v1.ListAccountSessionsRequest
+ */
+export type ListAccountSessionsRequest = Message<"trellis.auth.v1.ListAccountSessionsRequest"> & {
+  /**
+   * Required. The id of the account.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The maximum number of sessions in the response. 0: 100. At most 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListAccountSessionsRequest.
+ * Use `create(ListAccountSessionsRequestSchema)` to create a new message.
+ */
+export const ListAccountSessionsRequestSchema: GenMessage<ListAccountSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 55);
+
+/**
+ * Response of ListAccountSessions.
+ *
+ * @generated from message trellis.auth.v1.ListAccountSessionsResponse
+ */
+export type ListAccountSessionsResponse = Message<"trellis.auth.v1.ListAccountSessionsResponse"> & {
+  /**
+   * The sessions.
+   *
+   * @generated from field: repeated trellis.auth.v1.Session sessions = 1;
+   */
+  sessions: Session[];
+
+  /**
+   * The token of the next page. Empty: this is the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListAccountSessionsResponse.
+ * Use `create(ListAccountSessionsResponseSchema)` to create a new message.
+ */
+export const ListAccountSessionsResponseSchema: GenMessage<ListAccountSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 56);
+
+/**
+ * Request of EndAccountSessions.
+ *
+ * @generated from message trellis.auth.v1.EndAccountSessionsRequest
+ */
+export type EndAccountSessionsRequest = Message<"trellis.auth.v1.EndAccountSessionsRequest"> & {
+  /**
+   * Required. The id of the account.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The id of the session. Empty: all sessions of the account.
+   *
+   * @generated from field: string session_id = 2;
+   */
+  sessionId: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.EndAccountSessionsRequest.
+ * Use `create(EndAccountSessionsRequestSchema)` to create a new message.
+ */
+export const EndAccountSessionsRequestSchema: GenMessage<EndAccountSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 57);
+
+/**
+ * Response of EndAccountSessions.
+ *
+ * @generated from message trellis.auth.v1.EndAccountSessionsResponse
+ */
+export type EndAccountSessionsResponse = Message<"trellis.auth.v1.EndAccountSessionsResponse"> & {
+  /**
+   * The number of sessions that were ended.
+   *
+   * @generated from field: int32 ended_count = 1;
+   */
+  endedCount: number;
+};
+
+/**
+ * Describes the message trellis.auth.v1.EndAccountSessionsResponse.
+ * Use `create(EndAccountSessionsResponseSchema)` to create a new message.
+ */
+export const EndAccountSessionsResponseSchema: GenMessage<EndAccountSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 58);
+
+/**
+ * Request of SuspendAccount.
+ *
+ * @generated from message trellis.auth.v1.SuspendAccountRequest
+ */
+export type SuspendAccountRequest = Message<"trellis.auth.v1.SuspendAccountRequest"> & {
+  /**
+   * Required. The id of the account.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.SuspendAccountRequest.
+ * Use `create(SuspendAccountRequestSchema)` to create a new message.
+ */
+export const SuspendAccountRequestSchema: GenMessage<SuspendAccountRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 59);
+
+/**
+ * Response of SuspendAccount.
+ *
+ * @generated from message trellis.auth.v1.SuspendAccountResponse
+ */
+export type SuspendAccountResponse = Message<"trellis.auth.v1.SuspendAccountResponse"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: trellis.auth.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.SuspendAccountResponse.
+ * Use `create(SuspendAccountResponseSchema)` to create a new message.
+ */
+export const SuspendAccountResponseSchema: GenMessage<SuspendAccountResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 60);
+
+/**
+ * Request of RestoreAccount.
+ *
+ * @generated from message trellis.auth.v1.RestoreAccountRequest
+ */
+export type RestoreAccountRequest = Message<"trellis.auth.v1.RestoreAccountRequest"> & {
+  /**
+   * Required. The id of the account.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RestoreAccountRequest.
+ * Use `create(RestoreAccountRequestSchema)` to create a new message.
+ */
+export const RestoreAccountRequestSchema: GenMessage<RestoreAccountRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 61);
+
+/**
+ * Response of RestoreAccount.
+ *
+ * @generated from message trellis.auth.v1.RestoreAccountResponse
+ */
+export type RestoreAccountResponse = Message<"trellis.auth.v1.RestoreAccountResponse"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: trellis.auth.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RestoreAccountResponse.
+ * Use `create(RestoreAccountResponseSchema)` to create a new message.
+ */
+export const RestoreAccountResponseSchema: GenMessage<RestoreAccountResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 62);
+
+/**
+ * Request of GrantRole.
+ *
+ * @generated from message trellis.auth.v1.GrantRoleRequest
+ */
+export type GrantRoleRequest = Message<"trellis.auth.v1.GrantRoleRequest"> & {
+  /**
+   * Required. The id of the account.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Required. The role: `admin`, `support`, or one of the operator's own roles (`auth.own_roles`), which grant no
+   * permission.
+   *
+   * @generated from field: string role = 2;
+   */
+  role: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.GrantRoleRequest.
+ * Use `create(GrantRoleRequestSchema)` to create a new message.
+ */
+export const GrantRoleRequestSchema: GenMessage<GrantRoleRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 63);
+
+/**
+ * Response of GrantRole.
+ *
+ * @generated from message trellis.auth.v1.GrantRoleResponse
+ */
+export type GrantRoleResponse = Message<"trellis.auth.v1.GrantRoleResponse"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: trellis.auth.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.GrantRoleResponse.
+ * Use `create(GrantRoleResponseSchema)` to create a new message.
+ */
+export const GrantRoleResponseSchema: GenMessage<GrantRoleResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 64);
+
+/**
+ * Request of RevokeRole.
+ *
+ * @generated from message trellis.auth.v1.RevokeRoleRequest
+ */
+export type RevokeRoleRequest = Message<"trellis.auth.v1.RevokeRoleRequest"> & {
+  /**
+   * Required. The id of the account.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Required. The role: `admin`, `support`, or one of the operator's own roles (`auth.own_roles`), which grant no
+   * permission.
+   *
+   * @generated from field: string role = 2;
+   */
+  role: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RevokeRoleRequest.
+ * Use `create(RevokeRoleRequestSchema)` to create a new message.
+ */
+export const RevokeRoleRequestSchema: GenMessage<RevokeRoleRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 65);
+
+/**
+ * Response of RevokeRole.
+ *
+ * @generated from message trellis.auth.v1.RevokeRoleResponse
+ */
+export type RevokeRoleResponse = Message<"trellis.auth.v1.RevokeRoleResponse"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: trellis.auth.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RevokeRoleResponse.
+ * Use `create(RevokeRoleResponseSchema)` to create a new message.
+ */
+export const RevokeRoleResponseSchema: GenMessage<RevokeRoleResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 66);
+
+/**
  * How the server delivers the refresh token.
  *
  * @generated from enum trellis.auth.v1.RefreshDelivery
@@ -1184,6 +1748,54 @@ export const RefreshDeliverySchema: GenEnum<RefreshDelivery> = /*@__PURE__*/
   enumDesc(file_trellis_auth_v1_auth, 0);
 
 /**
+ * The state of an account.
+ *
+ * @generated from enum trellis.auth.v1.AccountState
+ */
+export enum AccountState {
+  /**
+   * No state. In a request: any state.
+   *
+   * @generated from enum value: ACCOUNT_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The sign-up is not finished.
+   *
+   * @generated from enum value: ACCOUNT_STATE_PENDING = 1;
+   */
+  PENDING = 1,
+
+  /**
+   * The account may sign in.
+   *
+   * @generated from enum value: ACCOUNT_STATE_ACTIVE = 2;
+   */
+  ACTIVE = 2,
+
+  /**
+   * An admin has suspended the account.
+   *
+   * @generated from enum value: ACCOUNT_STATE_SUSPENDED = 3;
+   */
+  SUSPENDED = 3,
+
+  /**
+   * The owner has deleted the account.
+   *
+   * @generated from enum value: ACCOUNT_STATE_DELETED = 4;
+   */
+  DELETED = 4,
+}
+
+/**
+ * Describes the enum trellis.auth.v1.AccountState.
+ */
+export const AccountStateSchema: GenEnum<AccountState> = /*@__PURE__*/
+  enumDesc(file_trellis_auth_v1_auth, 1);
+
+/**
  * Manages accounts and sessions: who a user is, and how they prove it. trellis.users.v1 has the public profiles.
  *
  * A session has ended if and only if a call fails with UNAUTHENTICATED, `ErrorInfo.domain` "trellis", and one of these
@@ -1197,8 +1809,9 @@ export const RefreshDeliverySchema: GenEnum<RefreshDelivery> = /*@__PURE__*/
  * - SESSION_REVOKED, from any method and at the end of any stream: the session of the access token has ended.
  *
  * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED require a
- * new access token: call RefreshToken. After any other error the client keeps its session and repeats the call with the
- * same refresh token. The server removes the cookie for these reasons and on SignOut only.
+ * new access token: call RefreshToken. STEP_UP_REQUIRED requires a recent proof of who the user is: call
+ * Reauthenticate, and repeat the call with its access token. After any other error the client keeps its session and
+ * repeats the call with the same refresh token. The server removes the cookie for these reasons and on SignOut only.
  *
  * @generated from service trellis.auth.v1.AuthService
  */
@@ -1473,6 +2086,7 @@ export const AuthService: GenService<{
    * deleted within seconds. The user's messages stay in their conversations, without a name.
    *
    * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+   * FAILED_PRECONDITION with reason LAST_ADMIN when no other active account has the role `admin`.
    *
    * @generated from rpc trellis.auth.v1.AuthService.DeleteAccount
    */
@@ -1480,6 +2094,131 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof DeleteAccountRequestSchema;
     output: typeof DeleteAccountResponseSchema;
+  },
+  /**
+   * Proves again who the user of the session is, with the password. Returns an access token with the time of this proof,
+   * for methods that require a recent one. The session and its refresh token stay.
+   *
+   * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.Reauthenticate
+   */
+  reauthenticate: {
+    methodKind: "unary";
+    input: typeof ReauthenticateRequestSchema;
+    output: typeof ReauthenticateResponseSchema;
+  },
+  /**
+   * Gives the caller's account the role `admin`, with a code that the operator got from the first start or from `trellis
+   * admin invite`. A code works once, and for an hour by default (`auth.admin_code_lifetime`). Returns an access token
+   * with the role.
+   *
+   * Errors: FAILED_PRECONDITION with reason ADMIN_CODE_INVALID when the code is wrong, was used, or has expired.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ClaimAdmin
+   */
+  claimAdmin: {
+    methodKind: "unary";
+    input: typeof ClaimAdminRequestSchema;
+    output: typeof ClaimAdminResponseSchema;
+  },
+  /**
+   * Lists the accounts, the newest first. For administration.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ListAccounts
+   */
+  listAccounts: {
+    methodKind: "unary";
+    input: typeof ListAccountsRequestSchema;
+    output: typeof ListAccountsResponseSchema;
+  },
+  /**
+   * Returns an account. For administration.
+   *
+   * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.GetAccount
+   */
+  getAccount: {
+    methodKind: "unary";
+    input: typeof GetAccountRequestSchema;
+    output: typeof GetAccountResponseSchema;
+  },
+  /**
+   * Lists the sessions of an account that are in force, ordered by the time of last use, newest first. For administration.
+   *
+   * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ListAccountSessions
+   */
+  listAccountSessions: {
+    methodKind: "unary";
+    input: typeof ListAccountSessionsRequestSchema;
+    output: typeof ListAccountSessionsResponseSchema;
+  },
+  /**
+   * Ends one session of an account, or all of them, as RevokeSession does. For administration.
+   *
+   * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND or SESSION_NOT_FOUND.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.EndAccountSessions
+   */
+  endAccountSessions: {
+    methodKind: "unary";
+    input: typeof EndAccountSessionsRequestSchema;
+    output: typeof EndAccountSessionsResponseSchema;
+  },
+  /**
+   * Suspends an active account: all of its sessions end at once, and it cannot sign in until it is restored.
+   *
+   * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason ACCOUNT_NOT_ACTIVE, or LAST_ADMIN
+   * when no other active account has the role `admin`.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.SuspendAccount
+   */
+  suspendAccount: {
+    methodKind: "unary";
+    input: typeof SuspendAccountRequestSchema;
+    output: typeof SuspendAccountResponseSchema;
+  },
+  /**
+   * Restores a suspended account, which may then sign in again.
+   *
+   * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason ACCOUNT_NOT_ACTIVE for a deleted
+   * account or an unfinished sign-up.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RestoreAccount
+   */
+  restoreAccount: {
+    methodKind: "unary";
+    input: typeof RestoreAccountRequestSchema;
+    output: typeof RestoreAccountResponseSchema;
+  },
+  /**
+   * Grants an active account a role. Access tokens that are issued from then on carry it.
+   *
+   * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. INVALID_ARGUMENT with reason ROLE_UNKNOWN. FAILED_PRECONDITION
+   * with reason ACCOUNT_NOT_ACTIVE.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.GrantRole
+   */
+  grantRole: {
+    methodKind: "unary";
+    input: typeof GrantRoleRequestSchema;
+    output: typeof GrantRoleResponseSchema;
+  },
+  /**
+   * Revokes a role of an account, and ends all of its sessions, so that no access token with the role stays valid.
+   *
+   * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason LAST_ADMIN when no other active
+   * account has the role `admin`.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RevokeRole
+   */
+  revokeRole: {
+    methodKind: "unary";
+    input: typeof RevokeRoleRequestSchema;
+    output: typeof RevokeRoleResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_trellis_auth_v1_auth, 0);

@@ -5,6 +5,26 @@
 import type { RpcTransport } from "@protobuf-ts/runtime-rpc";
 import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { AuthService } from "./auth";
+import type { RevokeRoleResponse } from "./auth";
+import type { RevokeRoleRequest } from "./auth";
+import type { GrantRoleResponse } from "./auth";
+import type { GrantRoleRequest } from "./auth";
+import type { RestoreAccountResponse } from "./auth";
+import type { RestoreAccountRequest } from "./auth";
+import type { SuspendAccountResponse } from "./auth";
+import type { SuspendAccountRequest } from "./auth";
+import type { EndAccountSessionsResponse } from "./auth";
+import type { EndAccountSessionsRequest } from "./auth";
+import type { ListAccountSessionsResponse } from "./auth";
+import type { ListAccountSessionsRequest } from "./auth";
+import type { GetAccountResponse } from "./auth";
+import type { GetAccountRequest } from "./auth";
+import type { ListAccountsResponse } from "./auth";
+import type { ListAccountsRequest } from "./auth";
+import type { ClaimAdminResponse } from "./auth";
+import type { ClaimAdminRequest } from "./auth";
+import type { ReauthenticateResponse } from "./auth";
+import type { ReauthenticateRequest } from "./auth";
 import type { DeleteAccountResponse } from "./auth";
 import type { DeleteAccountRequest } from "./auth";
 import type { ListMailboxResponse } from "./auth";
@@ -64,8 +84,9 @@ import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
  * - SESSION_REVOKED, from any method and at the end of any stream: the session of the access token has ended.
  *
  * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED require a
- * new access token: call RefreshToken. After any other error the client keeps its session and repeats the call with the
- * same refresh token. The server removes the cookie for these reasons and on SignOut only.
+ * new access token: call RefreshToken. STEP_UP_REQUIRED requires a recent proof of who the user is: call
+ * Reauthenticate, and repeat the call with its access token. After any other error the client keeps its session and
+ * repeats the call with the same refresh token. The server removes the cookie for these reasons and on SignOut only.
  *
  * @generated from protobuf service trellis.auth.v1.AuthService
  */
@@ -260,10 +281,96 @@ export interface IAuthServiceClient {
      * deleted within seconds. The user's messages stay in their conversations, without a name.
      *
      * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     * FAILED_PRECONDITION with reason LAST_ADMIN when no other active account has the role `admin`.
      *
      * @generated from protobuf rpc: DeleteAccount
      */
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse>;
+    /**
+     * Proves again who the user of the session is, with the password. Returns an access token with the time of this proof,
+     * for methods that require a recent one. The session and its refresh token stay.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     *
+     * @generated from protobuf rpc: Reauthenticate
+     */
+    reauthenticate(input: ReauthenticateRequest, options?: RpcOptions): UnaryCall<ReauthenticateRequest, ReauthenticateResponse>;
+    /**
+     * Gives the caller's account the role `admin`, with a code that the operator got from the first start or from `trellis
+     * admin invite`. A code works once, and for an hour by default (`auth.admin_code_lifetime`). Returns an access token
+     * with the role.
+     *
+     * Errors: FAILED_PRECONDITION with reason ADMIN_CODE_INVALID when the code is wrong, was used, or has expired.
+     *
+     * @generated from protobuf rpc: ClaimAdmin
+     */
+    claimAdmin(input: ClaimAdminRequest, options?: RpcOptions): UnaryCall<ClaimAdminRequest, ClaimAdminResponse>;
+    /**
+     * Lists the accounts, the newest first. For administration.
+     *
+     * @generated from protobuf rpc: ListAccounts
+     */
+    listAccounts(input: ListAccountsRequest, options?: RpcOptions): UnaryCall<ListAccountsRequest, ListAccountsResponse>;
+    /**
+     * Returns an account. For administration.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND.
+     *
+     * @generated from protobuf rpc: GetAccount
+     */
+    getAccount(input: GetAccountRequest, options?: RpcOptions): UnaryCall<GetAccountRequest, GetAccountResponse>;
+    /**
+     * Lists the sessions of an account that are in force, ordered by the time of last use, newest first. For administration.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND.
+     *
+     * @generated from protobuf rpc: ListAccountSessions
+     */
+    listAccountSessions(input: ListAccountSessionsRequest, options?: RpcOptions): UnaryCall<ListAccountSessionsRequest, ListAccountSessionsResponse>;
+    /**
+     * Ends one session of an account, or all of them, as RevokeSession does. For administration.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND or SESSION_NOT_FOUND.
+     *
+     * @generated from protobuf rpc: EndAccountSessions
+     */
+    endAccountSessions(input: EndAccountSessionsRequest, options?: RpcOptions): UnaryCall<EndAccountSessionsRequest, EndAccountSessionsResponse>;
+    /**
+     * Suspends an active account: all of its sessions end at once, and it cannot sign in until it is restored.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason ACCOUNT_NOT_ACTIVE, or LAST_ADMIN
+     * when no other active account has the role `admin`.
+     *
+     * @generated from protobuf rpc: SuspendAccount
+     */
+    suspendAccount(input: SuspendAccountRequest, options?: RpcOptions): UnaryCall<SuspendAccountRequest, SuspendAccountResponse>;
+    /**
+     * Restores a suspended account, which may then sign in again.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason ACCOUNT_NOT_ACTIVE for a deleted
+     * account or an unfinished sign-up.
+     *
+     * @generated from protobuf rpc: RestoreAccount
+     */
+    restoreAccount(input: RestoreAccountRequest, options?: RpcOptions): UnaryCall<RestoreAccountRequest, RestoreAccountResponse>;
+    /**
+     * Grants an active account a role. Access tokens that are issued from then on carry it.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. INVALID_ARGUMENT with reason ROLE_UNKNOWN. FAILED_PRECONDITION
+     * with reason ACCOUNT_NOT_ACTIVE.
+     *
+     * @generated from protobuf rpc: GrantRole
+     */
+    grantRole(input: GrantRoleRequest, options?: RpcOptions): UnaryCall<GrantRoleRequest, GrantRoleResponse>;
+    /**
+     * Revokes a role of an account, and ends all of its sessions, so that no access token with the role stays valid.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason LAST_ADMIN when no other active
+     * account has the role `admin`.
+     *
+     * @generated from protobuf rpc: RevokeRole
+     */
+    revokeRole(input: RevokeRoleRequest, options?: RpcOptions): UnaryCall<RevokeRoleRequest, RevokeRoleResponse>;
 }
 /**
  * Manages accounts and sessions: who a user is, and how they prove it. trellis.users.v1 has the public profiles.
@@ -279,8 +386,9 @@ export interface IAuthServiceClient {
  * - SESSION_REVOKED, from any method and at the end of any stream: the session of the access token has ended.
  *
  * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED require a
- * new access token: call RefreshToken. After any other error the client keeps its session and repeats the call with the
- * same refresh token. The server removes the cookie for these reasons and on SignOut only.
+ * new access token: call RefreshToken. STEP_UP_REQUIRED requires a recent proof of who the user is: call
+ * Reauthenticate, and repeat the call with its access token. After any other error the client keeps its session and
+ * repeats the call with the same refresh token. The server removes the cookie for these reasons and on SignOut only.
  *
  * @generated from protobuf service trellis.auth.v1.AuthService
  */
@@ -540,11 +648,127 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * deleted within seconds. The user's messages stay in their conversations, without a name.
      *
      * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     * FAILED_PRECONDITION with reason LAST_ADMIN when no other active account has the role `admin`.
      *
      * @generated from protobuf rpc: DeleteAccount
      */
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse> {
         const method = this.methods[20], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteAccountRequest, DeleteAccountResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Proves again who the user of the session is, with the password. Returns an access token with the time of this proof,
+     * for methods that require a recent one. The session and its refresh token stay.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     *
+     * @generated from protobuf rpc: Reauthenticate
+     */
+    reauthenticate(input: ReauthenticateRequest, options?: RpcOptions): UnaryCall<ReauthenticateRequest, ReauthenticateResponse> {
+        const method = this.methods[21], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ReauthenticateRequest, ReauthenticateResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Gives the caller's account the role `admin`, with a code that the operator got from the first start or from `trellis
+     * admin invite`. A code works once, and for an hour by default (`auth.admin_code_lifetime`). Returns an access token
+     * with the role.
+     *
+     * Errors: FAILED_PRECONDITION with reason ADMIN_CODE_INVALID when the code is wrong, was used, or has expired.
+     *
+     * @generated from protobuf rpc: ClaimAdmin
+     */
+    claimAdmin(input: ClaimAdminRequest, options?: RpcOptions): UnaryCall<ClaimAdminRequest, ClaimAdminResponse> {
+        const method = this.methods[22], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ClaimAdminRequest, ClaimAdminResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Lists the accounts, the newest first. For administration.
+     *
+     * @generated from protobuf rpc: ListAccounts
+     */
+    listAccounts(input: ListAccountsRequest, options?: RpcOptions): UnaryCall<ListAccountsRequest, ListAccountsResponse> {
+        const method = this.methods[23], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListAccountsRequest, ListAccountsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Returns an account. For administration.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND.
+     *
+     * @generated from protobuf rpc: GetAccount
+     */
+    getAccount(input: GetAccountRequest, options?: RpcOptions): UnaryCall<GetAccountRequest, GetAccountResponse> {
+        const method = this.methods[24], opt = this._transport.mergeOptions(options);
+        return stackIntercept<GetAccountRequest, GetAccountResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Lists the sessions of an account that are in force, ordered by the time of last use, newest first. For administration.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND.
+     *
+     * @generated from protobuf rpc: ListAccountSessions
+     */
+    listAccountSessions(input: ListAccountSessionsRequest, options?: RpcOptions): UnaryCall<ListAccountSessionsRequest, ListAccountSessionsResponse> {
+        const method = this.methods[25], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListAccountSessionsRequest, ListAccountSessionsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Ends one session of an account, or all of them, as RevokeSession does. For administration.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND or SESSION_NOT_FOUND.
+     *
+     * @generated from protobuf rpc: EndAccountSessions
+     */
+    endAccountSessions(input: EndAccountSessionsRequest, options?: RpcOptions): UnaryCall<EndAccountSessionsRequest, EndAccountSessionsResponse> {
+        const method = this.methods[26], opt = this._transport.mergeOptions(options);
+        return stackIntercept<EndAccountSessionsRequest, EndAccountSessionsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Suspends an active account: all of its sessions end at once, and it cannot sign in until it is restored.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason ACCOUNT_NOT_ACTIVE, or LAST_ADMIN
+     * when no other active account has the role `admin`.
+     *
+     * @generated from protobuf rpc: SuspendAccount
+     */
+    suspendAccount(input: SuspendAccountRequest, options?: RpcOptions): UnaryCall<SuspendAccountRequest, SuspendAccountResponse> {
+        const method = this.methods[27], opt = this._transport.mergeOptions(options);
+        return stackIntercept<SuspendAccountRequest, SuspendAccountResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Restores a suspended account, which may then sign in again.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason ACCOUNT_NOT_ACTIVE for a deleted
+     * account or an unfinished sign-up.
+     *
+     * @generated from protobuf rpc: RestoreAccount
+     */
+    restoreAccount(input: RestoreAccountRequest, options?: RpcOptions): UnaryCall<RestoreAccountRequest, RestoreAccountResponse> {
+        const method = this.methods[28], opt = this._transport.mergeOptions(options);
+        return stackIntercept<RestoreAccountRequest, RestoreAccountResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Grants an active account a role. Access tokens that are issued from then on carry it.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. INVALID_ARGUMENT with reason ROLE_UNKNOWN. FAILED_PRECONDITION
+     * with reason ACCOUNT_NOT_ACTIVE.
+     *
+     * @generated from protobuf rpc: GrantRole
+     */
+    grantRole(input: GrantRoleRequest, options?: RpcOptions): UnaryCall<GrantRoleRequest, GrantRoleResponse> {
+        const method = this.methods[29], opt = this._transport.mergeOptions(options);
+        return stackIntercept<GrantRoleRequest, GrantRoleResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Revokes a role of an account, and ends all of its sessions, so that no access token with the role stays valid.
+     *
+     * Errors: NOT_FOUND with reason ACCOUNT_NOT_FOUND. FAILED_PRECONDITION with reason LAST_ADMIN when no other active
+     * account has the role `admin`.
+     *
+     * @generated from protobuf rpc: RevokeRole
+     */
+    revokeRole(input: RevokeRoleRequest, options?: RpcOptions): UnaryCall<RevokeRoleRequest, RevokeRoleResponse> {
+        const method = this.methods[30], opt = this._transport.mergeOptions(options);
+        return stackIntercept<RevokeRoleRequest, RevokeRoleResponse>("unary", this._transport, method, opt, input);
     }
 }

@@ -742,6 +742,385 @@ export interface DeleteAccountRequest {
 export interface DeleteAccountResponse {
 }
 /**
+ * Request of Reauthenticate.
+ *
+ * @generated from protobuf message trellis.auth.v1.ReauthenticateRequest
+ */
+export interface ReauthenticateRequest {
+    /**
+     * Required. The password of the account.
+     *
+     * @generated from protobuf field: string password = 1
+     */
+    password: string;
+}
+/**
+ * Response of Reauthenticate.
+ *
+ * @generated from protobuf message trellis.auth.v1.ReauthenticateResponse
+ */
+export interface ReauthenticateResponse {
+    /**
+     * A signed JWT (ES256) for the `authorization: Bearer` header.
+     *
+     * @generated from protobuf field: string access_token = 1
+     */
+    accessToken: string;
+    /**
+     * When the access token expires.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp access_expire_time = 2
+     */
+    accessExpireTime?: Timestamp;
+}
+/**
+ * Request of ClaimAdmin.
+ *
+ * @generated from protobuf message trellis.auth.v1.ClaimAdminRequest
+ */
+export interface ClaimAdminRequest {
+    /**
+     * Required. The code.
+     *
+     * @generated from protobuf field: string code = 1
+     */
+    code: string;
+}
+/**
+ * Response of ClaimAdmin.
+ *
+ * @generated from protobuf message trellis.auth.v1.ClaimAdminResponse
+ */
+export interface ClaimAdminResponse {
+    /**
+     * A signed JWT (ES256) for the `authorization: Bearer` header.
+     *
+     * @generated from protobuf field: string access_token = 1
+     */
+    accessToken: string;
+    /**
+     * When the access token expires.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp access_expire_time = 2
+     */
+    accessExpireTime?: Timestamp;
+}
+/**
+ * An account, as admins see it.
+ *
+ * @generated from protobuf message trellis.auth.v1.Account
+ */
+export interface Account {
+    /**
+     * The id of the account, and of its profile in trellis.users.v1.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+    /**
+     * The e-mail address. Empty: the account is deleted.
+     *
+     * @generated from protobuf field: string email = 2
+     */
+    email: string;
+    /**
+     * The state.
+     *
+     * @generated from protobuf field: trellis.auth.v1.AccountState state = 3
+     */
+    state: AccountState;
+    /**
+     * The roles, in order.
+     *
+     * @generated from protobuf field: repeated string roles = 4
+     */
+    roles: string[];
+    /**
+     * When the account was created.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp create_time = 5
+     */
+    createTime?: Timestamp;
+}
+/**
+ * Request of ListAccounts. An account is listed if it matches all fields that are set.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListAccountsRequest
+ */
+export interface ListAccountsRequest {
+    /**
+     * The maximum number of accounts in the response. 0: 50. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 1
+     */
+    pageSize: number;
+    /**
+     * The `next_page_token` of the previous page of the same list. Empty: the first page. Another value fails with
+     * INVALID_ARGUMENT, reason PAGE_TOKEN_INVALID.
+     *
+     * @generated from protobuf field: string page_token = 2
+     */
+    pageToken: string;
+    /**
+     * Only the account with this e-mail address.
+     *
+     * @generated from protobuf field: string email = 3
+     */
+    email: string;
+    /**
+     * Only accounts in this state.
+     *
+     * @generated from protobuf field: trellis.auth.v1.AccountState state = 4
+     */
+    state: AccountState;
+    /**
+     * Only accounts with this role.
+     *
+     * @generated from protobuf field: string role = 5
+     */
+    role: string;
+}
+/**
+ * Response of ListAccounts.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListAccountsResponse
+ */
+export interface ListAccountsResponse {
+    /**
+     * The accounts.
+     *
+     * @generated from protobuf field: repeated trellis.auth.v1.Account accounts = 1
+     */
+    accounts: Account[];
+    /**
+     * The token of the next page. Empty: this is the last page.
+     *
+     * @generated from protobuf field: string next_page_token = 2
+     */
+    nextPageToken: string;
+}
+/**
+ * Request of GetAccount.
+ *
+ * @generated from protobuf message trellis.auth.v1.GetAccountRequest
+ */
+export interface GetAccountRequest {
+    /**
+     * Required. The id of the account.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+}
+/**
+ * Response of GetAccount.
+ *
+ * @generated from protobuf message trellis.auth.v1.GetAccountResponse
+ */
+export interface GetAccountResponse {
+    /**
+     * The account.
+     *
+     * @generated from protobuf field: trellis.auth.v1.Account account = 1
+     */
+    account?: Account;
+}
+/**
+ * Request of ListAccountSessions.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListAccountSessionsRequest
+ */
+export interface ListAccountSessionsRequest {
+    /**
+     * Required. The id of the account.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+    /**
+     * The maximum number of sessions in the response. 0: 100. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 2
+     */
+    pageSize: number;
+    /**
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
+     *
+     * @generated from protobuf field: string page_token = 3
+     */
+    pageToken: string;
+}
+/**
+ * Response of ListAccountSessions.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListAccountSessionsResponse
+ */
+export interface ListAccountSessionsResponse {
+    /**
+     * The sessions.
+     *
+     * @generated from protobuf field: repeated trellis.auth.v1.Session sessions = 1
+     */
+    sessions: Session[];
+    /**
+     * The token of the next page. Empty: this is the last page.
+     *
+     * @generated from protobuf field: string next_page_token = 2
+     */
+    nextPageToken: string;
+}
+/**
+ * Request of EndAccountSessions.
+ *
+ * @generated from protobuf message trellis.auth.v1.EndAccountSessionsRequest
+ */
+export interface EndAccountSessionsRequest {
+    /**
+     * Required. The id of the account.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+    /**
+     * The id of the session. Empty: all sessions of the account.
+     *
+     * @generated from protobuf field: string session_id = 2
+     */
+    sessionId: string;
+}
+/**
+ * Response of EndAccountSessions.
+ *
+ * @generated from protobuf message trellis.auth.v1.EndAccountSessionsResponse
+ */
+export interface EndAccountSessionsResponse {
+    /**
+     * The number of sessions that were ended.
+     *
+     * @generated from protobuf field: int32 ended_count = 1
+     */
+    endedCount: number;
+}
+/**
+ * Request of SuspendAccount.
+ *
+ * @generated from protobuf message trellis.auth.v1.SuspendAccountRequest
+ */
+export interface SuspendAccountRequest {
+    /**
+     * Required. The id of the account.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+}
+/**
+ * Response of SuspendAccount.
+ *
+ * @generated from protobuf message trellis.auth.v1.SuspendAccountResponse
+ */
+export interface SuspendAccountResponse {
+    /**
+     * The account.
+     *
+     * @generated from protobuf field: trellis.auth.v1.Account account = 1
+     */
+    account?: Account;
+}
+/**
+ * Request of RestoreAccount.
+ *
+ * @generated from protobuf message trellis.auth.v1.RestoreAccountRequest
+ */
+export interface RestoreAccountRequest {
+    /**
+     * Required. The id of the account.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+}
+/**
+ * Response of RestoreAccount.
+ *
+ * @generated from protobuf message trellis.auth.v1.RestoreAccountResponse
+ */
+export interface RestoreAccountResponse {
+    /**
+     * The account.
+     *
+     * @generated from protobuf field: trellis.auth.v1.Account account = 1
+     */
+    account?: Account;
+}
+/**
+ * Request of GrantRole.
+ *
+ * @generated from protobuf message trellis.auth.v1.GrantRoleRequest
+ */
+export interface GrantRoleRequest {
+    /**
+     * Required. The id of the account.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+    /**
+     * Required. The role: `admin`, `support`, or one of the operator's own roles (`auth.own_roles`), which grant no
+     * permission.
+     *
+     * @generated from protobuf field: string role = 2
+     */
+    role: string;
+}
+/**
+ * Response of GrantRole.
+ *
+ * @generated from protobuf message trellis.auth.v1.GrantRoleResponse
+ */
+export interface GrantRoleResponse {
+    /**
+     * The account.
+     *
+     * @generated from protobuf field: trellis.auth.v1.Account account = 1
+     */
+    account?: Account;
+}
+/**
+ * Request of RevokeRole.
+ *
+ * @generated from protobuf message trellis.auth.v1.RevokeRoleRequest
+ */
+export interface RevokeRoleRequest {
+    /**
+     * Required. The id of the account.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+    /**
+     * Required. The role: `admin`, `support`, or one of the operator's own roles (`auth.own_roles`), which grant no
+     * permission.
+     *
+     * @generated from protobuf field: string role = 2
+     */
+    role: string;
+}
+/**
+ * Response of RevokeRole.
+ *
+ * @generated from protobuf message trellis.auth.v1.RevokeRoleResponse
+ */
+export interface RevokeRoleResponse {
+    /**
+     * The account.
+     *
+     * @generated from protobuf field: trellis.auth.v1.Account account = 1
+     */
+    account?: Account;
+}
+/**
  * How the server delivers the refresh token.
  *
  * @generated from protobuf enum trellis.auth.v1.RefreshDelivery
@@ -759,6 +1138,43 @@ export enum RefreshDelivery {
      * @generated from protobuf enum value: REFRESH_DELIVERY_COOKIE = 1;
      */
     COOKIE = 1
+}
+/**
+ * The state of an account.
+ *
+ * @generated from protobuf enum trellis.auth.v1.AccountState
+ */
+export enum AccountState {
+    /**
+     * No state. In a request: any state.
+     *
+     * @generated from protobuf enum value: ACCOUNT_STATE_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * The sign-up is not finished.
+     *
+     * @generated from protobuf enum value: ACCOUNT_STATE_PENDING = 1;
+     */
+    PENDING = 1,
+    /**
+     * The account may sign in.
+     *
+     * @generated from protobuf enum value: ACCOUNT_STATE_ACTIVE = 2;
+     */
+    ACTIVE = 2,
+    /**
+     * An admin has suspended the account.
+     *
+     * @generated from protobuf enum value: ACCOUNT_STATE_SUSPENDED = 3;
+     */
+    SUSPENDED = 3,
+    /**
+     * The owner has deleted the account.
+     *
+     * @generated from protobuf enum value: ACCOUNT_STATE_DELETED = 4;
+     */
+    DELETED = 4
 }
 // @generated message type with reflection information, may provide speed optimized methods
 class Tokens$Type extends MessageType<Tokens> {
@@ -1318,6 +1734,275 @@ class DeleteAccountResponse$Type extends MessageType<DeleteAccountResponse> {
  * @generated MessageType for protobuf message trellis.auth.v1.DeleteAccountResponse
  */
 export const DeleteAccountResponse = new DeleteAccountResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ReauthenticateRequest$Type extends MessageType<ReauthenticateRequest> {
+    constructor() {
+        super("trellis.auth.v1.ReauthenticateRequest", [
+            { no: 1, name: "password", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ReauthenticateRequest
+ */
+export const ReauthenticateRequest = new ReauthenticateRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ReauthenticateResponse$Type extends MessageType<ReauthenticateResponse> {
+    constructor() {
+        super("trellis.auth.v1.ReauthenticateResponse", [
+            { no: 1, name: "access_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "access_expire_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ReauthenticateResponse
+ */
+export const ReauthenticateResponse = new ReauthenticateResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ClaimAdminRequest$Type extends MessageType<ClaimAdminRequest> {
+    constructor() {
+        super("trellis.auth.v1.ClaimAdminRequest", [
+            { no: 1, name: "code", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ClaimAdminRequest
+ */
+export const ClaimAdminRequest = new ClaimAdminRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ClaimAdminResponse$Type extends MessageType<ClaimAdminResponse> {
+    constructor() {
+        super("trellis.auth.v1.ClaimAdminResponse", [
+            { no: 1, name: "access_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "access_expire_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ClaimAdminResponse
+ */
+export const ClaimAdminResponse = new ClaimAdminResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Account$Type extends MessageType<Account> {
+    constructor() {
+        super("trellis.auth.v1.Account", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "email", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "state", kind: "enum", T: () => ["trellis.auth.v1.AccountState", AccountState, "ACCOUNT_STATE_"] },
+            { no: 4, name: "roles", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
+            { no: 5, name: "create_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.Account
+ */
+export const Account = new Account$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAccountsRequest$Type extends MessageType<ListAccountsRequest> {
+    constructor() {
+        super("trellis.auth.v1.ListAccountsRequest", [
+            { no: 1, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 2, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "email", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "state", kind: "enum", T: () => ["trellis.auth.v1.AccountState", AccountState, "ACCOUNT_STATE_"] },
+            { no: 5, name: "role", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListAccountsRequest
+ */
+export const ListAccountsRequest = new ListAccountsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAccountsResponse$Type extends MessageType<ListAccountsResponse> {
+    constructor() {
+        super("trellis.auth.v1.ListAccountsResponse", [
+            { no: 1, name: "accounts", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Account },
+            { no: 2, name: "next_page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListAccountsResponse
+ */
+export const ListAccountsResponse = new ListAccountsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetAccountRequest$Type extends MessageType<GetAccountRequest> {
+    constructor() {
+        super("trellis.auth.v1.GetAccountRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.GetAccountRequest
+ */
+export const GetAccountRequest = new GetAccountRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetAccountResponse$Type extends MessageType<GetAccountResponse> {
+    constructor() {
+        super("trellis.auth.v1.GetAccountResponse", [
+            { no: 1, name: "account", kind: "message", T: () => Account }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.GetAccountResponse
+ */
+export const GetAccountResponse = new GetAccountResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAccountSessionsRequest$Type extends MessageType<ListAccountSessionsRequest> {
+    constructor() {
+        super("trellis.auth.v1.ListAccountSessionsRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 3, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListAccountSessionsRequest
+ */
+export const ListAccountSessionsRequest = new ListAccountSessionsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAccountSessionsResponse$Type extends MessageType<ListAccountSessionsResponse> {
+    constructor() {
+        super("trellis.auth.v1.ListAccountSessionsResponse", [
+            { no: 1, name: "sessions", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Session },
+            { no: 2, name: "next_page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListAccountSessionsResponse
+ */
+export const ListAccountSessionsResponse = new ListAccountSessionsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class EndAccountSessionsRequest$Type extends MessageType<EndAccountSessionsRequest> {
+    constructor() {
+        super("trellis.auth.v1.EndAccountSessionsRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "session_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.EndAccountSessionsRequest
+ */
+export const EndAccountSessionsRequest = new EndAccountSessionsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class EndAccountSessionsResponse$Type extends MessageType<EndAccountSessionsResponse> {
+    constructor() {
+        super("trellis.auth.v1.EndAccountSessionsResponse", [
+            { no: 1, name: "ended_count", kind: "scalar", T: 5 /*ScalarType.INT32*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.EndAccountSessionsResponse
+ */
+export const EndAccountSessionsResponse = new EndAccountSessionsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class SuspendAccountRequest$Type extends MessageType<SuspendAccountRequest> {
+    constructor() {
+        super("trellis.auth.v1.SuspendAccountRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.SuspendAccountRequest
+ */
+export const SuspendAccountRequest = new SuspendAccountRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class SuspendAccountResponse$Type extends MessageType<SuspendAccountResponse> {
+    constructor() {
+        super("trellis.auth.v1.SuspendAccountResponse", [
+            { no: 1, name: "account", kind: "message", T: () => Account }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.SuspendAccountResponse
+ */
+export const SuspendAccountResponse = new SuspendAccountResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RestoreAccountRequest$Type extends MessageType<RestoreAccountRequest> {
+    constructor() {
+        super("trellis.auth.v1.RestoreAccountRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RestoreAccountRequest
+ */
+export const RestoreAccountRequest = new RestoreAccountRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RestoreAccountResponse$Type extends MessageType<RestoreAccountResponse> {
+    constructor() {
+        super("trellis.auth.v1.RestoreAccountResponse", [
+            { no: 1, name: "account", kind: "message", T: () => Account }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RestoreAccountResponse
+ */
+export const RestoreAccountResponse = new RestoreAccountResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GrantRoleRequest$Type extends MessageType<GrantRoleRequest> {
+    constructor() {
+        super("trellis.auth.v1.GrantRoleRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "role", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.GrantRoleRequest
+ */
+export const GrantRoleRequest = new GrantRoleRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GrantRoleResponse$Type extends MessageType<GrantRoleResponse> {
+    constructor() {
+        super("trellis.auth.v1.GrantRoleResponse", [
+            { no: 1, name: "account", kind: "message", T: () => Account }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.GrantRoleResponse
+ */
+export const GrantRoleResponse = new GrantRoleResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RevokeRoleRequest$Type extends MessageType<RevokeRoleRequest> {
+    constructor() {
+        super("trellis.auth.v1.RevokeRoleRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "role", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RevokeRoleRequest
+ */
+export const RevokeRoleRequest = new RevokeRoleRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RevokeRoleResponse$Type extends MessageType<RevokeRoleResponse> {
+    constructor() {
+        super("trellis.auth.v1.RevokeRoleResponse", [
+            { no: 1, name: "account", kind: "message", T: () => Account }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RevokeRoleResponse
+ */
+export const RevokeRoleResponse = new RevokeRoleResponse$Type();
 /**
  * @generated ServiceType for protobuf service trellis.auth.v1.AuthService
  */
@@ -1342,5 +2027,15 @@ export const AuthService = new ServiceType("trellis.auth.v1.AuthService", [
     { name: "ConfirmEmailChange", options: {}, I: ConfirmEmailChangeRequest, O: ConfirmEmailChangeResponse },
     { name: "UndoEmailChange", options: {}, I: UndoEmailChangeRequest, O: UndoEmailChangeResponse },
     { name: "ListMailbox", options: {}, I: ListMailboxRequest, O: ListMailboxResponse },
-    { name: "DeleteAccount", options: {}, I: DeleteAccountRequest, O: DeleteAccountResponse }
+    { name: "DeleteAccount", options: {}, I: DeleteAccountRequest, O: DeleteAccountResponse },
+    { name: "Reauthenticate", options: {}, I: ReauthenticateRequest, O: ReauthenticateResponse },
+    { name: "ClaimAdmin", options: {}, I: ClaimAdminRequest, O: ClaimAdminResponse },
+    { name: "ListAccounts", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListAccountsRequest, O: ListAccountsResponse },
+    { name: "GetAccount", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetAccountRequest, O: GetAccountResponse },
+    { name: "ListAccountSessions", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListAccountSessionsRequest, O: ListAccountSessionsResponse },
+    { name: "EndAccountSessions", idempotency: "IDEMPOTENT", options: {}, I: EndAccountSessionsRequest, O: EndAccountSessionsResponse },
+    { name: "SuspendAccount", idempotency: "IDEMPOTENT", options: {}, I: SuspendAccountRequest, O: SuspendAccountResponse },
+    { name: "RestoreAccount", idempotency: "IDEMPOTENT", options: {}, I: RestoreAccountRequest, O: RestoreAccountResponse },
+    { name: "GrantRole", idempotency: "IDEMPOTENT", options: {}, I: GrantRoleRequest, O: GrantRoleResponse },
+    { name: "RevokeRole", idempotency: "IDEMPOTENT", options: {}, I: RevokeRoleRequest, O: RevokeRoleResponse }
 ]);

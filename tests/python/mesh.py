@@ -85,14 +85,23 @@ class Mesh:
         finally:
             self.kill()
 
-    def start(self):
+    def environment(self):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRELLIS_")}
         listens = {f"TRELLIS_{part.upper()}__LISTEN": address for part, address in self.address.items()}
+        return inherited | listens | {"XDG_DATA_HOME": str(self.folder / "data"), "HOME": str(self.folder)}
+
+    def admin_code(self):
+        """A code that makes an account an admin."""
+        command = [BINARY, "--config", str(self.file), "admin", "invite"]
+        output = subprocess.run(command, cwd=self.folder, env=self.environment(), check=True, capture_output=True, text=True)
+        return output.stdout.splitlines()[0].partition("/#/admin/")[2]
+
+    def start(self):
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [BINARY, "--config", str(self.file)],
                 cwd=self.folder,
-                env=inherited | listens | {"XDG_DATA_HOME": str(self.folder / "data"), "HOME": str(self.folder)},
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -18,6 +18,7 @@ PASSWORD = "correct horse battery staple"
 UNLIMITED = "[gateway.rate_limits.overrides.tests]\nunlimited = true\n"
 # Their examples hold a secret that only an e-mail or the terminal shows.
 NEEDS_SECRET = {
+    "AuthService_ClaimAdmin",
     "AuthService_ConfirmEmailChange",
     "AuthService_ListMailbox",
     "AuthService_ReleaseEmail",
@@ -45,6 +46,18 @@ def sign_up(document, handle, password=PASSWORD):
     body = {"email": f"{handle}@example.com", "password": password, "handle": handle, "displayName": handle}
     response = document.send("POST", f"{document.origin}/v1/auth:signUp", {}, body)
     return response.json()["tokens"]
+
+
+def admin(mesh, document, handle, password=PASSWORD):
+    """The access token of a new admin."""
+    token = sign_up(document, handle, password)["accessToken"]
+    claimed = document.send("POST", f"{document.origin}/v1/auth:claimAdmin", {}, {"code": mesh.admin_code()}, token=token)
+    return claimed.json()["accessToken"]
+
+
+def is_for_admins(operation):
+    """Whether the caller needs a role."""
+    return "x-roles" in operation
 
 
 class Documents(unittest.TestCase):
@@ -97,6 +110,8 @@ LAST = [
     "MessagingService_DeleteMessage",
     "MessagingService_RemoveMember",
     "MessagingService_LeaveConversation",
+    "AuthService_SuspendAccount",
+    "AuthService_RestoreAccount",
     "AuthService_RevokeSession",
     "AuthService_ChangePassword",
     "AuthService_RevokeAllSessions",
@@ -119,6 +134,7 @@ class Examples(unittest.TestCase):
         cls.mesh = cls.enterClassContext(Mesh(UNLIMITED))
         cls.document = Document(cls.mesh.address["gateway"])
         cls.ada, cls.bob, cls.eve = (sign_up(cls.document, handle) for handle in ("adalove", "bob", "eve"))
+        cls.admin = admin(cls.mesh, cls.document, "grace")
 
     def check(self, method, path, operation, known=None, token=None):
         """Sends the examples of an operation, in each form of response, and returns the statuses."""
@@ -134,13 +150,15 @@ class Examples(unittest.TestCase):
 
     def test_examples_get_documented_responses(self):
         for method, path, operation in self.document.operations():
-            token = self.eve["accessToken"] if not any(part in path for part in ENDING) else None
+            tokens = {None} if any(part in path for part in ENDING) else {None, self.eve["accessToken"]}
+            if is_for_admins(operation):
+                tokens.add(self.admin)
             with self.subTest(f"{method} {path}"):
-                for credential in {token, None}:
+                for credential in tokens:
                     self.check(method, path, operation, token=credential)
 
     def test_examples_succeed_with_real_ids(self):
-        ada, bob, dan = self.ada, self.bob, sign_up(self.document, "dan")
+        ada, bob, dan, cyd = self.ada, self.bob, *(sign_up(self.document, handle) for handle in ("dan", "cyd"))
         token = ada["accessToken"]
         second = self.call("AuthService_SignIn", {"email": "adalove@example.com"}, None)["tokens"]
         known = {"userId": bob["userId"], "memberIds": [bob["userId"]], "requestId": str(uuid.uuid4())}
@@ -159,8 +177,11 @@ class Examples(unittest.TestCase):
         for method, path, operation in sorted(self.document.operations(), key=turn):
             name = operation["operationId"]
             with self.subTest(f"{method} {path}"):
-                credential = callers.get(name, ada)["accessToken"]
-                statuses = self.check(method, path, operation, known | own.get(name, {}), credential)
+                credential, values = callers.get(name, ada)["accessToken"], known | own.get(name, {})
+                if is_for_admins(operation):
+                    credential = self.admin
+                    values |= {"user_id": cyd["userId"], "email": "cyd@example.com", "sessionId": cyd["sessionId"]}
+                statuses = self.check(method, path, operation, values, credential)
                 if statuses[0] != (400 if name in NEEDS_SECRET else 200):
                     failed.append((name, statuses))
         self.assertEqual(failed, [])

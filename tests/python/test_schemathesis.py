@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 from mesh import Mesh
 from openapi import PATIENCE_S, Document, decoded, reason, timeout
-from test_openapi import UNLIMITED, sign_up, turn
+from test_openapi import UNLIMITED, admin, is_for_admins, sign_up, turn
 
 CHECKS = [
     not_a_server_error,
@@ -47,6 +47,7 @@ FEWER = {
     "AuthService_SignIn": 8,
     "AuthService_ChangePassword": 5,
     "AuthService_DeleteAccount": 5,
+    "AuthService_Reauthenticate": 5,
     "MessagingService_Subscribe": 8,
 }
 
@@ -92,6 +93,7 @@ class Schemathesis(unittest.TestCase):
         handles = ("adalove", "bob", "eve", "dan")
         cls.ada, cls.bob, cls.eve, cls.dan = (sign_up(cls.document, handle, PASSWORD) for handle in handles)
         cls.token = cls.ada["accessToken"]
+        cls.admin = admin(cls.mesh, cls.document, "grace", PASSWORD)
         cls.known = cls.resources()
 
     @classmethod
@@ -115,15 +117,18 @@ class Schemathesis(unittest.TestCase):
             "userId": cls.bob["userId"],
         }
 
-    def token_for(self, operation_id):
-        """The token of a caller whose session or account the operation may end."""
+    def token_for(self, operation):
+        """The token of a caller who has the role, and whose session or account the operation may end."""
+        if is_for_admins(operation):
+            return self.admin
+        operation_id = operation["operationId"]
         if operation_id in ("AuthService_RevokeSession", "AuthService_RevokeAllSessions"):
             body = {"email": "dan@example.com", "password": PASSWORD}
             new = self.document.send("POST", f"{self.document.origin}/v1/auth:signIn", {}, body)
             return new.json()["tokens"]["accessToken"]
         # Wrong passwords are counted, and then sign-ins of their user are refused.
-        ends_account = operation_id in ("AuthService_ChangePassword", "AuthService_DeleteAccount")
-        return self.eve["accessToken"] if ends_account else self.token
+        proves = ("AuthService_ChangePassword", "AuthService_DeleteAccount", "AuthService_Reauthenticate")
+        return self.eve["accessToken"] if operation_id in proves else self.token
 
     def test_every_response_is_described(self):
         operations = [result.ok() for result in self.schema.get_all_operations()]
@@ -137,7 +142,7 @@ class Schemathesis(unittest.TestCase):
     def try_operation(self, operation, mode):
         definition = operation.definition.raw
         examples = FEWER.get(definition["operationId"], EXAMPLES)
-        token = self.token_for(definition["operationId"])
+        token = self.token_for(definition)
         known = self.known
         if definition["operationId"] == "UsersService_UpdateUser":
             known = known | {"user_id": self.ada["userId"]}

@@ -105,6 +105,7 @@ impl Mail {
             user_agent: mail.details.user_agent.clone(),
             address: mail.details.address.clone(),
             new_email: mail.details.new_email.clone(),
+            role: mail.details.role.clone(),
             time: in_utc(mail.create_time),
             language: String::new(),
         };

@@ -88,7 +88,11 @@ impl Sending {
             MailKind::EmailChangeRequested
             | MailKind::PasswordChanged
             | MailKind::NewDevice
-            | MailKind::SessionEnded => Duration::ZERO,
+            | MailKind::SessionEnded
+            | MailKind::AccountSuspended
+            | MailKind::AccountRestored
+            | MailKind::RoleGranted
+            | MailKind::RoleRevoked => Duration::ZERO,
         }
     }
 

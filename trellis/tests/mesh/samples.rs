@@ -94,12 +94,20 @@ fn wrong_values(field: &FieldDescriptor) -> Vec<Value> {
         return wrong_lists(field);
     }
     match field.kind() {
-        Kind::String => wrong_texts(&rules(field, "string")).into_iter().map(Value::String).collect(),
+        Kind::String => {
+            let texts = wrong_texts(&rules(field, "string")).into_iter();
+            texts.filter(|text| !(text.is_empty() && may_be_empty(field))).map(Value::String).collect()
+        }
         Kind::Int32 => out_of_range(&rules(field, "int32")).map(|n| Value::I32(i32::try_from(n).unwrap())).collect(),
         Kind::Int64 => out_of_range(&rules(field, "int64")).map(Value::I64).collect(),
         Kind::Enum(_) => vec![Value::EnumNumber(99)],
         _ => Vec::new(),
     }
+}
+
+/// Whether the rules of a field apply to a value that is not empty only (IGNORE_IF_ZERO_VALUE).
+fn may_be_empty(field: &FieldDescriptor) -> bool {
+    field_rules(field).get("ignore") == Some(Value::EnumNumber(1))
 }
 
 fn wrong_lists(field: &FieldDescriptor) -> Vec<Value> {
@@ -173,11 +181,16 @@ pub(crate) fn with_text(message: &MessageDescriptor, text: &str, known: &[(&str,
 pub(crate) struct Rules(Option<DynamicMessage>);
 
 pub(crate) fn rules(field: &FieldDescriptor, kind: &str) -> Rules {
+    field_rules(field).inner(kind)
+}
+
+/// All buf.validate rules on a field.
+fn field_rules(field: &FieldDescriptor) -> Rules {
     let pool = field.parent_pool();
     let extension = pool.get_extension_by_name("buf.validate.field").unwrap();
     let options = field.options();
     let all = options.get_extension(&extension);
-    Rules(all.as_message().cloned()).inner(kind)
+    Rules(all.as_message().cloned())
 }
 
 impl Rules {

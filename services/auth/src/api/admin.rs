@@ -14,7 +14,10 @@ use super::{
     sessions::{ConfirmedSession, wrong_page_token},
 };
 use crate::{
-    domain::{AccountFilter, AccountId, AccountPage, AccountSummary, AdminCode, EmailAddress, SessionId, State},
+    domain::{
+        AccountFilter, AccountId, AccountPage, AccountSummary, AdminCode, Client, EmailAddress, MailKind, NewMail,
+        SessionId, State,
+    },
     store::{Continued, Removal},
 };
 
@@ -23,7 +26,8 @@ impl Api {
     pub(super) async fn claim(&self, caller: ConfirmedSession, code: String) -> Result<Continued, Status> {
         let (account, now) = (caller.account(), self.auth.clock_rng.now());
         let code = AdminCode::from(code);
-        if !self.auth.store.claim_admin(account, &code.hash(), now).await? {
+        let notice = self.role_notice(MailKind::RoleGranted, account, ADMIN);
+        if !self.auth.store.claim_admin(account, &code.hash(), notice.as_ref(), now).await? {
             let message = "the code is wrong, was used, or has expired; get a new one with trellis admin invite";
             return Err(error::status(Code::FailedPrecondition, "ADMIN_CODE_INVALID", message));
         }
@@ -90,7 +94,8 @@ impl Api {
     pub(super) async fn suspend(&self, admin: &ConfirmedSession, user_id: &str) -> Result<WireAccount, Status> {
         let account = account_id(user_id)?;
         self.found(account).await?;
-        match self.auth.store.suspend(account, self.auth.clock_rng.now()).await? {
+        let notice = self.notice(MailKind::AccountSuspended, Some(account), Client::default());
+        match self.auth.store.suspend(account, notice.as_ref(), self.auth.clock_rng.now()).await? {
             Removal::Done(ended) => self.ended_by(admin, account, ended),
             Removal::LastAdmin => return Err(last_admin()),
             Removal::Refused => return Err(not_active()),
@@ -102,7 +107,8 @@ impl Api {
     pub(super) async fn restore(&self, _admin: &ConfirmedSession, user_id: &str) -> Result<WireAccount, Status> {
         let account = account_id(user_id)?;
         self.found(account).await?;
-        if !self.auth.store.restore(account).await? {
+        let notice = self.notice(MailKind::AccountRestored, Some(account), Client::default());
+        if !self.auth.store.restore(account, notice.as_ref()).await? {
             return Err(not_active());
         }
         self.found(account).await
@@ -123,7 +129,8 @@ impl Api {
             return Err(error::invalid_field("role", "ROLE_UNKNOWN", &message));
         }
         self.found(account).await?;
-        if !self.auth.store.grant_role(account, &role).await? {
+        let notice = self.role_notice(MailKind::RoleGranted, account, &role);
+        if !self.auth.store.grant_role(account, &role, notice.as_ref()).await? {
             return Err(not_active());
         }
         self.found(account).await
@@ -137,11 +144,20 @@ impl Api {
     ) -> Result<WireAccount, Status> {
         let account = account_id(&request.user_id)?;
         self.found(account).await?;
-        match self.auth.store.revoke_role(account, &request.role, self.auth.clock_rng.now()).await? {
+        let (notice, now) =
+            (self.role_notice(MailKind::RoleRevoked, account, &request.role), self.auth.clock_rng.now());
+        match self.auth.store.revoke_role(account, &request.role, notice.as_ref(), now).await? {
             Removal::Done(ended) => self.ended_by(admin, account, ended),
             Removal::LastAdmin | Removal::Refused => return Err(last_admin()),
         };
         self.found(account).await
+    }
+
+    /// A notice about a role, which does not reveal the client of the admin.
+    fn role_notice(&self, kind: MailKind, account: AccountId, role: &str) -> Option<NewMail> {
+        let mut notice = self.notice(kind, Some(account), Client::default())?;
+        notice.details.role = role.to_owned();
+        Some(notice)
     }
 
     /// Signals and counts the sessions that an admin has ended.

@@ -38,11 +38,19 @@ pub enum MailKind {
     NewDevice,
     /// An old refresh token was presented, and its session was ended.
     SessionEnded,
+    /// An admin has suspended the account.
+    AccountSuspended,
+    /// An admin has restored the account.
+    AccountRestored,
+    /// The account has got a role.
+    RoleGranted,
+    /// The account has lost a role.
+    RoleRevoked,
 }
 
 impl MailKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::PasswordReset,
         Self::EmailVerification,
         Self::EmailChange,
@@ -51,6 +59,10 @@ impl MailKind {
         Self::PasswordChanged,
         Self::NewDevice,
         Self::SessionEnded,
+        Self::AccountSuspended,
+        Self::AccountRestored,
+        Self::RoleGranted,
+        Self::RoleRevoked,
     ];
 
     /// The name in the database, and of the templates.
@@ -64,6 +76,10 @@ impl MailKind {
             Self::PasswordChanged => "password_changed",
             Self::NewDevice => "new_device",
             Self::SessionEnded => "session_ended",
+            Self::AccountSuspended => "account_suspended",
+            Self::AccountRestored => "account_restored",
+            Self::RoleGranted => "role_granted",
+            Self::RoleRevoked => "role_revoked",
         }
     }
 
@@ -79,7 +95,14 @@ impl MailKind {
             Self::EmailVerification => Some("verify-email"),
             Self::EmailChange => Some("confirm-email"),
             Self::EmailChanged => Some("undo-email-change"),
-            Self::EmailChangeRequested | Self::PasswordChanged | Self::NewDevice | Self::SessionEnded => None,
+            Self::EmailChangeRequested
+            | Self::PasswordChanged
+            | Self::NewDevice
+            | Self::SessionEnded
+            | Self::AccountSuspended
+            | Self::AccountRestored
+            | Self::RoleGranted
+            | Self::RoleRevoked => None,
         }
     }
 
@@ -132,6 +155,8 @@ pub struct MailDetails {
     pub address: String,
     /// The new e-mail address of the account, masked.
     pub new_email: String,
+    /// The role that was granted or revoked.
+    pub role: String,
 }
 
 /// A stored mail.

@@ -39,6 +39,10 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "en/password_changed.txt",
     "en/new_device.txt",
     "en/session_ended.txt",
+    "en/account_suspended.txt",
+    "en/account_restored.txt",
+    "en/role_granted.txt",
+    "en/role_revoked.txt",
     "de/password_reset.txt",
     "de/email_verification.txt",
     "de/email_change.txt",
@@ -47,6 +51,10 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "de/password_changed.txt",
     "de/new_device.txt",
     "de/session_ended.txt",
+    "de/account_suspended.txt",
+    "de/account_restored.txt",
+    "de/role_granted.txt",
+    "de/role_revoked.txt",
 ];
 
 /// All templates, by their file names.
@@ -76,6 +84,8 @@ pub(crate) struct Values {
     pub(crate) address: String,
     /// The new e-mail address of the account, masked.
     pub(crate) new_email: String,
+    /// The role that the account has got or lost.
+    pub(crate) role: String,
     /// When the mail was caused, in UTC.
     pub(crate) time: String,
     /// The language of the template.
@@ -158,6 +168,7 @@ impl Templates {
             user_agent: sample("a client"),
             address: sample("its address"),
             new_email: sample("a new address"),
+            role: sample("a role"),
             time: sample("a time"),
             language: language.to_owned(),
         };
@@ -212,6 +223,7 @@ impl Values {
             user_agent: line(self.user_agent),
             address: line(self.address),
             new_email: line(self.new_email),
+            role: line(self.role),
             time: line(self.time),
             language: line(self.language),
         }

@@ -9,9 +9,9 @@ use auth::{
 use kit::{ClockAndRng, keys::Verdict};
 use kit_data::store::Location;
 use proto::auth::v1::{
-    AccountState, ClaimAdminRequest, DeleteAccountRequest, EndAccountSessionsRequest, GetAccountRequest,
-    GrantRoleRequest, ListAccountSessionsRequest, ListAccountsRequest, ReauthenticateRequest, RefreshTokenRequest,
-    RestoreAccountRequest, RevokeRoleRequest, SuspendAccountRequest, Tokens,
+    AccountState, DeleteAccountRequest, EndAccountSessionsRequest, GetAccountRequest, GrantRoleRequest,
+    ListAccountSessionsRequest, ListAccountsRequest, ReauthenticateRequest, RefreshTokenRequest, RestoreAccountRequest,
+    RevokeRoleRequest, SuspendAccountRequest, Tokens,
 };
 use tonic::{Code, Status};
 
@@ -59,9 +59,9 @@ async fn accounts_are_listed_by_their_filter(location: &Location) {
     }
     store.insert(&pending("late@example.org")).await.unwrap();
     for (account, role) in [(1, "support"), (1, ADMIN), (3, ADMIN), (4, ADMIN)] {
-        assert!(store.grant_role(accounts[account].id, role).await.unwrap());
+        assert!(store.grant_role(accounts[account].id, role, None).await.unwrap());
     }
-    assert!(matches!(store.suspend(accounts[3].id, at(1)).await.unwrap(), Removal::Done(_)));
+    assert!(matches!(store.suspend(accounts[3].id, None, at(1)).await.unwrap(), Removal::Done(_)));
     let all = AccountFilter::default();
     let mut expected = names(&*store, all.clone()).await;
     assert_eq!(expected.len(), 6);
@@ -92,21 +92,21 @@ async fn last_admin_stays(location: &Location) {
     let own = session(&ada, &token());
     assert!(store.open_session(&own).await.unwrap());
     for admin in [&ada, &bob] {
-        assert!(store.grant_role(admin.id, ADMIN).await.unwrap());
+        assert!(store.grant_role(admin.id, ADMIN, None).await.unwrap());
     }
     // A suspended admin cannot administer.
-    assert!(matches!(store.suspend(bob.id, at(1)).await.unwrap(), Removal::Done(_)));
-    assert_eq!(store.revoke_role(ada.id, ADMIN, at(2)).await.unwrap(), Removal::LastAdmin);
-    assert_eq!(store.suspend(ada.id, at(2)).await.unwrap(), Removal::LastAdmin);
+    assert!(matches!(store.suspend(bob.id, None, at(1)).await.unwrap(), Removal::Done(_)));
+    assert_eq!(store.revoke_role(ada.id, ADMIN, None, at(2)).await.unwrap(), Removal::LastAdmin);
+    assert_eq!(store.suspend(ada.id, None, at(2)).await.unwrap(), Removal::LastAdmin);
     assert_eq!(store.delete_account(&ada, own.id, at(2), id()).await.unwrap(), Removal::LastAdmin);
     assert_eq!(store.find(ada.id).await.unwrap().unwrap().state, State::Active);
     assert!(store.is_in_force(ada.id, own.id, at(2)).await.unwrap(), "nothing was changed");
     // A role that the account does not have ends nothing.
-    assert_eq!(store.revoke_role(ada.id, "support", at(2)).await.unwrap(), Removal::Done(Vec::new()));
-    assert!(store.restore(bob.id).await.unwrap());
+    assert_eq!(store.revoke_role(ada.id, "support", None, at(2)).await.unwrap(), Removal::Done(Vec::new()));
+    assert!(store.restore(bob.id, None).await.unwrap());
     assert!(matches!(store.delete_account(&ada, own.id, at(3), id()).await.unwrap(), Removal::Done(_)));
     assert!(store.has_admin().await.unwrap());
-    assert_eq!(store.revoke_role(bob.id, ADMIN, at(4)).await.unwrap(), Removal::LastAdmin);
+    assert_eq!(store.revoke_role(bob.id, ADMIN, None, at(4)).await.unwrap(), Removal::LastAdmin);
 }
 
 async fn code_makes_one_admin_until_it_expires(location: &Location) {
@@ -114,7 +114,7 @@ async fn code_makes_one_admin_until_it_expires(location: &Location) {
     let (ada, bob) = (person(&*store, "ada").await, person(&*store, "bob").await);
     let code = || AdminCode::generate(&ClockAndRng::system());
     let claims = async |account: &Account, code: &AdminCode, now| {
-        store.claim_admin(account.id, &code.hash(), at(now)).await.unwrap()
+        store.claim_admin(account.id, &code.hash(), None, at(now)).await.unwrap()
     };
     let (first, second) = (code(), code());
     assert!(!claims(&ada, &first, 1).await, "no code is offered");
@@ -134,27 +134,29 @@ async fn code_makes_one_admin_until_it_expires(location: &Location) {
 async fn suspension_ends_sessions_until_it_is_lifted(location: &Location) {
     let store = open(location).await;
     let (ada, presented) = active(&*store, "ada@example.org").await;
-    let Removal::Done(ended) = store.suspend(ada.id, at(1)).await.unwrap() else { panic!("it is suspended") };
+    let Removal::Done(ended) = store.suspend(ada.id, None, at(1)).await.unwrap() else { panic!("it is suspended") };
     assert_eq!(ended.len(), 1);
-    assert_eq!(store.suspend(ada.id, at(1)).await.unwrap(), Removal::Done(Vec::new()));
+    assert_eq!(store.suspend(ada.id, None, at(1)).await.unwrap(), Removal::Done(Vec::new()));
     assert_eq!(refresh(&*store, &presented, &successor(), 2).await, auth::store::Refreshed::Refused);
     assert!(!store.open_session(&session(&ada, &token())).await.unwrap());
-    assert!(!store.grant_role(ada.id, ADMIN).await.unwrap());
-    assert!(store.restore(ada.id).await.unwrap() && store.restore(ada.id).await.unwrap());
+    assert!(!store.grant_role(ada.id, ADMIN, None).await.unwrap());
+    assert!(store.restore(ada.id, None).await.unwrap() && store.restore(ada.id, None).await.unwrap());
     assert!(store.open_session(&session(&ada, &token())).await.unwrap());
     assert_eq!(refresh(&*store, &presented, &successor(), 2).await, auth::store::Refreshed::Refused);
     let unfinished = pending("bob@example.org");
     store.insert(&unfinished).await.unwrap();
-    assert_eq!(store.suspend(unfinished.id, at(1)).await.unwrap(), Removal::Refused);
-    assert!(!store.restore(unfinished.id).await.unwrap());
+    assert_eq!(store.suspend(unfinished.id, None, at(1)).await.unwrap(), Removal::Refused);
+    assert!(!store.restore(unfinished.id, None).await.unwrap());
 }
 
 async fn revoked_role_ends_the_sessions(location: &Location) {
     let store = open(location).await;
     let ada = person(&*store, "ada").await;
-    assert!(store.grant_role(ada.id, "support").await.unwrap());
-    assert!(store.grant_role(ada.id, "support").await.unwrap(), "a repeat does no harm");
-    let Removal::Done(ended) = store.revoke_role(ada.id, "support", at(1)).await.unwrap() else { panic!("it is gone") };
+    assert!(store.grant_role(ada.id, "support", None).await.unwrap());
+    assert!(store.grant_role(ada.id, "support", None).await.unwrap(), "a repeat does no harm");
+    let Removal::Done(ended) = store.revoke_role(ada.id, "support", None, at(1)).await.unwrap() else {
+        panic!("it is gone")
+    };
     assert_eq!(ended.len(), 1);
     assert!(store.list_roles(ada.id).await.unwrap().is_empty());
     let page = Page::parse(0, "", ada.id).unwrap();
@@ -193,7 +195,7 @@ async fn one_of_two_admins_stays_when_both_go_at_once() {
         execute(&database.location, "DELETE FROM roles").await;
         let admins = [person(&*store, &format!("a{number}")).await, person(&*store, &format!("b{number}")).await];
         for admin in &admins {
-            assert!(store.grant_role(admin.id, ADMIN).await.unwrap());
+            assert!(store.grant_role(admin.id, ADMIN, None).await.unwrap());
         }
         let mut holder = Holder::begin(&database.location, "auth").await;
         holder.run("SELECT 1 FROM admin_setup FOR UPDATE", &[]).await;
@@ -216,8 +218,8 @@ async fn one_of_two_admins_stays_when_both_go_at_once() {
 
 async fn goes(store: Arc<dyn AuthStore>, admin: Account, change: u32) -> Removal {
     match change {
-        0 => store.revoke_role(admin.id, ADMIN, at(5)).await.unwrap(),
-        1 => store.suspend(admin.id, at(5)).await.unwrap(),
+        0 => store.revoke_role(admin.id, ADMIN, None, at(5)).await.unwrap(),
+        1 => store.suspend(admin.id, None, at(5)).await.unwrap(),
         _ => {
             let page = Page::parse(0, "", admin.id).unwrap();
             let own = store.list_sessions(admin.id, &page, at(1)).await.unwrap()[0].id;
@@ -229,14 +231,8 @@ async fn goes(store: Arc<dyn AuthStore>, admin: Account, change: u32) -> Removal
 /// A mesh, and an account that has claimed the role of an admin.
 async fn administered() -> (Mesh, Tokens) {
     let mut mesh = Mesh::start().await;
-    let mut ada = mesh.signed_up("ada").await;
-    let code = AdminCode::generate(&ClockAndRng::system());
-    mesh.store.offer_admin(&code.hash(), mesh.now() + Duration::from_secs(60)).await.unwrap();
-    let claim = ClaimAdminRequest { code: code.expose().to_owned() };
-    let claimed = mesh.auth.claim_admin(by(&ada, claim.clone())).await.unwrap().into_inner();
-    let again = mesh.auth.claim_admin(by(&ada, claim)).await.unwrap_err();
-    assert_eq!((again.code(), reason(&again).as_str()), (Code::FailedPrecondition, "ADMIN_CODE_INVALID"));
-    ada.access_token = claimed.access_token;
+    let ada = mesh.signed_up("ada").await;
+    let ada = mesh.make_admin(&ada).await;
     (mesh, ada)
 }
 

@@ -8,8 +8,9 @@ use kit_data::{
     store::Location,
 };
 use proto::auth::v1::{
-    ChangePasswordRequest, DeleteAccountRequest, RefreshTokenRequest, RevokeAllSessionsRequest, RevokeSessionRequest,
-    SignOutRequest, Tokens,
+    ChangePasswordRequest, DeleteAccountRequest, EndAccountSessionsRequest, GrantRoleRequest, ReauthenticateRequest,
+    RefreshTokenRequest, RestoreAccountRequest, RevokeAllSessionsRequest, RevokeRoleRequest, RevokeSessionRequest,
+    SignOutRequest, SuspendAccountRequest, Tokens,
 };
 
 use crate::{
@@ -23,6 +24,7 @@ on_both!(
     failed_attempts_are_recorded,
     reuse_of_a_refresh_token_is_recorded,
     deletion_of_an_account_erases_its_personal_fields,
+    calls_of_admins_are_recorded,
 );
 
 const NEW: &str = "another good password";
@@ -149,4 +151,55 @@ async fn deletion_of_an_account_erases_its_personal_fields(location: &Location) 
         reader.verify(None, &mut |_, _| {}).await.unwrap().records >= 3
     };
     eventually("the records are sealed", sealed).await;
+}
+
+async fn calls_of_admins_are_recorded(location: &Location) {
+    let mut mesh = Mesh::on(location, Messaging::new(0)).await;
+    let (ada, bob) = (mesh.signed_up("ada").await, mesh.signed_up("bob").await);
+    tick(&mesh);
+    let ada = mesh.make_admin(&ada).await;
+    let (user_id, role) = (bob.user_id.clone(), "support".to_owned());
+    let grant = GrantRoleRequest { user_id: user_id.clone(), role: role.clone() };
+    // Refused before the handler: it is not known whom the call is about.
+    assert_eq!(reason(&mesh.auth.grant_role(by(&bob, grant.clone())).await.unwrap_err()), "ROLE_REQUIRED");
+    tick(&mesh);
+    mesh.auth.reauthenticate(by(&ada, ReauthenticateRequest { password: PASSWORD.to_owned() })).await.unwrap();
+    for _ in 0..2 {
+        // A repeat changes nothing, and has no record.
+        tick(&mesh);
+        mesh.auth.grant_role(by(&ada, grant.clone())).await.unwrap();
+    }
+    tick(&mesh);
+    let end =
+        |session_id: &str| EndAccountSessionsRequest { user_id: user_id.clone(), session_id: session_id.to_owned() };
+    mesh.auth.end_account_sessions(by(&ada, end(&bob.session_id))).await.unwrap();
+    tick(&mesh);
+    mesh.auth.end_account_sessions(by(&ada, end(""))).await.unwrap();
+    tick(&mesh);
+    let revoke = RevokeRoleRequest { user_id: user_id.clone(), role };
+    mesh.auth.revoke_role(by(&ada, revoke)).await.unwrap();
+    tick(&mesh);
+    mesh.auth.suspend_account(by(&ada, SuspendAccountRequest { user_id: user_id.clone() })).await.unwrap();
+    tick(&mesh);
+    mesh.auth.restore_account(by(&ada, RestoreAccountRequest { user_id: user_id.clone() })).await.unwrap();
+    let by_ada = format!("code = OK AND principal = \"{}\"", ada.user_id);
+    let records = list(location, &by_ada).await;
+    let expected = [
+        ("SignUp", format!("users/{}/sessions/{}", ada.user_id, ada.session_id)),
+        ("ClaimAdmin", format!("users/{}/roles/admin", ada.user_id)),
+        ("Reauthenticate", format!("users/{}/sessions/{}", ada.user_id, ada.session_id)),
+        ("GrantRole", "U/roles/support".to_owned()),
+        ("EndAccountSessions", format!("U/sessions/{}", bob.session_id)),
+        ("EndAccountSessions", "U".to_owned()),
+        ("RevokeRole", "U/roles/support".to_owned()),
+        ("SuspendAccount", "U".to_owned()),
+        ("RestoreAccount", "U".to_owned()),
+    ];
+    assert_eq!(actions(&records, &user_id), expected.map(|(method, target)| (method.to_owned(), target)));
+    // The address of the admin is personal data of the admin.
+    assert!(records.iter().all(|record| record.facts.person.map(|id| id.to_string()) == Some(ada.user_id.clone())));
+    let refused = "reason = ROLE_REQUIRED AND action:GrantRole";
+    eventually("the refusal is stored", async || !list(location, refused).await.is_empty()).await;
+    let [refused] = &list(location, refused).await[..] else { panic!("one refusal") };
+    assert_eq!(refused.facts.principal, user_id);
 }

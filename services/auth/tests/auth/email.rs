@@ -6,8 +6,9 @@ use auth::domain::State;
 use kit_data::store::Location;
 use proto::auth::v1::{
     ChangeEmailRequest, ChangePasswordRequest, ConfirmEmailChangeRequest, GetEmailRequest, GetEmailResponse,
-    ListSessionsRequest, RefreshTokenRequest, ReleaseEmailRequest, RequestEmailVerificationRequest, SignInRequest,
-    SignUpRequest, Tokens, UndoEmailChangeRequest, VerifyEmailRequest,
+    GrantRoleRequest, ListSessionsRequest, RefreshTokenRequest, ReleaseEmailRequest, RequestEmailVerificationRequest,
+    RestoreAccountRequest, RevokeRoleRequest, SignInRequest, SignUpRequest, SuspendAccountRequest, Tokens,
+    UndoEmailChangeRequest, VerifyEmailRequest,
 };
 use tonic::{Code, Request, Status};
 
@@ -25,6 +26,7 @@ on_both!(
     changed_address_is_confirmed_and_undone,
     owner_takes_the_address_of_an_unverified_account,
     notices_go_to_verified_addresses_only,
+    notices_tell_what_an_admin_has_done,
 );
 
 async fn email(mesh: &mut Mesh, tokens: &Tokens) -> GetEmailResponse {
@@ -258,4 +260,40 @@ async fn notices_go_to_verified_addresses_only(location: &Location) {
     ];
     assert_eq!(all, expected, "one mail for each event");
     assert_eq!(subjects(&mesh, "bob").await, ["Verify your e-mail address"]);
+}
+
+async fn notices_tell_what_an_admin_has_done(location: &Location) {
+    let mut mesh = Mesh::mailing_on(location, mailing()).await;
+    let (ada, bob) = (verified(&mut mesh, "ada").await, verified(&mut mesh, "bob").await);
+    let ada = mesh.make_admin(&ada).await;
+    assert_eq!(newest_mail(&mesh, "ada", 2).await.subject, "Your account has the role admin");
+    let (user_id, role) = (bob.user_id.clone(), "support".to_owned());
+    let grant = GrantRoleRequest { user_id: user_id.clone(), role: role.clone() };
+    let revoke = RevokeRoleRequest { user_id: user_id.clone(), role };
+    let suspend = SuspendAccountRequest { user_id: user_id.clone() };
+    let restore = RestoreAccountRequest { user_id };
+    // A repeat changes nothing, and sends nothing. The admin's own client is not named.
+    for (step, subject) in [
+        "Your account has the role support",
+        "Your account no longer has the role support",
+        "Your account was suspended",
+        "Your account was restored",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        mesh.clock.advance(Duration::from_secs(1));
+        for _ in 0..2 {
+            match step {
+                0 => mesh.auth.grant_role(by(&ada, grant.clone())).await.map(drop),
+                1 => mesh.auth.revoke_role(by(&ada, revoke.clone())).await.map(drop),
+                2 => mesh.auth.suspend_account(by(&ada, suspend.clone())).await.map(drop),
+                _ => mesh.auth.restore_account(by(&ada, restore.clone())).await.map(drop),
+            }
+            .unwrap();
+        }
+        let mail = newest_mail(&mesh, "bob", step + 2).await;
+        assert_eq!(mail.subject, subject);
+        assert!(!mail.text.contains("network address"), "{}", mail.text);
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use auth::{Auth, AuthStore, Keys, keys::OwnKeys};
+use auth::{Auth, AuthStore, Keys, domain::AdminCode, keys::OwnKeys};
 use kit::{
     ClockAndRng, Timestamp, balance,
     bus::LocalBus,
@@ -25,7 +25,9 @@ use kit::{
     time::{Clock as _, ManualClock, SystemClock, SystemEntropy},
 };
 use kit_data::{audit::AuditConfig, jobs, store::Location};
-use proto::auth::v1::{SignInRequest, SignUpRequest, Tokens, auth_service_client::AuthServiceClient};
+use proto::auth::v1::{
+    ClaimAdminRequest, SignInRequest, SignUpRequest, Tokens, auth_service_client::AuthServiceClient,
+};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime};
 use tonic::{Code, Request, Status, transport::Channel};
@@ -272,6 +274,17 @@ impl Mesh {
 
     pub(crate) async fn signed_up(&mut self, handle: &str) -> Tokens {
         self.auth.sign_up(sign_up(handle)).await.unwrap().into_inner().tokens.unwrap()
+    }
+
+    /// Makes the account an admin with a new code, and returns its tokens with the role.
+    pub(crate) async fn make_admin(&mut self, tokens: &Tokens) -> Tokens {
+        let code = AdminCode::generate(&self.clock_rng);
+        self.store.offer_admin(&code.hash(), self.now() + Duration::from_secs(60)).await.unwrap();
+        let claim = ClaimAdminRequest { code: code.expose().to_owned() };
+        let claimed = self.auth.claim_admin(by(tokens, claim.clone())).await.unwrap().into_inner();
+        let again = self.auth.claim_admin(by(tokens, claim)).await.unwrap_err();
+        assert_eq!((again.code(), reason(&again).as_str()), (Code::FailedPrecondition, "ADMIN_CODE_INVALID"));
+        Tokens { access_token: claimed.access_token, ..tokens.clone() }
     }
 
     pub(crate) async fn signed_in(&mut self, handle: &str, password: &str) -> Result<Tokens, Status> {

@@ -16,10 +16,11 @@ use super::{
     super::{Db, LOCK_ACTIVE, LOCK_ADMINS},
     Row, Sql, Tx,
     account::state,
+    mail_rows::insert_mail,
     session::{end_all, lock_account},
 };
 use crate::{
-    domain::{AccountFilter, AccountId, AccountPage, AccountSummary, EmailAddress, State},
+    domain::{AccountFilter, AccountId, AccountPage, AccountSummary, EmailAddress, NewMail, State},
     store::{AdminStore, Removal},
 };
 
@@ -37,18 +38,28 @@ impl AdminStore for Sql {
         Ok(accounts)
     }
 
-    async fn grant_role(&self, account: AccountId, role: &str) -> Result<bool, Error> {
+    async fn grant_role(&self, account: AccountId, role: &str, notice: Option<&NewMail>) -> Result<bool, Error> {
         let mut tx = self.write.begin_on(account.0).await?;
         if sqlx::query(LOCK_ACTIVE).bind(account.0).fetch_optional(&mut *tx).await?.is_none() {
             return Ok(false);
         }
-        insert_role(&mut tx, account, role).await?;
+        if !insert_role(&mut tx, account, role).await? {
+            audit::unchanged();
+            return Ok(true);
+        }
         self.audit.record(&mut tx, of_role(account, role)).await?;
+        self.notify(&mut tx, notice).await?;
         tx.commit().await?;
         Ok(true)
     }
 
-    async fn revoke_role(&self, account: AccountId, role: &str, now: Timestamp) -> Result<Removal, Error> {
+    async fn revoke_role(
+        &self,
+        account: AccountId,
+        role: &str,
+        notice: Option<&NewMail>,
+        now: Timestamp,
+    ) -> Result<Removal, Error> {
         let mut tx = self.write.begin_on(account.0).await?;
         if role == ADMIN {
             lock_admins(&mut tx).await?;
@@ -68,44 +79,36 @@ impl AdminStore for Sql {
         }
         let ended = end_all(&mut tx, account, None, now).await?;
         self.audit.record(&mut tx, of_role(account, role)).await?;
+        self.notify(&mut tx, notice).await?;
         tx.commit().await?;
         Ok(Removal::Done(ended))
     }
 
-    async fn suspend(&self, account: AccountId, now: Timestamp) -> Result<Removal, Error> {
+    async fn suspend(&self, account: AccountId, notice: Option<&NewMail>, now: Timestamp) -> Result<Removal, Error> {
         let mut tx = self.write.begin_on(account.0).await?;
         // Always, because the account may become an admin until its row is locked. Suspensions are rare.
         lock_admins(&mut tx).await?;
-        let suspended = sqlx::query(
-            "UPDATE accounts SET state = 'suspended' WHERE account_id = $1 AND state IN ('active', 'suspended')",
-        )
-        .bind(account.0)
-        .execute(&mut *tx)
-        .await?;
-        if suspended.rows_affected() == 0 {
-            return Ok(Removal::Refused);
+        if !set_state(&mut tx, account, [State::Active, State::Suspended]).await? {
+            let is_suspended = is_in(&mut tx, account, State::Suspended).await?;
+            return Ok(if is_suspended { Removal::Done(Vec::new()) } else { Removal::Refused });
         }
         if has_role(&mut tx, account, ADMIN).await? && is_without_admin(&mut tx, account).await? {
             return Ok(Removal::LastAdmin);
         }
         let ended = end_all(&mut tx, account, None, now).await?;
         self.audit.record(&mut tx, AuditEntry::new(account.name())).await?;
+        self.notify(&mut tx, notice).await?;
         tx.commit().await?;
         Ok(Removal::Done(ended))
     }
 
-    async fn restore(&self, account: AccountId) -> Result<bool, Error> {
+    async fn restore(&self, account: AccountId, notice: Option<&NewMail>) -> Result<bool, Error> {
         let mut tx = self.write.begin_on(account.0).await?;
-        let restored = sqlx::query(
-            "UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state IN ('active', 'suspended')",
-        )
-        .bind(account.0)
-        .execute(&mut *tx)
-        .await?;
-        if restored.rows_affected() == 0 {
-            return Ok(false);
+        if !set_state(&mut tx, account, [State::Suspended, State::Active]).await? {
+            return is_in(&mut tx, account, State::Active).await;
         }
         self.audit.record(&mut tx, AuditEntry::new(account.name())).await?;
+        self.notify(&mut tx, notice).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -119,7 +122,13 @@ impl AdminStore for Sql {
         Ok(())
     }
 
-    async fn claim_admin(&self, account: AccountId, code_hash: &[u8], now: Timestamp) -> Result<bool, Error> {
+    async fn claim_admin(
+        &self,
+        account: AccountId,
+        code_hash: &[u8],
+        notice: Option<&NewMail>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         let mut tx = self.write.begin_on(account.0).await?;
         let offered = lock_admins(&mut tx).await?;
         let (hash, expires): (Option<Vec<u8>>, Option<DbTimestamp>) =
@@ -134,6 +143,7 @@ impl AdminStore for Sql {
             .await?;
         insert_role(&mut tx, account, ADMIN).await?;
         self.audit.record(&mut tx, of_role(account, ADMIN)).await?;
+        self.notify(&mut tx, notice).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -144,6 +154,13 @@ const OTHER_ADMIN: &str = "SELECT r.account_id FROM roles r JOIN accounts a ON a
      WHERE r.role = 'admin' AND r.account_id <> $1 AND a.state = 'active' LIMIT 1";
 
 impl Sql {
+    async fn notify(&self, tx: &mut Tx<'_>, notice: Option<&NewMail>) -> Result<(), Error> {
+        match notice {
+            Some(notice) => insert_mail(tx, &self.jobs, notice).await,
+            None => Ok(()),
+        }
+    }
+
     /// The rows of a page: each filter has its index.
     async fn page_of_accounts(&self, page: &AccountPage) -> Result<Vec<Row>, Error> {
         let AccountFilter { email, state, role } = &page.filter;
@@ -253,11 +270,31 @@ pub(super) async fn has_role(tx: &mut Tx<'_>, account: AccountId, role: &str) ->
     Ok(found.fetch_optional(&mut **tx).await?.is_some())
 }
 
-async fn insert_role(tx: &mut Tx<'_>, account: AccountId, role: &str) -> Result<(), Error> {
-    sqlx::query("INSERT INTO roles (account_id, role) VALUES ($1, $2) ON CONFLICT (account_id, role) DO NOTHING")
+/// `false`: the account has the role already.
+async fn insert_role(tx: &mut Tx<'_>, account: AccountId, role: &str) -> Result<bool, Error> {
+    let insert = "INSERT INTO roles (account_id, role) VALUES ($1, $2) ON CONFLICT (account_id, role) DO NOTHING";
+    let inserted = sqlx::query(insert).bind(account.0).bind(role).execute(&mut **tx).await?;
+    Ok(inserted.rows_affected() > 0)
+}
+
+/// Changes the state of an account. `false`: the account is not in the state `from`.
+async fn set_state(tx: &mut Tx<'_>, account: AccountId, [from, to]: [State; 2]) -> Result<bool, Error> {
+    let changed = sqlx::query("UPDATE accounts SET state = $3 WHERE account_id = $1 AND state = $2")
         .bind(account.0)
-        .bind(role)
+        .bind(from.as_str())
+        .bind(to.as_str())
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    Ok(changed.rows_affected() > 0)
+}
+
+/// Whether an account that this transaction does not change is in a state: then the call has nothing to record.
+async fn is_in(tx: &mut Tx<'_>, account: AccountId, of: State) -> Result<bool, Error> {
+    let found = sqlx::query("SELECT state FROM accounts WHERE account_id = $1").bind(account.0);
+    let found = found.fetch_optional(&mut **tx).await?;
+    let is_in = found.map(|row| state(&row)).transpose()? == Some(of);
+    if is_in {
+        audit::unchanged();
+    }
+    Ok(is_in)
 }

@@ -20,7 +20,7 @@ pub(super) async fn insert_mail(tx: &mut Tx<'_>, jobs: &Queue, mail: &NewMail) -
         None => {
             "INSERT INTO mails (mail_id, kind, account_id, recipient, language, details, create_time) \
              SELECT $1, $2, account_id, email, $4, $5, $6 FROM accounts \
-             WHERE account_id = $3 AND state = 'active' AND email_verify_time IS NOT NULL"
+             WHERE account_id = $3 AND state IN ('active', 'suspended') AND email_verify_time IS NOT NULL"
         }
     };
     let insert = sqlx::query(statement)

@@ -75,7 +75,7 @@ impl Messages {
         let printed = self.response.to_json(&message.bytes, &print, &limits, &mut text);
         let too_large = || Box::new(Failed::Call(calls.budget.exceeded().into()));
         printed.map_err(|error| match error.kind {
-            ErrorKind::Limit if left < calls.conversion.limits.output => too_large(),
+            ErrorKind::TooLong if left < calls.conversion.limits.output => too_large(),
             _ => Box::new(Failed::Response(error)),
         })?;
         drop(message);
@@ -101,6 +101,12 @@ impl Messages {
                 extensions.set("code", code_name(INVALID_ARGUMENT));
                 extensions.set("reason", "JSON_INVALID");
             }),
+            Failed::Request(error) if error.kind == ErrorKind::TooLong => {
+                Error::new(&error.message).extend_with(|_, extensions| {
+                    extensions.set("code", code_name(RESOURCE_EXHAUSTED));
+                    extensions.set("reason", "MESSAGE_TOO_LARGE");
+                })
+            }
             Failed::Request(error) => Error::new(&error.message).extend_with(|_, extensions| {
                 extensions.set("code", code_name(INVALID_ARGUMENT));
                 extensions.set("reason", "JSON_INVALID");
@@ -109,8 +115,9 @@ impl Messages {
             }),
             Failed::Response(error) => Error::new(format!("the response cannot be written as JSON: {error}"))
                 .extend_with(|_, extensions| {
-                    let is_limit = error.kind == ErrorKind::Limit;
+                    let is_limit = matches!(error.kind, ErrorKind::Limit | ErrorKind::TooLong);
                     extensions.set("code", code_name(if is_limit { RESOURCE_EXHAUSTED } else { INTERNAL }));
+                    extensions.set("reason", "JSON_UNAVAILABLE");
                 }),
         }
     }

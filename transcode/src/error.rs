@@ -16,7 +16,9 @@ pub enum ErrorKind {
     Unknown,
     /// A key occurs twice, or two members of a oneof occur.
     Duplicate,
-    /// The input or the output exceeds one of the [`Limits`](crate::Limits).
+    /// The input or the output is longer than the [`Limits`](crate::Limits) allow.
+    TooLong,
+    /// The input exceeds another of the [`Limits`](crate::Limits): its nesting, elements or digits.
     Limit,
     /// The bytes are not an encoded message.
     Wire,
@@ -104,8 +106,9 @@ impl From<Box<Fault>> for TranscodeError {
     }
 }
 
-/// The first characters of a text from the input, with control characters and quotes escaped.
-pub(crate) fn shorten(text: &str) -> String {
+/// The first characters of a text from the input, for an error: at most 40, with control characters and quotes escaped.
+#[must_use]
+pub fn shorten(text: &str) -> String {
     let mut short = String::new();
     for (at, character) in text.chars().enumerate() {
         if at == SHOWN_CHARACTERS {
@@ -124,6 +127,7 @@ impl fmt::Display for ErrorKind {
             Self::Value => "value",
             Self::Unknown => "unknown",
             Self::Duplicate => "duplicate",
+            Self::TooLong => "too long",
             Self::Limit => "limit",
             Self::Wire => "wire",
             Self::Unrepresentable => "unrepresentable",

@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
         let longest = limits.usable_input();
         if json.len() > longest {
             let message = format!("the JSON text is longer than {longest} bytes");
-            return Err(Fault::new(ErrorKind::Limit, longest, message));
+            return Err(Fault::new(ErrorKind::TooLong, longest, message));
         }
         if json.starts_with(b"\xEF\xBB\xBF") {
             return Err(Fault::new(ErrorKind::Syntax, 0, "the JSON text starts with a byte order mark: remove it"));

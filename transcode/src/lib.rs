@@ -17,7 +17,7 @@ mod test_contracts;
 mod text;
 mod wire;
 
-pub use error::{ErrorKind, TranscodeError};
+pub use error::{ErrorKind, TranscodeError, shorten};
 pub use field_path::{FieldPath, FieldPathError};
 pub use options::{Limits, ParseOptions, PrintOptions};
 pub use registry::{Plan, Registry};

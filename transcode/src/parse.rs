@@ -213,7 +213,8 @@ impl<'a, 'o> Parser<'a, 'o> {
 
     fn check_output(&self) -> Fallible<()> {
         if self.lengths.total(self.out) > self.longest {
-            return Err(self.limit("the converted message is too long"));
+            let message = "the converted message is too long";
+            return Err(Fault::new(ErrorKind::TooLong, self.reader.position(), message));
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ impl<'a, 'o> Printer<'a, 'o> {
         let end = u32::try_from(proto.len()).ok().filter(|length| *length as usize <= limits.usable_input());
         let Some(end) = end else {
             let longest = limits.usable_input();
-            return Err(Fault::new(ErrorKind::Limit, longest, format!("the message is longer than {longest} bytes")));
+            return Err(Fault::new(ErrorKind::TooLong, longest, format!("the message is longer than {longest} bytes")));
         };
         let longest = out.len().saturating_add(limits.output);
         // Most JSON texts are about twice as long as their message.
@@ -217,7 +217,7 @@ impl<'a, 'o> Printer<'a, 'o> {
     #[inline]
     fn check_output(&self, value: Span) -> Fallible<()> {
         if self.out.len() > self.longest {
-            return Err(limit(value, "the JSON text is too long"));
+            return Err(Fault::new(ErrorKind::TooLong, value.start as usize, "the JSON text is too long"));
         }
         Ok(())
     }

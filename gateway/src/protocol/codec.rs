@@ -5,7 +5,7 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::{Code, Status};
 use transcode::{ErrorKind, Limits, ParseOptions, Plan, PrintOptions, Registry, TranscodeError};
 
-use super::private;
+use super::{framing::Why, private, status::request_refused};
 use crate::config::Json;
 
 /// The messages of a pool, those of gRPC's error details, and the well-known types: errors and `Any` may hold types that
@@ -83,6 +83,9 @@ impl MethodCodec {
 
 /// The request is not JSON, or not of the method's message.
 pub(super) fn refused(error: &TranscodeError) -> Status {
+    if error.kind == ErrorKind::TooLong {
+        return request_refused(Why::TooLarge);
+    }
     match error.path.strip_prefix("$.") {
         Some(field) => {
             let message = format!("{} (byte {})", error.message, error.offset);
@@ -94,7 +97,8 @@ pub(super) fn refused(error: &TranscodeError) -> Status {
 
 /// The response has no JSON form within the limits.
 pub(super) fn unprintable(error: &TranscodeError) -> Status {
-    let code = if error.kind == ErrorKind::Limit { Code::ResourceExhausted } else { Code::Internal };
+    let is_limit = matches!(error.kind, ErrorKind::Limit | ErrorKind::TooLong);
+    let code = if is_limit { Code::ResourceExhausted } else { Code::Internal };
     let message = format!("the response cannot be written as JSON: {error}");
     status(code, crate::reason::JSON_UNAVAILABLE, message)
 }

@@ -145,22 +145,22 @@ fn elements_are_counted() {
 fn input_and_output_are_bounded() {
     let limits = Limits { input: 10, ..Limits::default() };
     let error = plan(PROTO3).to_proto(b"{         }", &ParseOptions::default(), &limits, &mut Vec::new()).unwrap_err();
-    assert_eq!((error.kind, error.offset), (ErrorKind::Limit, 10));
+    assert_eq!((error.kind, error.offset), (ErrorKind::TooLong, 10));
     let error = plan(PROTO3).to_json(&[0; 11], &PrintOptions::default(), &limits, &mut Vec::new()).unwrap_err();
-    assert_eq!((error.kind, error.offset), (ErrorKind::Limit, 10));
+    assert_eq!((error.kind, error.offset), (ErrorKind::TooLong, 10));
 
     let limits = Limits { output: 10_000, ..Limits::default() };
     let numbers = format!(r#"{{"optionalValue":[{}]}}"#, vec!["1"; 1000].join(","));
     let mut out = Vec::new();
     let error = plan(PROTO3).to_proto(numbers.as_bytes(), &ParseOptions::default(), &limits, &mut out).unwrap_err();
-    assert_eq!((error.kind, out.capacity() < 20_000), (ErrorKind::Limit, true));
+    assert_eq!((error.kind, out.capacity() < 20_000), (ErrorKind::TooLong, true));
     // Two bytes for each message, and more than a thousand of defaults.
     let defaults = PrintOptions { always_print_fields_with_no_presence: true, ..PrintOptions::default() };
     let empty = [0xDA, 0x01, 0x00].repeat(100);
     let list = [[0x82, 0x03, 0x02, 0x12, 0x00].repeat(1000), empty].concat();
     let mut out = b"before".to_vec();
     let error = plan(PROTO3).to_json(&list, &defaults, &limits, &mut out).unwrap_err();
-    assert_eq!((error.kind, out.capacity() < 40_000, &out[..]), (ErrorKind::Limit, true, &b"before"[..]));
+    assert_eq!((error.kind, out.capacity() < 40_000, &out[..]), (ErrorKind::TooLong, true, &b"before"[..]));
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn limits_apply_to_bodies() {
     let limits = Limits { input: 10, ..Limits::default() };
     let options = RequestOptions { limits, ..RequestOptions::default() };
     let error = found.append_request(None, br#"{"title":"long"}"#, &options, &mut Vec::new()).unwrap_err();
-    assert!(matches!(error, RequestError::Body(error) if error.kind == ErrorKind::Limit));
+    assert!(matches!(error, RequestError::Body(error) if error.kind == ErrorKind::TooLong));
 }
 
 #[test]

@@ -6,14 +6,13 @@
 use std::collections::HashMap;
 
 use async_graphql::{
-    Value,
-    parser::{
-        Positioned,
-        types::{Directive, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet},
-    },
+    Name, Positioned, Value,
+    parser::types::{Directive, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet},
+    registry::{MetaType, Registry},
 };
 use async_graphql_value::Value as Literal;
 use serde_json::{Map, Value as Json};
+use transcode::shorten;
 
 use crate::{limits::QueryLimits, nesting, refused::Refused};
 
@@ -31,24 +30,35 @@ const SELECTIONS: usize = 10;
 /// What a value takes in memory besides its text.
 const VALUE: usize = 32;
 
-/// Checks all operations of a document. Validation reads all of them, too.
+/// The number of arguments of the field with the most.
+pub(crate) fn most_arguments(registry: &Registry) -> usize {
+    let of_objects = registry.types.values().filter_map(|of| match of {
+        MetaType::Object { fields, .. } => fields.values().map(|field| field.args.len()).max(),
+        _ => None,
+    });
+    // A directive has one.
+    of_objects.max().unwrap_or(0).max(1)
+}
+
+/// Checks all operations of a document. Validation reads all of them, too. `most_arguments` is that of the schema.
 pub(crate) fn check(
     document: &ExecutableDocument,
     variables: &Map<String, Json>,
     limits: &QueryLimits,
+    most_arguments: usize,
     introspection: bool,
 ) -> Result<(), Refused> {
     let sent = variables.iter().fold(0_usize, |sum, (name, value)| sum.saturating_add(name.len() + json_bytes(value)));
     check_argument_bytes("variables", sent, limits)?;
     let variables = variable_bytes(document, variables);
-    let mut analysis = Analysis { document, variables, introspection, fragments: HashMap::new() };
+    let mut analysis = Analysis { document, variables, most_arguments, introspection, fragments: HashMap::new() };
     for (_, operation) in document.operations.iter() {
         analysis.check(&operation.node, limits)?;
     }
     // Validation reads these, too, but no limit has counted them.
     match document.fragments.keys().find(|name| !analysis.fragments.contains_key(name.as_str())) {
         None => Ok(()),
-        Some(name) => Err(Refused::invalid(format!("the fragment `{name}` is not used by an operation"))),
+        Some(name) => Err(Refused::invalid(format!("the fragment `{}` is not used by an operation", shorten(name)))),
     }
 }
 
@@ -56,6 +66,7 @@ struct Analysis<'a> {
     document: &'a ExecutableDocument,
     /// The bytes of each variable.
     variables: HashMap<&'a str, usize>,
+    most_arguments: usize,
     introspection: bool,
     /// `None`: the fragment is being analyzed.
     fragments: HashMap<&'a str, Option<Tally>>,
@@ -96,9 +107,9 @@ impl Tally {
 impl<'a> Analysis<'a> {
     fn check(&mut self, operation: &'a OperationDefinition, limits: &QueryLimits) -> Result<(), Refused> {
         let mut tally = self.set(&operation.selection_set.node, "", 0)?;
-        self.add_directives(&operation.directives, &mut tally);
+        self.add_directives(&operation.directives, &mut tally)?;
         for variable in &operation.variable_definitions {
-            self.add_directives(&variable.node.directives, &mut tally);
+            self.add_directives(&variable.node.directives, &mut tally)?;
         }
         for (amount, is, most, key) in [
             ("a number of aliases of", tally.aliases, limits.aliases, "aliases"),
@@ -128,7 +139,7 @@ impl<'a> Analysis<'a> {
         check_levels(nesting)?;
         let mut tally = Tally::default();
         for selection in &set.items {
-            self.add_directives(selection.node.directives(), &mut tally);
+            self.add_directives(selection.node.directives(), &mut tally)?;
             tally.selections = tally.selections.saturating_add(1);
             let part = match &selection.node {
                 Selection::Field(field) => self.field(&field.node, parent, nesting)?,
@@ -149,16 +160,16 @@ impl<'a> Analysis<'a> {
     fn fragment(&mut self, name: &'a str, nesting: usize) -> Result<Tally, Refused> {
         match self.fragments.get(name) {
             Some(Some(tally)) => return Ok(*tally),
-            Some(None) => return Err(Refused::invalid(format!("the fragment `{name}` contains itself"))),
+            Some(None) => return Err(Refused::invalid(format!("the fragment `{}` contains itself", shorten(name)))),
             None => {}
         }
         let Some(fragment) = self.document.fragments.get(name) else {
-            return Err(Refused::invalid(format!("there is no fragment `{name}`")));
+            return Err(Refused::invalid(format!("there is no fragment `{}`", shorten(name))));
         };
         self.fragments.insert(name, None);
         let parent = normalized(fragment.node.type_condition.node.on.node.as_str());
         let mut tally = self.set(&fragment.node.selection_set.node, parent, nesting + 1)?.nested();
-        self.add_directives(&fragment.node.directives, &mut tally);
+        self.add_directives(&fragment.node.directives, &mut tally)?;
         self.fragments.insert(name, Some(tally));
         Ok(tally)
     }
@@ -170,6 +181,9 @@ impl<'a> Analysis<'a> {
             let message = "introspection is switched off (gateway.graphql.introspection)";
             return Err(Refused::new("INTROSPECTION_DISABLED", message));
         }
+        if name == "__typename" && !(field.arguments.is_empty() && field.selection_set.node.items.is_empty()) {
+            return Err(Refused::invalid("`__typename` has no arguments and no fields"));
+        }
         if field.alias.as_ref().is_some_and(|alias| alias.node.len() > ALIAS_BYTES) {
             return Err(Refused::invalid(format!("an alias has more than {ALIAS_BYTES} bytes")));
         }
@@ -178,17 +192,34 @@ impl<'a> Analysis<'a> {
         let mut tally = self.set(&field.selection_set.node, of, nesting + 1)?.nested();
         tally.aliases = tally.aliases.saturating_add(usize::from(field.alias.is_some()));
         tally.lists += usize::from(is_introspection && LISTS.contains(&name));
-        for (_, argument) in &field.arguments {
-            tally.arguments = tally.arguments.saturating_add(self.bytes(&argument.node));
-        }
+        self.add_arguments(name, &field.arguments, &mut tally)?;
         Ok(tally)
     }
 
-    fn add_directives(&self, directives: &[Positioned<Directive>], tally: &mut Tally) {
+    fn add_directives(&self, directives: &[Positioned<Directive>], tally: &mut Tally) -> Result<(), Refused> {
         tally.directives = tally.directives.saturating_add(directives.len());
-        for (_, argument) in directives.iter().flat_map(|directive| &directive.node.arguments) {
+        directives.iter().try_for_each(|directive| {
+            let Directive { name, arguments } = &directive.node;
+            self.add_arguments(&name.node, arguments, tally)
+        })
+    }
+
+    /// What follows looks for each argument among all of the field, so that their number must be bounded.
+    fn add_arguments(
+        &self,
+        of: &str,
+        arguments: &[(Positioned<Name>, Positioned<Literal>)],
+        tally: &mut Tally,
+    ) -> Result<(), Refused> {
+        if arguments.len() > self.most_arguments {
+            let (is, most) = (arguments.len(), self.most_arguments);
+            let message = format!("`{}` has {is} arguments; no field of the schema has more than {most}", shorten(of));
+            return Err(Refused::invalid(message));
+        }
+        for (_, argument) in arguments {
             tally.arguments = tally.arguments.saturating_add(self.bytes(&argument.node));
         }
+        Ok(())
     }
 
     /// The bytes of an argument.

@@ -4,17 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use async_graphql::{
     dynamic::Schema,
-    parser::{
-        parse_query,
-        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
-    },
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 use futures_util::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
 use serde_json::{Map, Value as Json};
-use transcode::{Limits, ParseOptions};
+use transcode::{Limits, ParseOptions, shorten};
 
 use crate::{
     analysis,
@@ -28,8 +25,8 @@ use crate::{
     introspection::SchemaText,
     limits::QueryLimits,
     loader::Batch,
-    nesting,
     panics::{self, OnPanic},
+    parse,
     plan::Plan,
     reply::Reply,
     schema::{self, Built},
@@ -63,6 +60,8 @@ pub struct Api {
     schema: Schema,
     fields: Fields,
     batches: Arc<[Arc<Batch>]>,
+    /// The number of arguments of the field with the most.
+    most_arguments: usize,
     options: Options,
     /// The description of the schema, once a client has asked for it.
     description: OnceLock<Option<Arc<SchemaText>>>,
@@ -124,7 +123,8 @@ impl Api {
     /// Fails if two types or fields have one name.
     pub fn new(sources: &[Source<'_>], options: Options) -> Result<Self, String> {
         let Built { schema, fields, batches } = schema::build(sources)?;
-        Ok(Self { schema, fields, batches: batches.all.into(), options, description: OnceLock::new() })
+        let (batches, most_arguments) = (batches.all.into(), analysis::most_arguments(schema.registry()));
+        Ok(Self { schema, fields, batches, most_arguments, options, description: OnceLock::new() })
     }
 
     /// The schema in the schema definition language.
@@ -143,14 +143,9 @@ impl Api {
     }
 
     fn check(&self, request: &Request) -> Result<Prepared, Reply> {
-        if nesting::is_too_deep(&request.query) {
-            let message = format!("the document is nested in more than {} levels", nesting::MOST);
-            return Err(Reply::refused("GRAPHQL_PARSE_FAILED", &message));
-        }
-        let document = parse_query(&request.query);
-        let document = document.map_err(|error| Reply::refused("GRAPHQL_PARSE_FAILED", &error.to_string()))?;
+        let document = parse::document(&request.query)?;
         let (Options { limits, introspection, .. }, registry) = (&self.options, self.schema.registry());
-        analysis::check(&document, &request.variables, limits, *introspection)?;
+        analysis::check(&document, &request.variables, limits, self.most_arguments, *introspection)?;
         for (_, operation) in document.operations.iter() {
             input::check_types(&operation.node, registry)?;
         }
@@ -212,7 +207,7 @@ fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<
         (DocumentOperations::Multiple(all), None) => all.values().next().filter(|_| all.len() == 1),
     };
     let message = || match name {
-        Some(name) => format!("the document has no operation {name:?}"),
+        Some(name) => format!("the document has no operation `{}`", shorten(name)),
         None => "the document has several operations; select one by operationName".to_owned(),
     };
     found.map(|operation| &operation.node).ok_or_else(|| Reply::refused("OPERATION_RESOLUTION_FAILURE", &message()))

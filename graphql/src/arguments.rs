@@ -3,6 +3,7 @@
 use async_graphql::{ErrorExtensionValues, Value};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value as Json};
+use transcode::shorten;
 
 use crate::{input::Members, names, scalars, source::Method};
 
@@ -137,7 +138,7 @@ fn map(entry: &MessageDescriptor, value: &Value) -> Result<Json, String> {
         };
         let value = one(&kind, entry.get("value").unwrap_or(&Value::Null))?;
         if json.insert(key.clone(), value).is_some() {
-            return Err(format!("the map has two entries with the key {key:?}"));
+            return Err(format!("the map has two entries with the key \"{}\"", shorten(&key)));
         }
     }
     Ok(json.into())

@@ -13,6 +13,7 @@ use async_graphql::{
     registry::{MetaType, Registry},
 };
 use async_graphql_value::Value as Literal;
+use transcode::shorten;
 
 use crate::{
     fields::{FIELD, Fields, Resolve, root_name},
@@ -47,7 +48,8 @@ struct PlanCost {
 }
 
 impl<'a> Collector<'a> {
-    /// The merged fields of a valid operation, which is within the limits.
+    /// The merged fields of an operation, if they are within the limits. The document is not validated yet, but analyzed
+    /// ([`crate::analysis`]): that bounds the selections, and the arguments of each field.
     pub(crate) fn plan(&self, operation: &'a OperationDefinition) -> Result<Plan, Refused> {
         let mut count = PlanCost::default();
         let roots = self.set(&[&operation.selection_set.node], root_name(operation.ty), 1, &mut count)?;
@@ -121,14 +123,11 @@ impl<'a> Collector<'a> {
         let (key, name) = (field.response_key().node.clone(), field.name.node.as_str());
         count.depth = count.depth.max(depth);
         if name == "__typename" {
-            if !field.arguments.is_empty() || !field.selection_set.node.items.is_empty() {
-                return Err(Refused::invalid("`__typename` has no arguments and no fields"));
-            }
             count.complexity += FIELD;
             return Ok(Node::new(key, pos, ValueSource::TypeName(Name::new(parent)), Vec::new()));
         }
         let def = self.fields.get(parent, name);
-        let def = def.ok_or_else(|| Refused::invalid(format!("{parent} has no field `{name}`")))?;
+        let def = def.ok_or_else(|| Refused::invalid(format!("{parent} has no field `{}`", shorten(name))))?;
         count.complexity = count.complexity.saturating_add(def.cost);
         let children = self.set(&group.sets, &def.of, depth + 1, count)?;
         let takes_arguments = matches!(def.resolve, Resolve::Call(_) | Resolve::Type | Resolve::Described { .. });
@@ -176,7 +175,8 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Adds a field to those of its response key, which must be the same field with the same arguments.
+/// Adds a field to those of its response key, which must be the same field with the same arguments. A field has at most as
+/// many as one of the schema, so that each comparison is short.
 fn add<'a>(field: &'a Positioned<Field>, groups: &mut IndexMap<&'a str, Group<'a>>) -> Result<(), Refused> {
     let key = field.node.response_key().node.as_str();
     let group = groups.entry(key).or_insert_with(|| Group { first: field, sets: Vec::new() });
@@ -187,7 +187,8 @@ fn add<'a>(field: &'a Positioned<Field>, groups: &mut IndexMap<&'a str, Group<'a
     };
     let has_same_arguments = first.arguments.len() == other.arguments.len() && first.arguments.iter().all(is_same);
     if first.name.node != other.name.node || !has_same_arguments {
-        let message = format!("`{key}` stands for two fields, or for two sets of arguments; give each an alias");
+        let message =
+            format!("`{}` stands for two fields, or for two sets of arguments; give each an alias", shorten(key));
         return Err(Refused::invalid(message));
     }
     group.sets.push(&other.selection_set.node);

@@ -10,6 +10,7 @@ use async_graphql::{
 };
 use async_graphql_value::Value as Literal;
 use serde_json::{Map, Value as Json};
+use transcode::shorten;
 
 use crate::refused::Refused;
 
@@ -37,6 +38,7 @@ pub(crate) fn check_types(operation: &OperationDefinition, registry: &Registry) 
             Some(_) if ty.bytes().filter(|byte| *byte == b'[').count() > LISTS => "nests too many lists",
             Some(_) => continue,
         };
+        let (name, ty) = (shorten(name), shorten(&ty));
         return Err(Refused::invalid(format!("the variable `${name}` has the type {ty}, which {problem}")));
     }
     Ok(())
@@ -52,18 +54,19 @@ pub(crate) fn variables(
     let coercion = Coercion { registry, variables: &nothing, declared: &Declared::new() };
     for variable in &operation.variable_definitions {
         let (name, ty) = (&variable.node.name.node, variable.node.var_type.node.to_string());
+        let refused = |problem: String| Refused::invalid(format!("the variable `${}`{problem}", shorten(name)));
         let sent = sent.get(name.as_str()).map(|json| Value::from_json(json.clone()));
         let value = match (sent, &variable.node.default_value) {
             (Some(Ok(value)), _) => value,
-            (Some(Err(error)), _) => return Err(Refused::invalid(format!("the variable `${name}`: {error}"))),
+            (Some(Err(error)), _) => return Err(refused(format!(": {error}"))),
             (None, Some(default)) => default.node.clone(),
             (None, None) if ty.ends_with('!') => {
-                return Err(Refused::invalid(format!("the variable `${name}` of the type {ty} has no value")));
+                return Err(refused(format!(" of the type {ty} has no value")));
             }
             (None, None) => continue,
         };
         let value = coercion.value(&value.into_value(), &ty);
-        let value = value.map_err(|problem| Refused::invalid(format!("the variable `${name}`{problem}")))?;
+        let value = value.map_err(|problem| refused(problem.to_string()))?;
         values.extend(value.map(|value| (name.clone(), value)));
     }
     Ok(values)
@@ -149,13 +152,14 @@ impl Coercion<'_> {
     /// Refuses a variable whose type is not that of its place: its value has been coerced to its own type.
     fn check_usage(&self, name: &str, ty: &str) -> Result<(), InputProblem> {
         let Some(variable) = self.declared.get(name) else {
-            return Err(InputProblem::new(format!("the variable `${name}` is not declared")));
+            return Err(InputProblem::new(format!("the variable `${}` is not declared", shorten(name))));
         };
         let of = variable.var_type.node.to_string();
         let has_default = variable.default_value.as_ref().is_some_and(|default| default.node != Value::Null);
         if fits(&of, if has_default { ty.strip_suffix('!').unwrap_or(ty) } else { ty }) {
             return Ok(());
         }
+        let name = shorten(name);
         Err(InputProblem::new(format!("the variable `${name}` of the type {of} stands where {ty} is expected")))
     }
 
@@ -177,7 +181,7 @@ impl Coercion<'_> {
         match (self.registry.types.get(ty), literal) {
             (Some(MetaType::InputObject { input_fields, .. }), Literal::Object(members)) => {
                 if let Some(name) = members.keys().find(|name| !input_fields.contains_key(name.as_str())) {
-                    return Err(InputProblem::new(format!("{ty} has no field `{name}`")));
+                    return Err(InputProblem::new(format!("{ty} has no field `{}`", shorten(name))));
                 }
                 self.arguments(input_fields, |name| members.get(name)).map(Value::Object)
             }
@@ -188,7 +192,7 @@ impl Coercion<'_> {
                     _ => "",
                 };
                 let known = enum_values.contains_key(name).then(|| Value::Enum(Name::new(name)));
-                known.ok_or_else(|| InputProblem::new(format!("{ty} has no value `{name}`")))
+                known.ok_or_else(|| InputProblem::new(format!("{ty} has no value `{}`", shorten(name))))
             }
             (Some(MetaType::Scalar { .. }), literal) if is_scalar(literal, ty) => {
                 // A variable without a value is null within JSON.

@@ -11,6 +11,7 @@ mod caller;
 mod calls;
 mod collect;
 mod document;
+mod escapes;
 mod execution;
 mod fields;
 mod follow;
@@ -23,6 +24,8 @@ mod names;
 mod nesting;
 mod output;
 mod panics;
+mod parse;
+mod pieces;
 mod plan;
 mod references;
 mod refused;
@@ -36,6 +39,7 @@ mod subscription;
 mod test_contracts;
 #[cfg(test)]
 mod tests;
+mod typename;
 mod validation;
 mod write;
 

@@ -1,55 +1,21 @@
 //! Bounds the nesting of a document before it is parsed: each level uses stack of the parser.
 
+use crate::pieces::{Piece, pieces};
+
 /// The maximum number of open brackets.
 pub(crate) const MOST: usize = 64;
 
 /// Whether the brackets of a document are nested too deeply. Brackets in strings and comments do not count.
 pub(crate) fn is_too_deep(query: &str) -> bool {
-    let mut rest = query.as_bytes();
     let mut open = 0_usize;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match byte {
-            b'{' | b'[' | b'(' => open += 1,
-            b'}' | b']' | b')' => open = open.saturating_sub(1),
-            b'#' => rest = after_line(after),
-            b'"' => rest = after_string(after),
+    pieces(query).any(|(piece, _)| {
+        match piece {
+            Piece::Other(b'{' | b'[' | b'(') => open += 1,
+            Piece::Other(b'}' | b']' | b')') => open = open.saturating_sub(1),
             _ => {}
         }
-        if open > MOST {
-            return true;
-        }
-    }
-    false
-}
-
-fn after_line(text: &[u8]) -> &[u8] {
-    let end = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(text.len());
-    &text[end..]
-}
-
-/// What follows a string whose first quote precedes `text`.
-fn after_string(text: &[u8]) -> &[u8] {
-    let is_block = text.starts_with(b"\"\"");
-    let (end, mut rest): (&[u8], _) = if is_block { (b"\"\"\"", &text[2..]) } else { (b"\"", text) };
-    loop {
-        if rest.is_empty() || rest.starts_with(end) {
-            return rest.get(end.len()..).unwrap_or_default();
-        }
-        let is_escape = if is_block { rest.starts_with(b"\\\"\"\"") } else { rest.starts_with(b"\\") };
-        let length = if !is_escape {
-            1
-        } else if is_block {
-            4
-        } else {
-            2
-        };
-        rest = rest.get(length..).unwrap_or_default();
-        // A line break ends a string that is not closed.
-        if !is_block && rest.starts_with(b"\n") {
-            return rest;
-        }
-    }
+        open > MOST
+    })
 }
 
 #[cfg(test)]

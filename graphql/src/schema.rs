@@ -88,7 +88,8 @@ pub(crate) fn build(sources: &[Source<'_>]) -> Result<Built, String> {
     if subscription.is_some() {
         schema = schema.register(parts.subscriptions(&roots, &mut fields)?);
     }
-    let schema = schema.limit_recursive_depth(nesting::MOST).finish().map_err(|error| error.to_string())?;
+    // Validation reads one level more around a `__typename` with directives.
+    let schema = schema.limit_recursive_depth(nesting::MOST + 1).finish().map_err(|error| error.to_string())?;
     Ok(Built { schema, fields, batches: parts.batches })
 }
 

@@ -8,15 +8,16 @@ use async_graphql::{
 };
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use crate::reply::Reply;
+use crate::{reply::Reply, typename};
 
 /// Refuses an invalid document. `variables` are those of the operation with the name.
 pub(crate) fn check(
     schema: &Schema,
-    document: ExecutableDocument,
+    mut document: ExecutableDocument,
     operation: (OperationType, Option<&str>),
     variables: Variables,
 ) -> Result<(), Reply> {
+    typename::expose_directives(&mut document);
     let (ty, name) = operation;
     let mut request = Request::new("").variables(variables).disable_introspection();
     request.operation_name = name.map(str::to_owned);

@@ -5,8 +5,10 @@ use super::*;
 const LIMITS: QueryLimits =
     QueryLimits { depth: 4, complexity: 6, root_fields: 3, aliases: 2, directives: 2, argument_bytes: 1_000 };
 
+const MOST_ARGUMENTS: usize = 3;
+
 fn checked(query: &str, introspection: bool) -> Result<(), Refused> {
-    check(&parse_query(query).unwrap(), &Map::new(), &LIMITS, introspection)
+    check(&parse_query(query).unwrap(), &Map::new(), &LIMITS, MOST_ARGUMENTS, introspection)
 }
 
 fn refusal(query: &str) -> String {
@@ -46,6 +48,26 @@ fn operations_beyond_a_limit_are_refused() {
     assert!(refusal(&format!("{{ {long}: call }}")).contains("alias"));
 }
 
+/// Merging and validation look for each argument among all of its field: the number of comparisons is the square of what
+/// passes here.
+#[test]
+fn fields_have_no_more_arguments_than_the_schema() {
+    let list = |count: usize| (0..count).map(|n| format!("a{n}: 1 ")).collect::<String>();
+    assert_eq!(checked(&format!("{{ call({}) @skip({}) }}", list(3), list(3)), true), Ok(()));
+    let many = list(5_000);
+    for query in [
+        format!("{{ call({many}) {{ a }} call({many}) {{ a }} }}"),
+        format!("{{ call @skip({many}) }}"),
+        format!("{{ ... @skip({many}) {{ call }} }}"),
+        format!("{{ ...F @skip({many}) }} fragment F on Query {{ call }}"),
+        format!("query @a({many}) {{ call }}"),
+        format!("query ($a: Int @a({many})) {{ call }}"),
+        format!("{{ ...F }} fragment F on Query @a({many}) {{ call }}"),
+    ] {
+        assert!(refusal(&query).contains("has 5000 arguments; no field of the schema has more than 3"), "{query:.80}");
+    }
+}
+
 #[test]
 fn repeated_fragments_count_each_time() {
     let mut query = "{ ...F0 } ".to_owned();
@@ -72,7 +94,7 @@ fn chained_fragments_count_all_their_levels() {
     for query in [format!("{{ x {{ {bottom_up} }} ...F99 }} {fragments}"), format!("{{ ...F99 }} {fragments}")] {
         let document = parse_query(query).unwrap();
         let limits = QueryLimits { depth: 60, complexity: 100_000, ..LIMITS };
-        let refuse = move || check(&document, &Map::new(), &limits, true).unwrap_err().message;
+        let refuse = move || check(&document, &Map::new(), &limits, MOST_ARGUMENTS, true).unwrap_err().message;
         // Without the limit, the recursion overflows this stack.
         let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(refuse).unwrap();
         let message = thread.join().unwrap();

@@ -8,7 +8,7 @@ use super::{
     options,
     responses::error_codes,
 };
-use crate::{Options, QueryLimits};
+use crate::{Options, QueryLimits, Request};
 
 /// Documents that validation of async-graphql accepts, or does not survive.
 #[tokio::test]
@@ -58,6 +58,13 @@ async fn malformed_documents_are_refused() {
         "query($a: Boolean) { listOrders @skip(if: $a) { total } }".to_owned(),
         "{ listOrders @skip(if: true) @skip(if: true) { total } }".to_owned(),
         "{ __typename @nope(if: $a) ...F } fragment F on Query { __typename @include(if: $b) }".to_owned(),
+        "{ listOrders { total __typename @nope } }".to_owned(),
+        "{ __typename @deprecated }".to_owned(),
+        "{ listOrders { total __typename @skip } }".to_owned(),
+        "{ __typename @skip(if: false, nope: 1) }".to_owned(),
+        "{ __typename @skip(if: false) @skip(if: false) }".to_owned(),
+        "query($a: Int!) { __typename @skip(if: $a) }".to_owned(),
+        "{ listOrders { total } ... @skip(if: true) { __typename(a: 1) } }".to_owned(),
         "{ ...Nope }".to_owned(),
         "{ ...F } fragment F on Query { ...G } fragment G on Query { listOrders { total } ...F }".to_owned(),
         "{ ...F } fragment F on Nope { listOrders { total } }".to_owned(),
@@ -83,6 +90,51 @@ async fn malformed_documents_are_refused() {
         assert!(codes.iter().all(is_expected), "{document}: {response}");
     }
     assert_eq!(caller.calls(), []);
+}
+
+#[tokio::test]
+async fn directives_on_typename_use_their_variables() {
+    let (api, caller) = (shop(options()), Recorder::new(sells));
+    let query = "query($a: Boolean!) { __typename @skip(if: $a) listOrders { t: __typename @include(if: $a) total } }";
+    for (skips, data) in [
+        (true, json!({ "listOrders": { "t": "ListOrdersConnection", "total": "9" } })),
+        (false, json!({ "__typename": "Query", "listOrders": { "total": "9" } })),
+    ] {
+        let response = execute(&api, &caller, query, json!({ "a": skips })).await;
+        assert_eq!(response, json!({ "data": data }));
+    }
+    // Also where no further level may follow: the arguments are the last one.
+    let depth = crate::nesting::MOST - 2;
+    let deepest = format!("{}{{ __typename @skip(if: false) }}{}", "{ ... ".repeat(depth), " }".repeat(depth));
+    let response = execute(&api, &caller, &deepest, json!({})).await;
+    assert_eq!(response, json!({ "data": { "__typename": "Query" } }));
+}
+
+#[tokio::test]
+async fn strings_may_have_all_escapes_of_the_specification() {
+    let (api, caller) = (shop(options()), Recorder::new(sells));
+    for (literal, id) in [(r"\ud83d\ude00", "😀"), (r"\u{1F600}\u{41}", "😀A"), (r#"a\"\u00e4"#, "a\"ä")] {
+        let query = format!("{{ getOrder(orderId: \"{literal}\") {{ orderId }} }}");
+        let response = execute(&api, &caller, &query, json!({})).await;
+        assert!(response["errors"].is_null(), "{query}: {response}");
+        assert_eq!(caller.calls(), [("GetOrder".to_owned(), json!({ "orderId": id }))]);
+    }
+    let response = execute(&api, &caller, r#"{ getOrder(orderId: "\ud83d") { orderId } }"#, json!({})).await;
+    let message = response["errors"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("line 1, column 22: "), "{message}");
+    assert_eq!(caller.calls(), []);
+}
+
+/// A running operation holds what its document names.
+#[test]
+fn undeclared_variables_are_dropped() {
+    let api = shop(options());
+    let query = "query($n: Int = 7) { listOrders(first: $n) { total } }".to_owned();
+    let variables = json!({ "n": 54321, "other": "undeclared", "more": { "undeclared": [1] } });
+    let variables = variables.as_object().cloned().unwrap();
+    let prepared = api.prepare(Request { query, operation_name: None, variables }).unwrap();
+    let held = format!("{prepared:?}");
+    assert!(held.contains("54321") && !held.contains("undeclared"), "{held}");
 }
 
 #[tokio::test]

@@ -7,13 +7,14 @@ use std::sync::{
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use serde_json::{Value as Json, json};
+use transcode::Limits;
 
 use super::{
     execute, json,
     operations::{Recorder, failure, sells, shop},
     options,
 };
-use crate::{Budget, CallError, Caller, Message, MessageStream, Request};
+use crate::{Budget, CallError, Caller, Message, MessageStream, Options, Request};
 
 pub(super) fn error_codes(response: &Json) -> Vec<&Json> {
     let errors = response["errors"].as_array().into_iter().flatten();
@@ -71,10 +72,62 @@ async fn objects_without_included_fields_are_empty() {
 #[tokio::test]
 async fn refusals_are_bounded() {
     let (api, caller) = (shop(options()), Recorder::new(sells));
-    let arguments: String = (0..1_000).map(|n| format!("{}{n}: 1 ", "a".repeat(2_000))).collect();
-    let response = execute(&api, &caller, &format!("{{ listOrders({arguments}) {{ total }} }}"), json!({})).await;
+    let fields: String = (0..1_000).map(|n| format!("{}{n} ", "a".repeat(2_000))).collect();
+    let response = execute(&api, &caller, &format!("{{ listOrders {{ {fields} }} }}"), json!({})).await;
     assert_eq!(error_codes(&response).len(), 20);
     assert!(response.to_string().len() < 30_000, "{}", response.to_string().len());
+}
+
+/// Errors repeat the beginning of a name, and state what is wrong behind it.
+#[tokio::test]
+async fn long_names_are_shortened_in_errors() {
+    let (api, caller) = (shop(options()), Recorder::new(sells));
+    let long = "a".repeat(10_000);
+    for (document, problem) in [
+        (format!("{{ {long}(: 1) }}"), "expected name"),
+        (format!("query($a: {long}) {{ listOrders(first: $a) {{ total }} }}"), "does not have"),
+        (format!("query(${long}: Int!) {{ listOrders(first: ${long}) {{ total }} }}"), "has no value"),
+        (format!("{{ ...{long} }}"), "there is no fragment"),
+        (format!("{{ listOrders {{ total }} }} fragment {long} on Query {{ listOrders {{ total }} }}"), "is not used"),
+    ] {
+        let response = execute(&api, &caller, &document, json!({})).await;
+        let message = response["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains(problem) && message.len() < 250, "{message}");
+    }
+    let named = Request {
+        query: "query A { listOrders { total } }".to_owned(),
+        operation_name: Some(long),
+        ..Request::default()
+    };
+    let refused = json(&api.prepare(named).unwrap_err());
+    let message = refused["errors"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("the document has no operation") && message.len() < 100, "{message}");
+}
+
+/// Messages that are nested too deeply for JSON are no matter of the budget.
+#[tokio::test]
+async fn nesting_is_no_lack_of_room() {
+    let respond = |_: &str, _: &Json| {
+        let parts = (0..8).fold(json!({ "number": 1 }), |part, _| json!({ "parts": [part] }));
+        Ok(json!({ "part": parts }))
+    };
+    let caller = Recorder::new(respond);
+    let conversion = Limits { depth: 6, ..Limits::default() };
+    let api = shop(Options { conversion, response_bytes: 10_000, ..options() });
+    let response = execute(&api, &caller, "{ getOrder(orderId: \"1\") { part { number } } }", json!({})).await;
+    let extensions = &response["errors"][0]["extensions"];
+    assert_eq!(extensions, &json!({ "code": "RESOURCE_EXHAUSTED", "reason": "JSON_UNAVAILABLE" }), "{response}");
+}
+
+#[tokio::test]
+async fn request_that_is_too_large_has_its_reason() {
+    let caller = Recorder::new(sells);
+    let conversion = Limits { output: 20, ..Limits::default() };
+    let api = shop(Options { conversion, ..options() });
+    let query = format!("{{ getOrder(orderId: \"{}\") {{ orderId }} }}", "1".repeat(30));
+    let response = execute(&api, &caller, &query, json!({})).await;
+    let extensions = &response["errors"][0]["extensions"];
+    assert_eq!(extensions, &json!({ "code": "RESOURCE_EXHAUSTED", "reason": "MESSAGE_TOO_LARGE" }), "{response}");
 }
 
 #[tokio::test]

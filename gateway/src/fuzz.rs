@@ -29,7 +29,7 @@ use crate::{
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All properties.
-pub const FUZZ_TARGETS: [FuzzTarget; 9] = [
+pub const FUZZ_TARGETS: [FuzzTarget; 10] = [
     ("framing", framing),
     ("text", base64_text),
     ("headers", header_translation),
@@ -39,6 +39,7 @@ pub const FUZZ_TARGETS: [FuzzTarget; 9] = [
     ("websocket", websocket::frames),
     ("websocket_text", websocket::text_frame),
     ("graphql", graphql::operation),
+    ("graphql_socket", graphql::socket_message),
 ];
 
 /// Splits bytes into pieces whose sizes derive from the bytes themselves.

@@ -36,7 +36,18 @@ impl SoakOptions {
 const TARGETS: [(&str, &[&str]); 2] = [
     (
         "parsers",
-        &["framing", "text", "headers", "address", "proxy", "configuration", "websocket", "websocket_text", "graphql"],
+        &[
+            "framing",
+            "text",
+            "headers",
+            "address",
+            "proxy",
+            "configuration",
+            "websocket",
+            "websocket_text",
+            "graphql",
+            "graphql_socket",
+        ],
     ),
     ("transcode", &["json", "protobuf"]),
 ];
@@ -46,8 +57,8 @@ const INPUT_BYTES: u32 = 64 * 1024;
 /// How long one input may take.
 const INPUT_TIMEOUT_S: u32 = 10;
 
-/// Fuzzes the parsers of the gateway, GraphQL operations, and the conversion between JSON and protobuf. Each target runs for an equal part of
-/// the time. Returns true if no input failed.
+/// Fuzzes the parsers of the gateway, GraphQL operations, and the conversion between JSON and protobuf. Each target runs
+/// for an equal part of the time. Returns true if no input failed.
 pub(crate) fn run(session: &Session, options: &SoakOptions) -> Result<bool, String> {
     let tools = session.target.join("tools");
     if !tools.join("bin").join(TOOL).exists() {

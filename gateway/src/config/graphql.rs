@@ -80,6 +80,12 @@ impl Graphql {
         self.enabled && self.explorer
     }
 
+    /// The largest message of a client over a WebSocket, in bytes: an operation, with its headers or what is around it.
+    pub(crate) fn socket_message_bytes(&self, limits: &kit::limits::Limits) -> usize {
+        let operation = self.query_bytes.saturating_add(self.argument_bytes).min(limits.message_bytes);
+        operation.saturating_add(limits.header_bytes as usize)
+    }
+
     /// The options of the schema. `message_bytes` is the size of the largest message of a request.
     pub(crate) fn options(&self, json: &Json, message_bytes: usize, on_panic: OnPanic) -> Options {
         let (parse, _, limits) = json.conversion();

@@ -80,17 +80,17 @@ pub(super) async fn serve(
     let Found::Method(method) = snapshot.routes.find(request.uri().path()) else { return };
     let limits = &gateway.rpc.service.limits;
     let most = limits.message_bytes.saturating_add(limits.header_bytes as usize);
-    let mut socket = socket::open(io, most).await;
+    let (mut socket, mut reader) = socket::open(io, most, limits.deadline.0).await;
     let client_protocol = WebSocket::new(method.codec.clone());
     let first = tokio::select! {
-        first = timeout(limits.request_head.0, next_text(&mut socket)) => first.unwrap_or_else(|_| Err(late())),
+        first = timeout(limits.request_head.0, next_text(&mut reader, &mut socket)) => first.unwrap_or_else(|_| Err(late())),
         () = shutdown.draining() => Err(Ending::Stopping),
     };
     let (mut sink, stream) = socket.split();
     let ending = match first {
         Ok(first) => {
             let call = Call { gateway, peer, snapshot: &snapshot, method, client_protocol: &client_protocol };
-            call.serve(watched, request, &first, &mut sink, stream).await.unwrap_or_else(|ending| ending)
+            call.serve(watched, request, &first, &mut sink, (stream, reader)).await.unwrap_or_else(|ending| ending)
         }
         Err(ending) => ending,
     };
@@ -140,7 +140,7 @@ impl Call<'_> {
         request: Request<()>,
         first: &str,
         sink: &mut Sink,
-        stream: SplitStream<Socket>,
+        (stream, reader): (SplitStream<Socket>, SocketReader),
     ) -> Result<Ending, Ending> {
         let client = self.snapshot.proxies.client(self.peer.address, request.headers());
         let (sender, body) = Inbound::messages();
@@ -160,7 +160,7 @@ impl Call<'_> {
         let (snapshot, found) = (self.snapshot, Found::Method(self.method));
         let call = RpcCall { context: &self.gateway.rpc, snapshot, client, certificate, client_protocol, found };
         let activity = Activity::default();
-        let requests = Requests { sender, takes_one: self.takes_one(), has_ended: false, activity: &activity };
+        let requests = Requests { sender, reader, takes_one: self.takes_one(), has_ended: false, activity: &activity };
         let keepalive = self.gateway.rpc.service.limits.keepalive.0;
         tokio::select! {
             ending = Responses::new(sink, &activity, keepalive).write(call.respond(watched, request)) => Ok(ending),
@@ -186,11 +186,11 @@ impl Call<'_> {
 }
 
 /// The next text frame.
-async fn next_text<S>(stream: &mut S) -> Result<Utf8Bytes, Ending>
+async fn next_text<S>(reader: &mut SocketReader, stream: &mut S) -> Result<Utf8Bytes, Ending>
 where
     S: futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
 {
-    SocketReader::default().next(stream).await.map_err(Ending::from)
+    reader.next(stream).await.map_err(Ending::from)
 }
 
 impl From<SocketFault> for Ending {
@@ -201,6 +201,7 @@ impl From<SocketFault> for Ending {
             SocketFault::Binary => frame_refused("it is binary"),
             SocketFault::NotUtf8 => frame_refused("it is not UTF-8"),
             SocketFault::TooLarge => request_refused(Why::TooLarge),
+            SocketFault::TooSlow => error::deadline_exceeded(),
             SocketFault::TooManyPings => {
                 let message = format!("send at most {MOST_PINGS} PINGs in {PING_PERIOD:?}");
                 error::status(Code::ResourceExhausted, crate::reason::TOO_MANY_PINGS, message)
@@ -218,6 +219,7 @@ fn refused(status: Status) -> Ending {
 /// The messages of the client.
 struct Requests<'a> {
     sender: MessageSender,
+    reader: SocketReader,
     takes_one: bool,
     has_ended: bool,
     activity: &'a Activity,
@@ -277,9 +279,9 @@ impl Requests<'_> {
 }
 
 impl Requests<'_> {
-    async fn next_text(&self, stream: &mut SplitStream<Socket>) -> Result<Utf8Bytes, Ending> {
+    async fn next_text(&mut self, stream: &mut SplitStream<Socket>) -> Result<Utf8Bytes, Ending> {
         let activity = self.activity;
         let mut noted = stream.inspect(|_| activity.has_arrived.store(true, Ordering::Relaxed));
-        next_text(&mut noted).await
+        next_text(&mut self.reader, &mut noted).await
     }
 }

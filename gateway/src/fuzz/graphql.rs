@@ -13,7 +13,7 @@ use kit::{limits::Limits, policy::Access};
 use prost_reflect::DescriptorPool;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{config::Config, protocol::registry};
+use crate::{config::Config, graphql::socket::property, protocol::registry};
 
 /// Between the document and its variables.
 const VARIABLES: &str = "\n---\n";
@@ -70,6 +70,13 @@ pub(super) fn operation(data: &[u8]) {
             replies.iter().for_each(check);
         }
         Ok(prepared) => check(&RUNTIME.block_on(API.execute(prepared, Arc::new(EmptyCaller)))),
+    }
+}
+
+/// A message of a client over a WebSocket.
+pub(super) fn socket_message(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        property::check(text);
     }
 }
 

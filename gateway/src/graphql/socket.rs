@@ -6,9 +6,12 @@
 mod connection;
 mod credentials;
 mod end;
+mod keepalive;
 mod message;
 mod operations;
 mod outbox;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod property;
 
 use std::sync::Arc;
 
@@ -54,10 +57,11 @@ impl GraphqlSocket<'_> {
     /// Serves the socket that `request` has opened, until one of its ends closes it.
     pub(crate) async fn serve(&self, watched: Watched, request: Request<()>, io: Upgraded, shutdown: &Shutdown) {
         let limits = &self.context.service.limits;
-        let most = limits.message_bytes.saturating_add(limits.header_bytes as usize);
-        let mut socket = socket::open(io, most).await;
+        let most = self.state.snapshot().config.graphql.socket_message_bytes(limits);
+        let (mut socket, reader) = socket::open(io, most, limits.deadline.0).await;
         let end = if names_subprotocol(request.headers(), SUBPROTOCOL) {
-            SocketConnection::new(self, &mut socket, request.into_parts().0.headers, watched, shutdown).run().await
+            let handshake = request.into_parts().0.headers;
+            SocketConnection::new(self, (&mut socket, reader), handshake, watched, shutdown).run().await
         } else {
             SocketEnd::Close(SUBPROTOCOL_NOT_ACCEPTABLE, format!("the subprotocol must be {SUBPROTOCOL}"))
         };

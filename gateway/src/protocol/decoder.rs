@@ -39,6 +39,12 @@ impl RequestDecoder {
         matches!(self, Self::Converted(decoder) if decoder.has_more())
     }
 
+    /// Whether the decoder keeps the beginning of a message, of which there may be many in one body. The deadline of the
+    /// call bounds the time of a body that is one message.
+    pub(crate) fn is_within_message(&self) -> bool {
+        matches!(self, Self::Converted(decoder) if !decoder.is_complete())
+    }
+
     /// Ends the body. Returns the frames that only its end completes; empty: none. Later calls return none.
     pub(crate) fn finish(&mut self) -> Result<Bytes, Box<Status>> {
         match self {

@@ -45,7 +45,7 @@ async fn close_of_the_client_gets_a_reply_with_its_code() {
         let (mut sink, mut stream) = server.split();
         let sent = Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() });
         client.send(Message::Close(sent.clone())).await.unwrap();
-        assert!(matches!(next_text(&mut stream).await, Err(Ending::Left)));
+        assert!(matches!(next_text(&mut SocketReader::default(), &mut stream).await, Err(Ending::Left)));
         if waits {
             sink.feed(Message::text("the frame that waits")).await.unwrap();
         }
@@ -101,8 +101,9 @@ async fn ping_that_the_client_does_not_take_ends_the_socket() {
 async fn flood_of_pings_is_refused() {
     let pings = |count: u32| stream::iter((0..count).map(|_| Ok(Message::Ping(Bytes::new()))));
     let text = || stream::iter([Ok(Message::text("x"))]);
-    assert!(next_text(&mut pings(MOST_PINGS).chain(text())).await.is_ok());
-    let Err(Ending::Refused(status, CloseCode::Policy)) = next_text(&mut pings(MOST_PINGS + 1).chain(text())).await
+    assert!(next_text(&mut SocketReader::default(), &mut pings(MOST_PINGS).chain(text())).await.is_ok());
+    let Err(Ending::Refused(status, CloseCode::Policy)) =
+        next_text(&mut SocketReader::default(), &mut pings(MOST_PINGS + 1).chain(text())).await
     else {
         panic!("not refused")
     };
@@ -112,5 +113,5 @@ async fn flood_of_pings_is_refused() {
         sleep(Duration::from_secs(1)).await;
         ping
     });
-    assert!(next_text(&mut Box::pin(slow.chain(text()))).await.is_ok());
+    assert!(next_text(&mut SocketReader::default(), &mut Box::pin(slow.chain(text()))).await.is_ok());
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 
 use super::{Ending, next_text};
-use crate::io::socket::settings;
+use crate::io::socket::{SocketReader, settings};
 
 /// The text frames of a client, and why there are no more.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,9 +26,9 @@ pub(crate) fn transcript(pieces: Vec<&[u8]>, limit: usize) -> Transcript {
     let connection = RecordedClient(pieces.into());
     let reading = async {
         let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(settings(limit))).await;
-        let mut texts = Vec::new();
+        let (mut reader, mut texts) = (SocketReader::default(), Vec::new());
         loop {
-            match next_text(&mut socket).await {
+            match next_text(&mut reader, &mut socket).await {
                 Ok(text) => texts.push(text.to_string()),
                 Err(ending) => return Transcript { texts, ending: describe(&ending) },
             }

@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes, protocol::frame::
 use super::{
     GraphqlSocket, credentials,
     end::{ALREADY_EXISTS, BAD_REQUEST, FORBIDDEN, INIT_TIMEOUT, SocketEnd, TOO_MANY_INITS, UNAUTHORIZED},
+    keepalive::{KeepaliveTick, SocketKeepalive},
     message::{self, ClientMessage},
     operations::{OperationEvent, Operations},
     outbox::Outbox,
@@ -55,6 +56,7 @@ pub(super) struct SocketConnection<'a, S> {
     socket: &'a mut S,
     reader: SocketReader,
     outbox: Outbox,
+    keepalive: SocketKeepalive,
     operations: Operations<'a>,
     client: Client,
     /// The headers of each operation: those of the handshake, and of `connection_init`.
@@ -81,7 +83,7 @@ where
 {
     pub(super) fn new(
         parts: &'a GraphqlSocket<'a>,
-        socket: &'a mut S,
+        (socket, reader): (&'a mut S, SocketReader),
         handshake: HeaderMap,
         watched: Watched,
         shutdown: &'a Shutdown,
@@ -91,8 +93,9 @@ where
             parts,
             shutdown,
             socket,
-            reader: SocketReader::default(),
+            reader,
             outbox: Outbox::new(watched),
+            keepalive: SocketKeepalive::default(),
             operations: Operations::default(),
             client,
             headers: credentials::of_handshake(handshake),
@@ -151,9 +154,9 @@ where
         if let Poll::Ready(Err(_)) = self.outbox.poll_flush(self.socket, cx) {
             return Poll::Ready(SocketEvent::End(SocketEnd::Left));
         }
-        if self.outbox.is_empty()
-            && let Poll::Ready(read) = self.reader.poll_next(self.socket, cx)
-        {
+        if !self.outbox.is_empty() {
+            self.reader.pause();
+        } else if let Poll::Ready(read) = self.reader.poll_next(self.socket, cx) {
             return Poll::Ready(match read {
                 Ok(text) => SocketEvent::Text(text),
                 Err(fault) => SocketEvent::End(fault.into()),
@@ -174,14 +177,15 @@ where
 
     /// Handles a message of the client.
     async fn receive(&mut self, text: &str) -> Result<(), SocketEnd> {
-        match ClientMessage::parse(text).map_err(|problem| SocketEnd::close(BAD_REQUEST, problem))? {
+        let most = self.parts.context.service.limits.header_bytes as usize;
+        match ClientMessage::parse(text, most).map_err(|problem| SocketEnd::close(BAD_REQUEST, problem))? {
             ClientMessage::Init(_) if self.is_initialized => {
                 Err(SocketEnd::close(TOO_MANY_INITS, "the connection is initialized already"))
             }
             ClientMessage::Init(payload) => self.initialize(payload).await,
             ClientMessage::Ping(_) | ClientMessage::Pong if !self.pings.count() => Err(SocketEnd::too_many_pings()),
             ClientMessage::Ping(payload) => {
-                self.outbox.push(message::pong(payload.as_ref()));
+                self.outbox.push(message::pong(payload));
                 Ok(())
             }
             ClientMessage::Pong => Ok(()),
@@ -321,15 +325,13 @@ where
 
     /// Sends a PING. An Err: the client has not replied to the one before.
     fn ping(&mut self) -> Result<(), SocketEnd> {
-        let has_arrived = self.reader.take_arrival();
-        // A client that reads slowly cannot reply in time: the watchdog monitors it.
-        if self.outbox.take_wait() {
-            return Ok(());
+        // `gateway.graphql.init_timeout` ends a socket that is not initialized.
+        let has_arrived = self.reader.take_arrival() || !self.is_initialized;
+        match self.keepalive.tick(has_arrived, self.outbox.take_wait()) {
+            KeepaliveTick::Ping => self.outbox.ping(),
+            KeepaliveTick::Wait => {}
+            KeepaliveTick::Left => return Err(SocketEnd::Left),
         }
-        if !has_arrived && self.is_initialized {
-            return Err(SocketEnd::Left);
-        }
-        self.outbox.ping();
         Ok(())
     }
 }

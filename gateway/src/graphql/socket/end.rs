@@ -46,7 +46,8 @@ impl From<SocketFault> for SocketEnd {
             SocketFault::Left => Self::Left,
             SocketFault::Binary => Self::close(BAD_REQUEST, "a message is binary; send text"),
             SocketFault::NotUtf8 => Self::close(code, "a message is not UTF-8"),
-            SocketFault::TooLarge => Self::close(code, "a message is larger than limits.message_bytes"),
+            SocketFault::TooLarge => Self::close(code, "a message is larger than an operation may be"),
+            SocketFault::TooSlow => Self::close(code, "a message did not arrive within limits.deadline"),
             SocketFault::TooManyPings => Self::too_many_pings(),
             SocketFault::Malformed(error) => Self::close(code, error),
         }

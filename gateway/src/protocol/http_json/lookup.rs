@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use http::{HeaderValue, Method, Request, StatusCode};
 use kit::error::status;
 use tonic::Code;
-use transcode::http_rule::{Allow, Found, Lookup, RouteTable};
+use transcode::{
+    http_rule::{Allow, Found, Lookup, RouteTable},
+    shorten,
+};
 
 use super::{HttpForms, HttpJson, HttpRefusal};
 
@@ -44,7 +47,7 @@ impl HttpForms {
             Lookup::MethodNotAllowed(allow) => {
                 let allow = self.allowed(path, &allow);
                 let taken = allow.to_str().unwrap_or_default();
-                let message = format!("this path does not take {method}; it takes {taken}");
+                let message = format!("this path does not take {}; it takes {taken}", shorten(method.as_str()));
                 HttpRequest::Refused(HttpRefusal::method_not_allowed(self, request, message, allow))
             }
             Lookup::Options(allow) => {

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, value::RawValue};
 use tonic::{Code, Status};
+use transcode::shorten;
 
 /// Headers that the handshake alone states: those of the connection, and those that a browser sets itself.
 const OF_HANDSHAKE: [&str; 11] = [
@@ -94,7 +95,7 @@ impl Metadata {
             let lower = name.to_ascii_lowercase();
             let is_own = OF_HANDSHAKE.contains(&&*lower) || OF_BROWSERS.iter().any(|prefix| lower.starts_with(prefix));
             let header = HeaderName::try_from(lower).ok().filter(|_| !is_own);
-            let header = header.ok_or_else(|| format!("{name:?} is no name of metadata"))?;
+            let header = header.ok_or_else(|| format!("\"{}\" is no name of metadata", shorten(&name)))?;
             let values = match values {
                 Values::One(value) => vec![value],
                 Values::Several(values) => values,
@@ -102,7 +103,8 @@ impl Metadata {
             for value in values {
                 // The value may be a credential, so it is not named.
                 let value = HeaderValue::try_from(value);
-                let mut value = value.map_err(|_| format!("a value of {header} does not fit into a header"))?;
+                let mut value =
+                    value.map_err(|_| format!("a value of {} does not fit into a header", shorten(header.as_str())))?;
                 value.set_sensitive(header == http::header::AUTHORIZATION);
                 if headers.len() == MOST_VALUES {
                     return Err(format!("it has more than {MOST_VALUES} values"));

@@ -41,7 +41,8 @@ impl RpcCall<'_> {
         let codec = method.codec.as_ref();
         let (decoder, encoder) =
             (self.client_protocol.decoder(codec, self.message_bytes()), self.client_protocol.encoder(codec));
-        let incoming = |body| RequestBody::new(body, decoder, self.message_bytes(), kept, request_error.clone());
+        let bounds = (self.message_bytes(), self.context.service.limits.deadline.0);
+        let incoming = |body| RequestBody::new(body, decoder, bounds, kept, request_error.clone());
         let cluster = match &method.target {
             Target::Mesh { cluster, callee } => {
                 self.identify(callee, request.headers_mut());

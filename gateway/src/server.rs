@@ -37,7 +37,7 @@ use crate::{
 };
 pub(crate) use handler::{ConnectionSettings, Handler, Peer, ResponseStream};
 use monitored_io::MonitoredIo;
-use per_address::ConnectionCounts;
+pub(crate) use per_address::ConnectionCounts;
 use shared::PeerEnded;
 pub(crate) use threads::ServerThreads;
 use watchdog::{CloseReason, Timeouts};
@@ -95,6 +95,7 @@ pub(crate) async fn serve<H: Handler>(
         accepting.spawn(accept::accept(Arc::clone(&server), listener));
     }
     while accepting.join_next().await.is_some() {}
+    server.stalls.drain();
     server.tracker.close();
     let ended = async {
         server.tracker.wait().await;

@@ -200,23 +200,31 @@ pub async fn peer_is_serving(peer: Peer) -> bool {
     response.is_ok_and(|a| a.get_ref().status() == health_check_response::ServingStatus::Serving)
 }
 
-/// Measures the clock of `peer` until the shutdown cuts all connections.
+/// Measures the clock of `peer` until the shutdown drains. From then on services of the same process accept no connections,
+/// which is no outage.
 pub async fn measure_clock(peer: Peer, shutdown: Shutdown) {
+    at_intervals(|| peer_is_serving(peer.clone()), &shutdown).await;
+}
+
+async fn at_intervals<F: Future<Output = bool>>(measure: impl Fn() -> F, shutdown: &Shutdown) {
     let measuring = async {
         loop {
-            peer_is_serving(peer.clone()).await;
+            measure().await;
             tokio::time::sleep(CLOCK_INTERVAL).await;
         }
     };
     tokio::select! {
         () = measuring => {}
-        () = shutdown.cut() => {}
+        () = shutdown.draining() => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::{config::Span, shutdown::ShutdownConfig};
 
     #[tokio::test]
     async fn readiness_does_not_require_shown_checks() {
@@ -236,6 +244,16 @@ mod tests {
         let started = tokio::time::Instant::now();
         Readiness::watch(needs, Shutdown::new()).ready().await;
         assert!(started.elapsed() <= TIMEOUT, "{:?}", started.elapsed());
+    }
+
+    /// The services of the process stop to accept connections then.
+    #[tokio::test(start_paused = true)]
+    async fn peers_are_not_called_after_the_drain_has_begun() {
+        let (shutdown, calls) = (Shutdown::new(), AtomicUsize::new(0));
+        let config = ShutdownConfig { settle: Span(CLOCK_INTERVAL * 3 / 2), ..ShutdownConfig::default() };
+        let measure = || std::future::ready(calls.fetch_add(1, Ordering::Relaxed) > 0);
+        tokio::join!(at_intervals(measure, &shutdown), shutdown.run(&config));
+        assert_eq!(calls.load(Ordering::Relaxed), 2, "at the beginning, and while the process settles");
     }
 
     #[test]

@@ -124,7 +124,8 @@ impl KeySet {
         self.refresh_interval
     }
 
-    /// Fetches the set on a timer until the shutdown cuts all connections. Run it once in each process.
+    /// Fetches the set on a timer until the shutdown drains: from then on an auth service of the same process accepts no
+    /// connections. Run it once in each process.
     pub async fn keep_fresh(self: Arc<Self>, shutdown: Shutdown) {
         let fetching = async {
             loop {
@@ -135,7 +136,7 @@ impl KeySet {
         };
         tokio::select! {
             () = fetching => {}
-            () = shutdown.cut() => {}
+            () = shutdown.draining() => {}
         }
     }
 

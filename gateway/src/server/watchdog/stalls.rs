@@ -4,7 +4,7 @@ use std::{
     collections::{BinaryHeap, HashMap},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -18,6 +18,8 @@ use super::Watchdog;
 pub(crate) struct Stalls {
     unread: AtomicUsize,
     bound: AtomicUsize,
+    /// The shutdown drains: clients that do not read must not delay it.
+    is_draining: AtomicBool,
     /// The connections with unread bytes.
     holders: Mutex<HashMap<usize, Weak<Watchdog>>>,
     /// The number of the next response that waits: a lower number has waited longer.
@@ -33,6 +35,7 @@ impl Stalls {
         Arc::new(Self {
             unread: AtomicUsize::new(0),
             bound: AtomicUsize::new(bound),
+            is_draining: AtomicBool::new(false),
             holders: Mutex::default(),
             next_wait: AtomicU64::new(1),
             gauge: gauge!("gateway_stalled_response_bytes"),
@@ -44,13 +47,23 @@ impl Stalls {
         self.bound.store(bound, Ordering::Relaxed);
     }
 
-    /// The stall timeout in ticks: the full `ticks` up to half of the bound, then linearly fewer, at least a sixth.
+    /// The shutdown drains.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The stall timeout in ticks: the full `ticks` up to half of the bound, then linearly fewer, at least a sixth. A sixth
+    /// also while the shutdown drains.
     pub(super) fn timeout(&self, ticks: u32) -> u32 {
+        let shortest = (ticks / SHORTEST_FRACTION).max(1);
+        if self.is_draining.load(Ordering::Relaxed) {
+            return shortest;
+        }
         let (unread, bound) = (self.unread.load(Ordering::Relaxed), self.bound.load(Ordering::Relaxed));
         let half = bound / 2;
         let left = bound.saturating_sub(unread.max(half)) as u64;
         let shortened = u64::from(ticks) * left / (bound - half).max(1) as u64;
-        u32::try_from(shortened).unwrap_or(u32::MAX).max(ticks / SHORTEST_FRACTION).max(1)
+        u32::try_from(shortened).unwrap_or(u32::MAX).max(shortest)
     }
 
     /// Whether there are so many unread bytes that each response must be measured, and not counted as a whole window.

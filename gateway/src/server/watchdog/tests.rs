@@ -57,6 +57,10 @@ async fn the_stall_timeout_shrinks_with_unread_bytes() {
     };
     assert_eq!([0, 4, 5, 6, 7, 8, 100].map(timeout), [60, 60, 45, 30, 15, 10, 10]);
     assert_eq!(stalls.timeout(1), 1);
+    stalls.set_unread(0);
+    assert_eq!(stalls.timeout(60), 60);
+    stalls.drain();
+    assert_eq!([60, 1].map(|ticks| stalls.timeout(ticks)), [10, 1], "a shutdown does not wait for stalled clients");
 
     let stalls = Stalls::new(8 * SEND_BUFFER_BYTES);
     let watchdog = Watchdog::new(&stalls, true);

@@ -80,6 +80,8 @@ pub struct Config {
     /// `limits.connections`. Connections from `trusted_proxies` are not counted; the clients that they state by the
     /// PROXY protocol are.
     pub connections_per_address: usize,
+    /// WebSockets from one client address, counted as `connections_per_address` are; also through `trusted_proxies`.
+    pub sockets_per_address: usize,
     /// How long a caller's connection may carry no call before it is closed.
     pub idle_timeout: Span,
     /// At a shutdown: how long a connection over HTTP/1.1 must be without a call before it is closed. A request that
@@ -271,6 +273,7 @@ impl Default for Config {
             upstream_connections: 64,
             header_count: 100,
             connections_per_address: 5_000,
+            sockets_per_address: 500,
             idle_timeout: Span(Duration::from_secs(300)),
             drain_idle: Span(Duration::from_secs(1)),
             stall_timeout: Span(Duration::from_secs(60)),

@@ -19,6 +19,7 @@ use http_body::Body as _;
 use http_body_util::Full;
 use hyper::upgrade::Upgraded;
 use kit::shutdown::Shutdown;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::{
     Gateway,
@@ -27,14 +28,14 @@ use crate::{
         socket::{GraphqlSocket, SUBPROTOCOL},
     },
     http::{console, docs, explorer},
-    io::Inbound,
+    io::{Inbound, socket},
     protocol::{
         ClientProtocol, HttpRefusal, HttpRequest,
         status::descriptors_unread,
         websocket::{CALL_SUBPROTOCOL, HandshakeRefusal, handshake, is_handshake, lenient_handshake},
     },
     routes::Found,
-    rpc::{ForwardAuthRequest, Outgoing, RefusedRequest, RpcCall},
+    rpc::{ForwardAuthRequest, Outgoing, RefusedRequest, RpcCall, SocketHandshake},
     server::{ConnectionSettings, Handler, Peer, Watched},
     state::Snapshot,
     tls::CertificateState,
@@ -102,6 +103,12 @@ impl Handler for Gateway {
                 snapshot.origins.mark(origin, response.headers_mut());
                 response
             }
+            Detected::Socket(opening) => {
+                let handshake = SocketHandshake { context: &self.rpc, snapshot: &snapshot, client: client() };
+                let mut response = handshake.respond(opening, request.headers()).await;
+                snapshot.origins.mark(origin, response.headers_mut());
+                response
+            }
             Detected::Page(response) => response.map(Outgoing::Full),
         };
         if is_head {
@@ -121,6 +128,15 @@ impl Handler for Gateway {
         io: Upgraded,
         shutdown: &Shutdown,
     ) {
+        let snapshot = self.state.snapshot();
+        let (limits, client) =
+            (&self.rpc.service.limits, snapshot.proxies.client(peer.address, request.headers()).address());
+        let Some(_counted) = self.sockets.enter(client, snapshot.config.sockets_per_address, &limits.networks) else {
+            metrics::counter!("gateway_connections_refused_total", "reason" => "sockets").increment(1);
+            let reason = "more sockets of your address than gateway.sockets_per_address; close one";
+            return socket::refuse(io, CloseCode::Again, reason, limits.discard_time.0).await;
+        };
+        drop(snapshot);
         if request.uri().path() == graphql::PATH {
             let (context, state, automatic) = (&self.rpc, &*self.state, &self.automatic);
             return GraphqlSocket { context, state, automatic, peer }.serve(watched, request, io, shutdown).await;
@@ -153,7 +169,7 @@ impl Gateway {
         let (path, forms) = (request.uri().path(), &snapshot.routes.http);
         let may_call = || snapshot.origins.may_use_cookie(request.headers());
         let upgrade = |handshake: Result<Response<Bytes>, HandshakeRefusal>| match handshake {
-            Ok(response) => Detected::Page(response.map(Full::new)),
+            Ok(response) => Detected::Socket(response.map(Full::new)),
             Err(refusal) => Detected::Refused(HttpRefusal::handshake(forms, request, refusal)),
         };
         if path == graphql::PATH && snapshot.graphql.is_some() {
@@ -277,6 +293,8 @@ enum Detected<'a> {
     Graphql,
     /// No call.
     Refused(HttpRefusal),
+    /// The response to the handshake of a WebSocket.
+    Socket(Response<Full<Bytes>>),
     /// The response to a request of another kind.
     Page(Response<Full<Bytes>>),
 }

@@ -26,7 +26,7 @@ use crate::{
     own_services::OwnServices,
     routes::Route,
     rpc::RpcContext,
-    server::{self, Listener, ServerThreads},
+    server::{self, ConnectionCounts, Listener, ServerThreads},
     state::State,
 };
 
@@ -35,6 +35,8 @@ pub struct Gateway {
     pub(crate) rpc: Arc<RpcContext>,
     pub(crate) state: Arc<State>,
     pub(crate) automatic: AutomaticQueries,
+    /// The open WebSockets by client address.
+    pub(crate) sockets: Arc<ConnectionCounts>,
     /// Whether the console is served.
     pub(crate) console: bool,
     /// `gateway.threads`.
@@ -115,6 +117,7 @@ impl Gateway {
             state: Arc::new(state),
             threads: config.threads,
             automatic: AutomaticQueries::new(config.graphql.automatic_persisted_bytes),
+            sockets: Arc::default(),
             rpc: Arc::new(RpcContext { service: context, limiter, readiness, rng: Rng::new() }),
         }
     }

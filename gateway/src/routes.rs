@@ -139,6 +139,8 @@ pub(crate) struct Routes {
     /// The metrics and rate limits of requests that are no call: made-up names share them. Nothing is sent to its
     /// target.
     pub(crate) unknown: Method,
+    /// The metrics and rate limits of the handshakes of WebSockets. Nothing is sent to its target.
+    pub(crate) websocket: Method,
     /// The path of forward authentication; `None`: it is switched off.
     pub(crate) forward_auth: Option<ForwardAuth>,
     /// The metrics and rate limits of GraphQL requests, besides those of their calls. Nothing is sent to its target.
@@ -172,7 +174,8 @@ impl Routes {
             tables,
             warnings,
             http: HttpForms::new(http, sources.registry.clone(), &config.json),
-            unknown: unknown(config, sources.rules),
+            unknown: here(UNKNOWN, config, sources.rules),
+            websocket: here(WEBSOCKET, config, sources.rules),
             forward_auth,
             graphql: graphql(config, sources.rules),
         })
@@ -220,9 +223,12 @@ impl Routes {
 
 /// The label of requests that are no call.
 const UNKNOWN: &str = "unknown";
+/// The label of handshakes.
+const WEBSOCKET: &str = "websocket";
 
-fn unknown(config: &Config, rules: &RouteRules) -> Method {
-    undeclared(UNKNOWN, Target::Here(Here::default()), Access::Public, config, rules)
+/// They count by address.
+fn here(label: &str, config: &Config, rules: &RouteRules) -> Method {
+    undeclared(label, Target::Here(Here::default()), Access::Public, config, rules)
 }
 
 /// The label of GraphQL requests.
@@ -230,7 +236,7 @@ const GRAPHQL: &str = "graphql";
 
 /// They count by user if they have one.
 fn graphql(config: &Config, rules: &RouteRules) -> Method {
-    let method = undeclared(GRAPHQL, Target::Here(Here::default()), Access::Public, config, rules);
+    let method = here(GRAPHQL, config, rules);
     let method_limits = MethodLimits::new(GRAPHQL, None, By::Caller, config, &rules.overrides);
     Method { method_limits, ..method }
 }

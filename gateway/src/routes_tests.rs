@@ -30,7 +30,8 @@ fn routes() -> Routes {
         tables: Vec::new(),
         warnings: Vec::new(),
         http: HttpForms::new(Vec::new(), registry, &Config::default().json),
-        unknown: unknown(&Config::default(), &RouteRules::default()),
+        unknown: here(UNKNOWN, &Config::default(), &RouteRules::default()),
+        websocket: here(WEBSOCKET, &Config::default(), &RouteRules::default()),
         forward_auth: None,
         graphql: graphql(&Config::default(), &RouteRules::default()),
     }

@@ -10,6 +10,7 @@ mod own_request;
 mod refused;
 mod response_body;
 mod send;
+mod socket_handshake;
 mod stream_body;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub(crate) use outgoing::Outgoing;
 pub(crate) use own_request::OwnRequest;
 pub(crate) use refused::RefusedRequest;
 use response_body::{ResponseBody, ResponseSource, ResponseTerms};
+pub(crate) use socket_handshake::SocketHandshake;
 
 /// The parts of a gateway that its calls use.
 pub(crate) struct RpcContext {

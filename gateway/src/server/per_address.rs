@@ -1,16 +1,16 @@
-//! Limits the connections per client address, so that no client takes all of them.
+//! Limits the connections, and the WebSockets, per client address, so that no client takes all of them.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use kit::limiter::{Multiples, Network, networks};
 use parking_lot::{Mutex, MutexGuard};
 
-/// The open connections per network: an IPv4 address and its /24, or a /64 of IPv6 and the wider networks around it.
+/// The open connections or sockets per network: an IPv4 address and its /24, or a /64 of IPv6 and the wider networks around it.
 #[derive(Default)]
-pub(super) struct ConnectionCounts(Mutex<HashMap<Network, usize>>);
+pub(crate) struct ConnectionCounts(Mutex<HashMap<Network, usize>>);
 
 /// One connection among those of its networks, until it is dropped.
-pub(super) struct CountedConnection {
+pub(crate) struct CountedConnection {
     /// `None`: it is not counted.
     among: Option<Arc<ConnectionCounts>>,
     networks: Vec<Network>,
@@ -18,7 +18,7 @@ pub(super) struct CountedConnection {
 
 impl ConnectionCounts {
     /// Counts a connection; `None`: its address has `most` already, or a wider network that many times its multiple.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         self: &Arc<Self>,
         address: IpAddr,
         most: usize,

@@ -217,6 +217,7 @@ pub(super) const RANGES: &[Range] = &[
     // A call of a browser through a proxy has about this many header fields.
     count("gateway.header_count", 20, 10_000),
     count("gateway.connections_per_address", 1, 10 * MILLION),
+    count("gateway.sockets_per_address", 1, 10 * MILLION),
     time("gateway.idle_timeout", 1, 365 * DAY),
     time("gateway.drain_idle", 0, HOUR).zero("connections without a request are closed at once"),
     time("gateway.stall_timeout", 1, DAY),

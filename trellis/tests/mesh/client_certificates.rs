@@ -191,17 +191,38 @@ fn calls(port: u16, headers: &[(&str, &str)]) -> Vec<(&'static str, Http, Reques
 }
 
 /// Makes a call by WebSocket, and returns everything that the gateway sends.
-async fn socket(mut stream: TlsStream<TcpStream>, path: &str, headers: &[(&str, &str)]) -> String {
+async fn socket(stream: TlsStream<TcpStream>, path: &str, headers: &[(&str, &str)]) -> String {
+    let frames = [json!({ "metadata": object(headers) }), json!({ "message": {} })];
+    socket_with(stream, (path, "trellis.json.v1"), headers, &frames).await
+}
+
+/// Executes an operation by WebSocket, and returns everything that the gateway sends.
+async fn graphql_socket(stream: TlsStream<TcpStream>, query: &str, headers: &[(&str, &str)]) -> String {
+    let frames = [
+        json!({ "type": "connection_init", "payload": { "headers": object(headers) } }),
+        json!({ "type": "subscribe", "id": "1", "payload": { "query": query } }),
+    ];
+    socket_with(stream, ("/graphql", "graphql-transport-ws"), headers, &frames).await
+}
+
+fn object(headers: &[(&str, &str)]) -> serde_json::Map<String, serde_json::Value> {
+    headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+}
+
+async fn socket_with(
+    mut stream: TlsStream<TcpStream>,
+    (path, subprotocol): (&str, &str),
+    headers: &[(&str, &str)],
+    frames: &[serde_json::Value],
+) -> String {
     let handshake = format!(
         "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         sec-websocket-protocol: trellis.json.v1\r\n"
+         sec-websocket-protocol: {subprotocol}\r\n"
     );
     let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     stream.write_all(format!("{handshake}{lines}\r\n").as_bytes()).await.unwrap();
-    let metadata: serde_json::Map<_, _> =
-        headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    for frame in [json!({ "metadata": metadata }), json!({ "message": {} })] {
+    for frame in frames {
         let text = frame.to_string();
         let length = u16::try_from(text.len()).unwrap();
         // A text frame with a mask of zeros.
@@ -346,6 +367,15 @@ async fn upstream_receives_only_a_verified_certificate() {
         let stream = gateway.connect(&gateway.client(pair), Http::One).await.unwrap();
         let received = socket(stream, PAY, &FORGED).await;
         assert_eq!((received.contains("\"result\""), received.contains(REQUIRED)), (pair.is_some(), pair.is_none()));
+        let stream = gateway.connect(&gateway.client(pair), Http::One).await.unwrap();
+        gateway.seen.lock().unwrap().clear();
+        let received = graphql_socket(stream, "{ acmeV1ShopRead { text } }", &FORGED).await;
+        assert!(received.contains("{\"acmeV1ShopRead\":{\"text\""), "{received}");
+        assert_eq!(gateway.forwarded().map(|value| is_robot(&value)), pair.map(|_| true));
+        let stream = gateway.connect(&gateway.client(pair), Http::One).await.unwrap();
+        let received = graphql_socket(stream, "mutation { acmeV1ShopPay { text } }", &FORGED).await;
+        assert_eq!((received.contains("\"text\""), received.contains(REQUIRED)), (pair.is_some(), pair.is_none()));
+        gateway.seen.lock().unwrap().clear();
         let query = r#"{"query":"mutation { acmeV1ShopPay { text } }"}"#;
         let json = [("content-type", "application/json")];
         let request = web::request("POST", gateway.secure, "/graphql", &json, Bytes::from_static(query.as_bytes()));

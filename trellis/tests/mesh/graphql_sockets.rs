@@ -178,6 +178,9 @@ async fn socket_closes_with_the_codes_of_the_protocol() {
         (vec![], false, 4408),
         (vec![json!({ "type": "start" })], false, 4400),
         (vec![with(json!({ "headers": { "cookie": "a=b" } }))], false, 4400),
+        (vec![json!({ "type": "ping", "payload": { "a": "a".repeat(1024) } })], false, 4400),
+        (vec![json!({ "type": "pong", "payload": { "a": "a".repeat(1024) } })], false, 4400),
+        (vec![with(json!({ "a": "a".repeat(17 * 1024) }))], false, 4400),
         (vec![query(json!({ "query": USERS }))], false, 4401),
         (vec![init.clone(), init.clone()], true, 4429),
         (vec![init.clone(), query(json!({}))], true, 4400),
@@ -208,6 +211,11 @@ async fn socket_closes_with_the_codes_of_the_protocol() {
     assert_eq!((kind, &payload[..2]), (CLOSE, &4409_u16.to_be_bytes()[..]));
     let mut other = Socket::open_subprotocol(mesh.ports.gateway, "/graphql", "graphql-ws", "").await;
     assert_eq!(other.closed().await, Some(4406));
+    // The head of a frame is enough: it states more than an operation may have.
+    let mut large = Client::open(&mesh).await;
+    let bytes = (64_u64 * 1024 + 1024 * 1024 + 16 * 1024 + 1).to_be_bytes();
+    large.0.send_part(&[&[0x80 | TEXT, 0x80 | 127][..], &bytes, &[0; 4]].concat()).await;
+    assert_eq!(large.closed().await.0, 1009);
 }
 
 /// The socket ends before its streams do, so that the client opens them again over its next socket.

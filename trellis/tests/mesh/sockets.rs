@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     files::{self, ENDLESS, PIECE},
     harness::{Mesh, Ports, Store},
+    wait::until,
     web::{self, Http},
 };
 
@@ -44,6 +45,13 @@ impl Socket {
 
     /// Opens a socket with another subprotocol.
     pub(crate) async fn open_subprotocol(port: u16, path: &str, subprotocol: &str, headers: &str) -> Self {
+        let (socket, head) = Self::shake_hands(port, path, subprotocol, headers).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        socket
+    }
+
+    /// Sends a handshake, and reads the head of the response.
+    pub(crate) async fn shake_hands(port: u16, path: &str, subprotocol: &str, headers: &str) -> (Self, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
@@ -55,8 +63,28 @@ impl Socket {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.unwrap());
         }
-        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-        Self(stream)
+        (Self(stream), String::from_utf8(head).unwrap())
+    }
+
+    /// Sends a part of a frame's bytes.
+    pub(crate) async fn send_part(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    /// Begins a message of five bytes, and sends no more of it but PINGs, until the gateway closes the socket. Returns
+    /// the code.
+    pub(crate) async fn closed_in_a_message(&mut self) -> Option<u16> {
+        // A fragment without FIN.
+        self.send_part(&[TEXT, 0x81, 0, 0, 0, 0, b'{']).await;
+        loop {
+            self.send(PING, b"").await;
+            match self.next().await? {
+                (PONG, _) => tokio::time::sleep(Duration::from_millis(100)).await,
+                (CLOSE, payload) => return Some(u16::from_be_bytes([payload[0], payload[1]])),
+                (PING | TEXT, _) => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// Sends a frame of less than 64 KiB, with a mask of zeros.
@@ -154,6 +182,82 @@ async fn socket_without_a_first_frame_is_closed() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     early.say(json!({ "message": { "text": "b" } })).await;
     assert_eq!(early.text().await, json!({ "result": { "text": "b" } }));
+}
+
+/// What has arrived of it stays in memory, and PINGs keep the socket alive.
+#[tokio::test(flavor = "multi_thread")]
+async fn message_that_does_not_arrive_closes_the_socket() {
+    let (mesh, _) = files::mesh(&[("LIMITS__DEADLINE", "2s")]).await;
+    let mut first = Socket::open(mesh.ports.gateway, "Chat").await;
+    let mut later = Socket::open(mesh.ports.gateway, "Chat").await;
+    later.say(json!({ "metadata": { "grpc-timeout": "1H" } })).await;
+    later.say(json!({ "message": { "text": "a" } })).await;
+    assert_eq!(later.text().await, json!({ "result": { "text": "a" } }));
+    let mut graphql = Socket::open_subprotocol(mesh.ports.gateway, "/graphql", "graphql-transport-ws", "").await;
+    graphql.say(json!({ "type": "connection_init" })).await;
+    let (first, later, graphql) =
+        tokio::join!(first.closed_in_a_message(), later.closed_in_a_message(), graphql.closed_in_a_message());
+    assert_eq!([first, later, graphql], [Some(1008); 3]);
+}
+
+/// They are requests as others, also those that are never used.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_are_limited_by_address() {
+    let (mesh, _) = files::mesh(&[("GATEWAY__DEFAULT_RATE_REQUESTS", "4")]).await;
+    let port = mesh.ports.gateway;
+    for (path, subprotocol) in
+        [("/graphql", "graphql-transport-ws"), ("/acme.v1.Shop/Chat", CALL), ("/graphql", "other"), ("/graphql", CALL)]
+    {
+        Socket::open_subprotocol(port, path, subprotocol, "").await;
+    }
+    for (path, subprotocol) in [("/graphql", "graphql-transport-ws"), ("/acme.v1.Shop/Chat", CALL)] {
+        let (_, head) = Socket::shake_hands(port, path, subprotocol, "").await;
+        assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("retry-after: "), "{head}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_of_an_address_are_limited() {
+    let (mesh, _) =
+        files::mesh(&[("GATEWAY__SOCKETS_PER_ADDRESS", "2"), ("GATEWAY__TRUSTED_PROXIES", "127.0.0.1/32")]).await;
+    let port = mesh.ports.gateway;
+    let open = async |address: &str| {
+        let headers = format!("x-forwarded-for: {address}\r\n");
+        Socket::open_subprotocol(port, "/acme.v1.Shop/Chat", CALL, &headers).await
+    };
+    let first = open("192.0.2.1").await;
+    let graphql = "x-forwarded-for: 192.0.2.1\r\n";
+    let mut second = Socket::open_subprotocol(port, "/graphql", "graphql-transport-ws", graphql).await;
+    second.say(json!({ "type": "connection_init" })).await;
+    assert!(second.next().await.is_some());
+    assert_eq!(open("192.0.2.1").await.closed().await, Some(1013));
+    let mut other = open("192.0.2.2").await;
+    other.say(json!({ "message": { "text": "a" } })).await;
+    assert_eq!(other.text().await, json!({ "result": { "text": "a" } }));
+    drop((first, second));
+    until("a place is free", async || {
+        let mut next = open("192.0.2.1").await;
+        next.say(json!({ "message": { "text": "a" } })).await;
+        next.next().await.is_some_and(|(kind, _)| kind == TEXT)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_that_does_not_read_does_not_delay_the_drain() {
+    let settings = [("GATEWAY__STALL_TIMEOUT", "9s"), ("SHUTDOWN__GRACE", "10m")];
+    let (mut mesh, seen) = files::mesh(&settings).await;
+    let mut socket = Socket::open(mesh.ports.gateway, "Download").await;
+    socket.say(json!({ "message": { "contentType": "a/b", "pieces": ENDLESS } })).await;
+    assert_eq!(socket.next().await.map(|(kind, _)| kind), Some(TEXT));
+    let mut graphql = Socket::open_subprotocol(mesh.ports.gateway, "/graphql", "graphql-transport-ws", "").await;
+    graphql.say(json!({ "type": "connection_init" })).await;
+    let query = format!("subscription {{ acmeV1ShopDownload(pieces: {ENDLESS}) {{ data }} }}");
+    graphql.say(json!({ "type": "subscribe", "id": "1", "payload": { "query": query } })).await;
+    seen.has_downloads(2).await;
+    seen.sent_at_rest().await;
+    mesh.signal("TERM");
+    assert!(mesh.ended(Duration::from_secs(60)).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

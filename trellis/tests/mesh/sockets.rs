@@ -184,7 +184,7 @@ async fn socket_without_a_first_frame_is_closed() {
     assert_eq!(early.text().await, json!({ "result": { "text": "b" } }));
 }
 
-/// What has arrived of it stays in memory, and PINGs keep the socket alive.
+/// The beginning of a message stays in memory, and PINGs keep the socket alive.
 #[tokio::test(flavor = "multi_thread")]
 async fn message_that_does_not_arrive_closes_the_socket() {
     let (mesh, _) = files::mesh(&[("LIMITS__DEADLINE", "2s")]).await;

@@ -187,7 +187,7 @@ mod tests {
         assert!(parsed(&deep).is_ok());
     }
 
-    /// The reply to `ping` repeats its payload, also before the client has said who it is.
+    /// The reply to `ping` repeats its payload, also before `connection_init`.
     #[test]
     fn payloads_are_bounded() {
         for (kind, most) in [("ping", PAYLOAD_BYTES), ("pong", PAYLOAD_BYTES), ("connection_init", 100)] {

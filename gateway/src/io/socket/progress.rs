@@ -70,7 +70,7 @@ struct FrameProgress {
     /// The head of the current frame, as far as it has arrived.
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
-    /// What is missing of the payload.
+    /// The bytes of the payload that are missing.
     left: u64,
     /// A data frame without FIN came before.
     has_fragments: bool,

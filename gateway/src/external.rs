@@ -11,7 +11,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use kit::{
     balance::{self, Addresses},
-    identity::{CallerTokens, Identity},
+    identity::{CallerTokens, GATEWAY, Identity},
     policy::{Access, Policy, Table},
 };
 
@@ -148,7 +148,7 @@ pub(crate) fn check_callers(prefix: &str, config: &config::ExternalConfig, witho
 pub(crate) fn check_audience(prefix: &str, config: &config::ExternalConfig, policies: &Table) -> Result<(), String> {
     let audience = config.token_audience.as_str();
     let is_service = |(path, _): (&str, &Policy)| path.split('.').nth(1) == Some(audience);
-    if audience == kit::jwt::AUDIENCE || audience == "gateway" || policies.iter().any(is_service) {
+    if audience == kit::jwt::AUDIENCE || audience == GATEWAY || policies.iter().any(is_service) {
         return Err(format!(
             "gateway.external.{prefix:?}.token_audience: {audience:?} is a name of the mesh's own; choose another"
         ));

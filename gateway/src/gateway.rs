@@ -6,7 +6,7 @@ use kit::{
     ClockAndRng,
     balance::BalanceConfig,
     health::{HealthChecks, Readiness},
-    identity::{Identity, Key},
+    identity::{GATEWAY, Identity, Key},
     jwk::Jwk,
     keys::{KeySet, KeySource, Unavailable},
     limiter::{LocalLimiter, RateLimiter},
@@ -88,7 +88,7 @@ impl Gateway {
         let policies = Arc::new(Table::from_descriptors(services.descriptors).map_err(|error| error.to_string())?);
         services.check(&policies)?;
         let clock_rng = ClockAndRng::system();
-        let identity = Identity::new("gateway", &Key::generate(), [], clock_rng.clone());
+        let identity = Identity::new(GATEWAY, &Key::generate(), [], clock_rng.clone());
         let context = ServiceContext {
             limits: Limits::default(),
             identity: Arc::new(identity.map_err(|error| error.to_string())?),

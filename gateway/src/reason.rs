@@ -1,10 +1,10 @@
 //! The reasons of the errors that the gateway makes: `ErrorInfo.reason`. Each failure has one reason, whatever the protocol
-//! of the client. docs/protocols.md lists them for people.
+//! of the client. docs/protocols.md lists them for people. Those that services make too are constants of `kit::reason`.
 
 /// the authorization service refuses the call
 pub(crate) const AUTHORIZATION_DENIED: &str = "AUTHORIZATION_DENIED";
 /// the body is not what its content type or encoding states, was cut off, or must be absent
-pub(crate) const BODY_MALFORMED: &str = "BODY_MALFORMED";
+pub(crate) const BODY_MALFORMED: &str = kit::reason::BODY_MALFORMED;
 /// too many calls of the method are in progress; RetryInfo
 pub(crate) const CALLS_IN_FLIGHT_LIMITED: &str = "CALLS_IN_FLIGHT_LIMITED";
 /// the certificate of the connection has expired or is no longer trusted: connect again with a valid one
@@ -18,7 +18,7 @@ pub(crate) const CROSS_ORIGIN: &str = "CROSS_ORIGIN";
 /// the compression of the body is not supported
 pub(crate) const ENCODING_UNSUPPORTED: &str = "ENCODING_UNSUPPORTED";
 /// the resource has changed since the client read it
-pub(crate) const ETAG_MISMATCH: &str = "ETAG_MISMATCH";
+pub(crate) const ETAG_MISMATCH: &str = kit::reason::ETAG_MISMATCH;
 /// a text frame of a WebSocket has another form than those above
 pub(crate) const FRAME_INVALID: &str = "FRAME_INVALID";
 /// the method may have side effects, so that Connect's GET cannot call it
@@ -56,7 +56,7 @@ pub(crate) const NOT_GRPC: &str = "NOT_GRPC";
 /// the path is longer than that of any method
 pub(crate) const PATH_TOO_LONG: &str = "PATH_TOO_LONG";
 /// too many calls; RetryInfo
-pub(crate) const RATE_LIMITED: &str = "RATE_LIMITED";
+pub(crate) const RATE_LIMITED: &str = kit::reason::RATE_LIMITED;
 /// a variable of the path or a query parameter does not fit the request
 pub(crate) const REQUEST_INVALID: &str = "REQUEST_INVALID";
 /// the upstream broke the response off
@@ -70,15 +70,15 @@ pub(crate) const SCOPE_REQUIRED: &str = "SCOPE_REQUIRED";
 /// the upstream's response ended without a status
 pub(crate) const STATUS_MISSING: &str = "STATUS_MISSING";
 /// the caller has too many open streams of the method
-pub(crate) const STREAMS_LIMITED: &str = "STREAMS_LIMITED";
+pub(crate) const STREAMS_LIMITED: &str = kit::reason::STREAMS_LIMITED;
 /// `grpc-timeout` or `connect-timeout-ms` is malformed
-pub(crate) const TIMEOUT_MALFORMED: &str = "TIMEOUT_MALFORMED";
+pub(crate) const TIMEOUT_MALFORMED: &str = kit::reason::TIMEOUT_MALFORMED;
 /// a client sends too many PINGs over a WebSocket
 pub(crate) const TOO_MANY_PINGS: &str = "TOO_MANY_PINGS";
 /// a service, or what the gateway needs, does not respond now; RetryInfo
-pub(crate) const UNAVAILABLE: &str = "UNAVAILABLE";
+pub(crate) const UNAVAILABLE: &str = kit::reason::UNAVAILABLE;
 /// no method has this name
-pub(crate) const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
+pub(crate) const UNKNOWN_METHOD: &str = kit::reason::UNKNOWN_METHOD;
 /// no page or method has this path
 pub(crate) const UNKNOWN_PATH: &str = "UNKNOWN_PATH";
 /// forward authentication admits users only
@@ -98,7 +98,8 @@ mod tests {
             }
             let Some(constant) = line.strip_prefix("pub(crate) const ") else { continue };
             let (name, value) = constant.split_once(": &str = ").unwrap();
-            assert_eq!(value, format!("\"{name}\";"));
+            let is_shared = value == format!("kit::reason::{name};");
+            assert!(is_shared || value == format!("\"{name}\";"), "{line}");
             let row = format!("| `{name}` | {meaning} |");
             assert!(page.lines().any(|line| line == row), "docs/protocols.md needs the row\n{row}");
             count += 1;

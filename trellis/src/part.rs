@@ -1,5 +1,7 @@
 //! The parts of a process.
 
+use kit::identity::GATEWAY;
+
 use crate::services::{Service, services};
 
 /// A part that a process can run.
@@ -25,7 +27,7 @@ impl Part {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Service(service) => service.name(),
-            Self::Gateway => "gateway",
+            Self::Gateway => GATEWAY,
         }
     }
 

@@ -10,7 +10,7 @@ use kit::{
     bus::{self, Bus},
     client::Peer,
     health::{self, HealthChecks, Readiness, peer_is_serving},
-    identity::Identity,
+    identity::{GATEWAY, Identity},
     keys::KeySet,
     limiter::{self, RateLimiter},
     policy::Table,
@@ -222,12 +222,12 @@ impl<'a> Process<'a> {
             needs = needs.and_shown(service.name(), move || peer_is_serving(peer.clone()));
             routes.push(Route { service: service.full_name().to_owned(), peer: service.name().to_owned(), addresses });
         }
-        let readiness = self.watch("gateway", &context, needs);
+        let readiness = self.watch(GATEWAY, &context, needs);
         let limiter = Arc::clone(&self.limiter);
         let gateway = Arc::new(Gateway::new(&self.config.gateway, context, routes, limiter, readiness)?);
         tokio::spawn(reload::watch(source.clone(), self.config.clone(), Arc::clone(&gateway)));
         let serving = gateway.serve(listeners, self.shutdown.clone());
-        self.spawn("gateway", serving);
+        self.spawn(GATEWAY, serving);
         Ok(())
     }
 

@@ -220,7 +220,7 @@ impl Hasher {
         };
         let _admitted = admitted.try_acquire().map_err(|_| {
             metrics::counter!("auth_hashes_refused_total", "queue" => queue.name()).increment(1);
-            error::exhausted("OVERLOADED", "too many sign-ins at once; try again", RETRY_AFTER)
+            error::exhausted(kit::reason::OVERLOADED, "too many sign-ins at once; try again", RETRY_AFTER)
         })?;
         let (waiting, since) = (Shown::new("waiting", queue), Instant::now());
         // The permits move into the blocking task: a cancelled call does not free them while its hash still runs.

@@ -18,6 +18,7 @@ use crate::{
     keys::{self, KeySet, Verdict},
     policy::{Access, NeededPermission},
     principal::{MeshService, Principal},
+    reason,
 };
 
 /// The result of verifying the headers of a call. The reason for an invalid access token is kept, because a public
@@ -182,18 +183,18 @@ fn not_signed_in(failure: Option<Failure>) -> Status {
     let refused = |reason, message| error::status(Code::Unauthenticated, reason, message);
     match failure {
         None => refused(
-            "SIGN_IN_REQUIRED",
+            reason::SIGN_IN_REQUIRED,
             "only signed-in users may call the method; sign in, and send the access token as authorization: Bearer TOKEN",
         ),
         Some(Failure::Unreadable) => refused(
-            "TOKEN_INVALID",
+            reason::TOKEN_INVALID,
             "the header authorization has no access token; send it as authorization: Bearer TOKEN",
         ),
-        Some(Failure::Expired) => refused("TOKEN_EXPIRED", "the access token has expired; refresh it"),
-        Some(Failure::Revoked) => refused("SESSION_REVOKED", "the session was ended; sign in again"),
-        Some(Failure::Invalid) => refused("TOKEN_INVALID", "the access token is not valid; sign in again"),
+        Some(Failure::Expired) => refused(reason::TOKEN_EXPIRED, "the access token has expired; refresh it"),
+        Some(Failure::Revoked) => refused(reason::SESSION_REVOKED, "the session was ended; sign in again"),
+        Some(Failure::Invalid) => refused(reason::TOKEN_INVALID, "the access token is not valid; sign in again"),
         Some(Failure::OtherIssuer) => refused(
-            "TOKEN_INVALID",
+            reason::TOKEN_INVALID,
             "the access token is of another issuer than Trellis, and this method does not accept it: get a token for \
              this API from an issuer that its operator accepts",
         ),

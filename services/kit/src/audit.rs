@@ -13,14 +13,12 @@ use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{ClockAndRng, Timestamp, context::Context, error, principal::Principal};
+use crate::{
+    ClockAndRng, Timestamp, context::Context, error, identity::GATEWAY, principal::Principal, reason::RATE_LIMITED,
+};
 
 /// The most bytes of a user agent that are stored.
 const USER_AGENT_BYTES: usize = 256;
-/// The name of the gateway, which passes on the user agent of clients. Other services send their own.
-const GATEWAY: &str = "gateway";
-/// The reason of a refusal by a rate limit of a service.
-const RATE_LIMITED: &str = "RATE_LIMITED";
 
 tokio::task_local! {
     /// The call that a task works for.
@@ -218,6 +216,7 @@ struct CallProgress {
 impl RecordedCall {
     /// The call of the method at `uri`.
     pub(crate) fn new(uri: Uri, context: Context, headers: &HeaderMap, clock_rng: ClockAndRng) -> Self {
+        // The gateway passes on the user agent of clients. Other services send their own.
         let is_of_client = context.caller.peer.as_ref().is_none_or(|peer| peer.name() == GATEWAY);
         let user_agent = headers.get(USER_AGENT).filter(|_| is_of_client).cloned();
         Self { uri, context, user_agent, clock_rng, progress: Mutex::default() }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     error,
     principal::{MeshService, Principal, UserSession},
+    reason,
     trace::TraceContext,
 };
 
@@ -90,7 +91,7 @@ impl Context {
 fn sign_in_required() -> Status {
     error::status(
         Code::Unauthenticated,
-        "SIGN_IN_REQUIRED",
+        reason::SIGN_IN_REQUIRED,
         "only signed-in users may call the method; sign in and try again",
     )
 }

@@ -6,13 +6,11 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
-use crate::{grpc::PUSHBACK, rng::Rng};
+use crate::{grpc::PUSHBACK, reason, rng::Rng};
 
 /// The domain of all `ErrorInfo`s of this project.
 pub const DOMAIN: &str = "trellis";
 
-/// The reason of [`locked`].
-const LOCKED: &str = "LOCKED";
 /// The approximate retry delay of a call that found no capacity.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -73,7 +71,7 @@ pub fn quota(reason: &str, subject: &str, message: &str) -> Status {
 pub fn overloaded(chance: &Rng) -> Status {
     // Jitter spreads the retries of calls that were refused together.
     let retry_after = RETRY.mul_f64(0.5 + chance.share());
-    later("OVERLOADED", "too many calls at once; try again later", retry_after)
+    later(reason::OVERLOADED, "too many calls at once; try again later", retry_after)
 }
 
 /// UNAVAILABLE for a while, with a retry delay: in the details, and as `grpc-retry-pushback-ms` for clients that retry
@@ -89,12 +87,12 @@ pub fn later(reason: &str, message: &str, retry_after: Duration) -> Status {
 
 /// UNAVAILABLE, because a change waited too long for others. Nothing is stored.
 pub fn locked(retry_after: Duration) -> Status {
-    later(LOCKED, "other changes of the same resource took too long; try again", retry_after)
+    later(reason::LOCKED, "other changes of the same resource took too long; try again", retry_after)
 }
 
 /// Whether the status is that of [`locked`].
 fn is_locked(status: &Status) -> bool {
-    status.code() == Code::Unavailable && reason(status).as_deref() == Some(LOCKED)
+    status.code() == Code::Unavailable && reason(status).as_deref() == Some(reason::LOCKED)
 }
 
 /// The bland INTERNAL status of an unexpected error. The error is logged once, here.
@@ -104,14 +102,14 @@ pub fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
 }
 
 fn bland() -> Status {
-    status(Code::Internal, "INTERNAL", "internal error; the server's log has the details")
+    status(Code::Internal, reason::INTERNAL, "internal error; the server's log has the details")
 }
 
 /// UNAVAILABLE: a dependency of this process does not respond. Another replica may reach it, so a client that retries
 /// by itself need not wait.
 pub fn unavailable(what: &str) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(RETRY));
-    details.set_error_info("UNAVAILABLE", DOMAIN, HashMap::new());
+    details.set_error_info(reason::UNAVAILABLE, DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unavailable, format!("{what} is not available now; try again"), details)
 }
 
@@ -141,25 +139,25 @@ pub fn from_service(what: &str, failure: &Status) -> Status {
 
 /// DEADLINE_EXCEEDED: the client no longer waits.
 pub fn deadline_exceeded() -> Status {
-    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
+    status(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, "the call took too long")
 }
 
 /// INVALID_ARGUMENT because of an unreadable `grpc-timeout`.
 pub fn malformed_timeout() -> Status {
     let message = "grpc-timeout is not a duration, such as 10S or 500m";
-    status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message)
+    status(Code::InvalidArgument, reason::TIMEOUT_MALFORMED, message)
 }
 
 /// INVALID_ARGUMENT because of a request body that is not what gRPC expects.
 pub fn malformed_body() -> Status {
     let message = "the request has no whole message, or one that is not compressed as declared";
-    status(Code::InvalidArgument, "BODY_MALFORMED", message)
+    status(Code::InvalidArgument, reason::BODY_MALFORMED, message)
 }
 
 /// UNAVAILABLE at the end of a long stream when its server stops. Another server continues the stream.
 pub fn stopping() -> Status {
     let message = "the server is shutting down; reopen the stream at once and resume from its last position";
-    status(Code::Unavailable, "SERVER_STOPPING", message)
+    status(Code::Unavailable, reason::SERVER_STOPPING, message)
 }
 
 /// An error with its causes, in one line.
@@ -187,13 +185,13 @@ mod tests {
             let status = from_service("the users service", &failure);
             (status.code(), reason(&status).expect("a reason"))
         };
-        let unavailable = (Code::Unavailable, "UNAVAILABLE".to_owned());
+        let unavailable = (Code::Unavailable, reason::UNAVAILABLE.to_owned());
         for code in [Code::Unavailable, Code::DeadlineExceeded, Code::ResourceExhausted, Code::Unauthenticated] {
             assert_eq!(seen(Status::new(code, "no")), unavailable, "{code:?}");
         }
-        assert_eq!(seen(locked(RETRY)), (Code::Unavailable, LOCKED.to_owned()));
+        assert_eq!(seen(locked(RETRY)), (Code::Unavailable, reason::LOCKED.to_owned()));
         for code in [Code::InvalidArgument, Code::NotFound, Code::Internal, Code::Unimplemented, Code::Unknown] {
-            assert_eq!(seen(Status::new(code, "secret")), (Code::Internal, "INTERNAL".to_owned()), "{code:?}");
+            assert_eq!(seen(Status::new(code, "secret")), (Code::Internal, reason::INTERNAL.to_owned()), "{code:?}");
         }
     }
 }

@@ -37,6 +37,8 @@ use crate::{
     tls::MeshTls,
 };
 
+/// The name of the gateway as a service of the mesh.
+pub const GATEWAY: &str = "gateway";
 /// The header that carries a service token. It is removed from requests of external clients.
 pub const SERVICE_TOKEN: &str = "x-trellis-service-token";
 /// The header with the address of the client for which a service of the mesh makes the call, as the gateway saw it. Each

@@ -31,6 +31,7 @@ pub mod overload;
 pub mod page;
 pub mod policy;
 pub mod principal;
+pub mod reason;
 pub mod record;
 pub mod redis;
 pub mod repeated;

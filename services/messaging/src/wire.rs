@@ -230,9 +230,11 @@ impl From<ChangeError> for Status {
             ChangeError::NotAuthor => {
                 denied("NOT_AUTHOR", "another member wrote the message; only its author may do this")
             }
-            ChangeError::OtherRevision => {
-                error::status(Code::Aborted, "ETAG_MISMATCH", "it has changed since you read it; read it again")
-            }
+            ChangeError::OtherRevision => error::status(
+                Code::Aborted,
+                kit::reason::ETAG_MISMATCH,
+                "it has changed since you read it; read it again",
+            ),
             ChangeError::Erased => error::status(Code::FailedPrecondition, "MESSAGE_DELETED", "the message is erased"),
             ChangeError::TooManyEdits => full("TOO_MANY_EDITS", "the message has too many edits; send a new one"),
             ChangeError::StorageFull => storage_full(),

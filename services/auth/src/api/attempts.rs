@@ -178,7 +178,7 @@ impl Api {
     async fn take(&self, limits: &[Limit], message: &str) -> Result<(), Status> {
         let ask = Ask { scope: SCOPE, limits, failure_mode: FailureMode::Local };
         match self.auth.limiter.decide(&ask).decision().await.outcome {
-            Outcome::Refused { retry_after } => Err(error::exhausted("RATE_LIMITED", message, retry_after)),
+            Outcome::Refused { retry_after } => Err(error::exhausted(kit::reason::RATE_LIMITED, message, retry_after)),
             Outcome::Admitted | Outcome::Unavailable => Ok(()),
         }
     }

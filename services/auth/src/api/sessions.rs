@@ -103,7 +103,7 @@ impl Api {
             return Ok(session);
         }
         let message = "the session was ended; sign in again";
-        Err(error::status(Code::Unauthenticated, "SESSION_REVOKED", message))
+        Err(error::status(Code::Unauthenticated, kit::reason::SESSION_REVOKED, message))
     }
 
     /// Lists the sessions whose access tokens other processes must refuse.

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tonic::{Code, Status};
 
 use super::{ConnectedPeer, stack::refuse};
-use crate::{context::Caller, error, limiter::network};
+use crate::{context::Caller, error, limiter::network, reason};
 
 /// The unary method, which probes call.
 pub const PROBE: &str = "/grpc.health.v1.Health/Check";
@@ -86,7 +86,7 @@ pub(super) async fn bound(State(streams): State<Arc<NetworkStreams>>, request: R
 
 fn too_many(most: u32) -> Status {
     let message = format!("{most} streams of health and reflection are open from your address; close one");
-    error::status(Code::ResourceExhausted, "STREAMS_LIMITED", message)
+    error::status(Code::ResourceExhausted, reason::STREAMS_LIMITED, message)
 }
 
 /// A body that holds its stream's place.

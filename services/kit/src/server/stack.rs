@@ -31,6 +31,7 @@ use crate::{
     grpc::{self, code_of},
     identity::Identity,
     policy::Policy,
+    reason,
     record::{Call, Meters},
     repeated,
     rng::Rng,
@@ -322,7 +323,7 @@ async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
         (Some(policy), Some(proof)) => access::authorise(&policy.access, &proof)
             .and_then(|()| access::check_step_up(policy.step_up, &proof, || gate.context.identity.now())),
         // A method without a policy is not reachable.
-        _ => Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")),
+        _ => Err(error::status(Code::Unimplemented, reason::UNKNOWN_METHOD, "there is no such method")),
     };
     match verdict {
         Ok(()) => next.run(request).await,

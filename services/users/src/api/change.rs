@@ -41,7 +41,7 @@ pub(super) fn read(request: UpdateUserRequest, caller: UserId) -> Result<Change,
 
 pub(super) fn etag_mismatch() -> Status {
     let message = "the profile changed since it was read; read it again and repeat the change";
-    error::status(Code::Aborted, "ETAG_MISMATCH", message)
+    error::status(Code::Aborted, kit::reason::ETAG_MISMATCH, message)
 }
 
 #[cfg(test)]

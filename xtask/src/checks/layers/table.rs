@@ -90,7 +90,7 @@ const KIT: Crate<'static> = Crate {
         layer(&["principal"], "the parties that make calls, as values"),
         layer(&["keyring"], "it reads a file of secrets"),
         layer(
-            &["filter", "grpc", "jwk", "page", "rng", "secret_file", "shutdown"],
+            &["filter", "grpc", "jwk", "page", "reason", "rng", "secret_file", "shutdown"],
             "names, codecs and tools without a policy",
         ),
         layer(

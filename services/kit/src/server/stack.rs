@@ -274,7 +274,9 @@ async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next)
 }
 
 async fn audit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    let Some(policy) = gate.policy(&request).filter(|policy| !policy.streams) else { return next.run(request).await };
+    // Without a log there is no record, and so no reader of the call.
+    let policy = gate.policy(&request).filter(|policy| !policy.streams && gate.context.audit.is_some());
+    let Some(policy) = policy else { return next.run(request).await };
     // Other methods may write records too; their caller is that of the call.
     let (is_audited, call) = (policy.audit, gate.recorded_call(&request));
     let response = Arc::clone(&call).run(next.run(request)).await;

@@ -9,7 +9,7 @@ use kit::{
     error,
     health::HealthChecks,
     limits::Limits,
-    server,
+    server::{self, ServiceContext},
     shutdown::Shutdown,
 };
 use proto::auth::v1::auth_service_server::SERVICE_NAME;
@@ -50,6 +50,10 @@ async fn handle(request: Request) -> Response<Body> {
             audit::about(Uuid::from_u128(7), "users/7");
             error::status(Code::Unauthenticated, "BAD_CREDENTIALS", "wrong")
         }
+        "has-no-call" => {
+            assert!(audit::current().is_none());
+            tonic::Status::new(Code::Ok, "")
+        }
         "fails" => error::status(Code::Unavailable, "AWAY", "later"),
         other => panic!("{other}"),
     };
@@ -64,15 +68,21 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let (mesh, kept, shutdown) = (Mesh::new(), Kept::default(), Shutdown::new());
+        let (mesh, kept) = (Mesh::new(), Kept::default());
         let context = mesh.context("auth", Limits::default()).with_audit(kept.clone());
+        Self::serve(mesh, kept, context, SERVICE_NAME).await
+    }
+
+    /// Serves the methods as the service `name`.
+    async fn serve(mesh: Mesh, kept: Kept, context: ServiceContext, name: &'static str) -> Self {
+        let shutdown = Shutdown::new();
         let paths = ["SignOut", "RevokeAllSessions", "GetJwks"].map(|method| format!("/{SERVICE_NAME}/{method}"));
         let router = paths.iter().fold(Router::new(), |router, path| router.route(path, post(handle)));
         let readiness = server::readiness(&context, HealthChecks::new(), &shutdown);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
-            server::serve(&context, SERVICE_NAME, Routes::from(router), &readiness, listener, shutdown).await.unwrap();
+            server::serve(&context, name, Routes::from(router), &readiness, listener, shutdown).await.unwrap();
         });
         Self { mesh, wire: Wire::connect(address).await, kept }
     }
@@ -128,10 +138,19 @@ async fn access_denied_to_a_known_caller_is_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn service_with_audited_methods_needs_a_log() {
     let (mesh, shutdown) = (Mesh::new(), Shutdown::new());
-    let context = server::ServiceContext { audit: None, ..mesh.context("auth", Limits::default()) };
+    let context = ServiceContext { audit: None, ..mesh.context("auth", Limits::default()) };
     let readiness = server::readiness(&context, HealthChecks::new(), &shutdown);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let routes = Routes::from(Router::new());
     let error = server::serve(&context, SERVICE_NAME, routes, &readiness, listener, shutdown).await.unwrap_err();
     assert!(error.to_string().contains("is audited, and the service has no audit log"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn service_without_a_log_keeps_no_call_for_records() {
+    let mesh = Mesh::new();
+    let context = ServiceContext { audit: None, ..mesh.context("auth", Limits::default()) };
+    // A service with this name has no audited methods.
+    let bench = Bench::serve(mesh, Kept::default(), context, "trellis.unaudited.v1.Service").await;
+    assert_eq!(bench.call("GetJwks", "has-no-call", &[]).await, "0");
 }

@@ -74,11 +74,7 @@ fn facts(stated: &StatedToken, of: &TokenIssuerConfig) -> Vec<(&'static str, Str
     let claim = |name: &str| shown(stated.claims.get(name));
     let now = SystemClock.now().as_secs();
     let time = |name: &str| match stated.claims.get(name).and_then(Value::as_f64) {
-        #[expect(clippy::cast_possible_truncation, reason = "a time in seconds")]
-        Some(at) => match at as i64 - now {
-            ahead if ahead > 0 => format!("{at}: in {ahead} s"),
-            behind => format!("{at}: {} s ago", -behind),
-        },
+        Some(at) => format!("{at}: {}", relative(at, now)),
         None => claim(name),
     };
     vec![
@@ -91,6 +87,13 @@ fn facts(stated: &StatedToken, of: &TokenIssuerConfig) -> Vec<(&'static str, Str
         ("expires (exp)", time("exp")),
         ("scopes (scope)", shown(stated.claims.get("scope").or_else(|| stated.claims.get("scp")))),
     ]
+}
+
+/// The distance of a time in a token from now, both in seconds since 1970. A token may state any number.
+fn relative(at: f64, now: i64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "a time in seconds; the cast saturates")]
+    let ahead = (at as i64).saturating_sub(now);
+    if ahead > 0 { format!("in {ahead} s") } else { format!("{} s ago", ahead.unsigned_abs()) }
 }
 
 /// Why no issuer of the configuration fits.
@@ -117,4 +120,17 @@ fn shown_text(text: &str) -> String {
     let is_long = text.chars().nth(MOST_SHOWN).is_some();
     let plain = text.chars().take(MOST_SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c });
     plain.chain(is_long.then_some('…')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_as_a_time_has_a_distance() {
+        assert_eq!(relative(1_000.0, 990), "in 10 s");
+        assert_eq!(relative(980.9, 990), "10 s ago");
+        assert_eq!(relative(-1e300, 1), format!("{} s ago", i64::MAX.unsigned_abs() + 1));
+        assert_eq!(relative(1e300, -1), format!("in {} s", i64::MAX));
+    }
 }

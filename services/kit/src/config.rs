@@ -89,20 +89,14 @@ where
 
 /// The key and the value of a flag. A quoted part of the key may contain the sign.
 pub fn split_flag(flag: &str) -> Option<(&str, &str)> {
-    let mut quote = None;
-    let at = flag.find(|c| match (quote, c) {
-        (None, '=') => true,
-        (None, '"' | '\'') => {
-            quote = Some(c);
-            false
+    let mut from = 0;
+    loop {
+        let at = from + flag[from..].find(['=', key::QUOTES[0], key::QUOTES[1]])?;
+        if flag[at..].starts_with('=') {
+            return Some((&flag[..at], &flag[at + 1..]));
         }
-        (Some(open), c) if open == c => {
-            quote = None;
-            false
-        }
-        _ => false,
-    })?;
-    Some((&flag[..at], &flag[at + 1..]))
+        from = at + key::quoted_length(&flag[at..])?;
+    }
 }
 
 /// Parses a TOML text, without other sources.

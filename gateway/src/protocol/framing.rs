@@ -119,6 +119,11 @@ impl FrameReader {
         let mut frame = match length(&self.rest).filter(|_| self.partial.is_empty()) {
             Some(length) if length <= self.rest.len() => self.rest.split_to(length),
             _ => {
+                // Reserved once, because growing it step by step would take several times as much; and only when more than
+                // the first bytes arrive, so that the owner can refuse the frame before: see [`Self::awaited`].
+                if let Some(length) = length(&self.partial).filter(|_| !self.rest.is_empty()) {
+                    self.partial.reserve(length.saturating_sub(self.partial.len()));
+                }
                 // The head first: it states how much more belongs to the frame.
                 self.take(HEAD);
                 self.take(length(&self.partial)?);
@@ -135,11 +140,9 @@ impl FrameReader {
         length(&self.partial).unwrap_or(self.partial.len())
     }
 
-    /// Moves bytes of the piece until the partial frame has `length`. Its memory is reserved once: growing it step by step
-    /// would take several times as much. Pages that no byte has reached yet are not resident.
+    /// Moves bytes of the piece until the partial frame has `length`.
     fn take(&mut self, length: usize) {
         let missing = length.saturating_sub(self.partial.len());
-        self.partial.reserve(missing);
         self.partial.extend_from_slice(&self.rest.split_to(missing.min(self.rest.len())));
     }
 }
@@ -231,6 +234,20 @@ mod tests {
         reader.push(bytes.clone());
         let (_, message) = std::iter::from_fn(|| reader.next()).last().unwrap();
         assert_eq!(message.as_ptr_range().end, bytes.as_ptr_range().end, "a whole frame is not copied");
+    }
+
+    #[test]
+    fn memory_of_a_frame_is_reserved_after_its_owner_may_refuse_it() {
+        let message = frames(&[1_000_000]);
+        let mut reader = FrameReader::default();
+        reader.push(Bytes::copy_from_slice(&message[..50]));
+        for _ in 0..2 {
+            assert_eq!((reader.next(), reader.awaited()), (None, message.len()));
+            assert!(reader.partial.capacity() < 1_000, "{}", reader.partial.capacity());
+        }
+        reader.push(Bytes::copy_from_slice(&message[50..100]));
+        assert_eq!(reader.next(), None);
+        assert!(reader.partial.capacity() >= message.len(), "reserved once");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::{
     http::{console, docs, explorer},
     io::{Inbound, socket},
     protocol::{
-        ClientProtocol, HttpRefusal, HttpRequest,
+        ClientProtocol, HttpRefusal, HttpRequest, MissingPath,
         status::descriptors_unread,
         websocket::{CALL_SUBPROTOCOL, HandshakeRefusal, handshake, is_handshake, lenient_handshake},
     },
@@ -261,8 +261,8 @@ impl Gateway {
                 match console::serve(request.method(), path, request.headers(), compresses).filter(|_| self.console) {
                     Some(file) => file,
                     None => {
-                        let is_incomplete = snapshot.routes.has_unread();
-                        return Detected::Refused(HttpRefusal::unknown_path(forms, request, is_incomplete));
+                        let cause = missing_path(snapshot, path);
+                        return Detected::Refused(HttpRefusal::unknown_path(forms, request, cause));
                     }
                 }
             }
@@ -297,6 +297,16 @@ enum Detected<'a> {
     Socket(Response<Full<Bytes>>),
     /// The response to a request of another kind.
     Page(Response<Full<Bytes>>),
+}
+
+/// Why nothing has this path.
+fn missing_path(snapshot: &Snapshot, path: &str) -> MissingPath {
+    match path {
+        graphql::PATH if snapshot.graphql.is_none() => MissingPath::GraphqlOff,
+        explorer::PATH if !snapshot.has_explorer() => MissingPath::ExplorerOff,
+        _ if snapshot.routes.has_unread() => MissingPath::Undescribed,
+        _ => MissingPath::Unknown,
+    }
 }
 
 /// What the client's certificate proves for a call that begins now.

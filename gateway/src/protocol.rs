@@ -42,7 +42,7 @@ pub(crate) use decoder::RequestDecoder;
 pub(crate) use encoder::ResponseEncoder;
 use grpc::Grpc;
 use http_json::HttpJson;
-pub(crate) use http_json::{HeaderFields, HttpForms, HttpRefusal, HttpRequest};
+pub(crate) use http_json::{HeaderFields, HttpForms, HttpRefusal, HttpRequest, MissingPath};
 use status::check_length;
 use web::GrpcWeb;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,15 +1,16 @@
-//! Requests to an upstream whose descriptors cannot be read yet: in each form they may succeed later.
+//! Requests that nothing serves: the upstream's descriptors cannot be read yet, or the configuration turns the path off.
 
 use std::sync::Arc;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
 };
 
 use crate::{
     Config, Gateway, Listener, OwnServices, Shutdown,
-    config::{ExternalConfig, Open},
+    config::{ExternalConfig, Graphql, Open},
 };
 
 /// The response to a request over HTTP/1.1.
@@ -23,6 +24,40 @@ async fn send(address: &str, method: &str, path: &str, headers: &str) -> String 
     response
 }
 
+/// Serves a gateway without services of the mesh at a free port, until the task is aborted.
+async fn serve(config: &Config) -> (String, JoinHandle<()>) {
+    let gateway = Gateway::embedded(config, OwnServices::new(proto::DESCRIPTORS), &Shutdown::new()).unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let serving = Arc::new(gateway).serve(vec![Listener { socket, tls: false }], Shutdown::new());
+    (address, tokio::spawn(async { serving.await.unwrap() }))
+}
+
+#[tokio::test]
+async fn paths_of_graphql_state_that_it_is_off() {
+    let on = "gateway.graphql.enabled = true";
+    let graphql = Graphql { enabled: false, ..Graphql::default() };
+    let (address, serving) = serve(&Config { graphql, ..Config::default() }).await;
+    let socket = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-protocol: graphql-transport-ws\r\n";
+    for (method, path, headers) in [
+        ("POST", "/graphql", "content-type: application/json\r\n"),
+        ("GET", "/graphql?query={__typename}", ""),
+        ("GET", "/graphql", socket),
+        ("GET", "/graphiql", "accept: text/html\r\n"),
+    ] {
+        let response = send(&address, method, path, headers).await;
+        assert!(response.starts_with("HTTP/1.1 404 ") && response.contains(on), "{method} {path}: {response}");
+    }
+    serving.abort();
+    let graphql = Graphql { explorer: false, ..Graphql::default() };
+    let (address, serving) = serve(&Config { graphql, ..Config::default() }).await;
+    let response = send(&address, "GET", "/graphiql", "").await;
+    assert!(response.contains("gateway.graphql.explorer = true"), "{response}");
+    let other = send(&address, "GET", "/graphiqlx", "").await;
+    assert!(other.starts_with("HTTP/1.1 404 ") && !other.contains("GraphQL"), "{other}");
+    serving.abort();
+}
+
 #[tokio::test]
 async fn request_without_descriptors_yet_is_unavailable() {
     // No process listens there.
@@ -33,10 +68,7 @@ async fn request_without_descriptors_yet_is_unavailable() {
         ..ExternalConfig::default()
     };
     let config = Config { external: [("acme.v1".to_owned(), upstream)].into(), ..Config::default() };
-    let gateway = Gateway::embedded(&config, OwnServices::new(proto::DESCRIPTORS), &Shutdown::new()).unwrap();
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap().to_string();
-    let serving = tokio::spawn(Arc::new(gateway).serve(vec![Listener { socket, tls: false }], Shutdown::new()));
+    let (address, serving) = serve(&config).await;
     let json = "content-type: application/json\r\n";
     let socket = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

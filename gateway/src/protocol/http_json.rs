@@ -45,7 +45,7 @@ use fields::{IDEMPOTENCY_KEY, LAST_EVENT_ID};
 pub(crate) use forms::HttpForms;
 pub(super) use http_body::{HttpBodyDecoder, HttpBodyEncoder, set_headers};
 pub(crate) use lookup::HttpRequest;
-pub(crate) use refusal::HttpRefusal;
+pub(crate) use refusal::{HttpRefusal, MissingPath};
 pub(super) use stream::{StreamEncoder, StreamForm};
 
 /// A call in its HTTP form.

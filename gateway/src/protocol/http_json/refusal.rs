@@ -41,6 +41,18 @@ enum ErrorForm {
     Text,
 }
 
+/// Why nothing has a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MissingPath {
+    Unknown,
+    /// The descriptors of an upstream have not been read yet, so that its HTTP forms are missing.
+    Undescribed,
+    /// It is that of GraphQL, which the configuration turns off.
+    GraphqlOff,
+    /// It is that of the GraphQL explorer, which the configuration turns off.
+    ExplorerOff,
+}
+
 impl ErrorForm {
     fn of(headers: &HeaderMap) -> Self {
         if accepts(headers, errors::PROBLEM) {
@@ -64,14 +76,18 @@ impl HttpRefusal {
         Self { forms: Arc::clone(forms), form: ErrorForm::of(request.headers()), status, code, allow: None }
     }
 
-    /// No method, page or file has the path. `is_incomplete`: the descriptors of an upstream have not been read yet, so that
-    /// its HTTP forms are missing.
-    pub(crate) fn unknown_path<B>(forms: &Arc<HttpForms>, request: &Request<B>, is_incomplete: bool) -> Self {
-        let message = if is_incomplete {
-            "no page or method at this path; the gateway could not read the descriptors of all services yet, so that a \
-             path of theirs is missing: try again"
-        } else {
-            "no page or method at this path"
+    /// No method, page or file has the path.
+    pub(crate) fn unknown_path<B>(forms: &Arc<HttpForms>, request: &Request<B>, cause: MissingPath) -> Self {
+        let message = match cause {
+            MissingPath::Unknown => "no page or method at this path",
+            MissingPath::Undescribed => {
+                "no page or method at this path; the gateway could not read the descriptors of all services yet, so that \
+                 a path of theirs is missing: try again"
+            }
+            MissingPath::GraphqlOff => "GraphQL is off; gateway.graphql.enabled = true turns it on",
+            MissingPath::ExplorerOff => {
+                "the GraphQL explorer is off; gateway.graphql.enabled = true and gateway.graphql.explorer = true turn it on"
+            }
         };
         let status = error::status(Code::NotFound, crate::reason::UNKNOWN_PATH, message);
         Self::new(forms, request, status, StatusCode::NOT_FOUND)

@@ -27,13 +27,10 @@ pub(crate) struct ForwardAuth {
 impl ForwardAuth {
     /// `None`: it is switched off. Errors name the key. `has_mesh`: whether access tokens can be verified.
     pub(super) fn new(config: &Config, rules: &RouteRules, has_mesh: bool) -> Result<Option<Self>, String> {
-        check(config)?;
+        check(config, !has_mesh)?;
         let of = &config.forward_auth;
         if of.path.is_empty() {
             return Ok(None);
-        }
-        if !has_mesh {
-            return Err(format!("{KEY}.path: this gateway has no mesh, whose auth service issues the access tokens"));
         }
         let method = undeclared(FORWARD_AUTH, Target::Here(Here::default()), Access::SIGNED_IN, config, rules);
         let method = Method { rules: MethodRules::default(), ..method };
@@ -51,11 +48,14 @@ impl ForwardAuth {
     }
 }
 
-/// Checks the section. Errors name the key.
-pub(crate) fn check(config: &Config) -> Result<(), String> {
+/// Checks the section, of a gateway that knows no auth service if it is `without_users`. Errors name the key.
+pub(crate) fn check(config: &Config, without_users: bool) -> Result<(), String> {
     let of = &config.forward_auth;
     if of.path.is_empty() {
         return check_unused(config);
+    }
+    if without_users {
+        return Err(format!("{KEY}.path: this gateway has no mesh, whose auth service issues the access tokens"));
     }
     if of.roles.iter().any(String::is_empty) {
         return Err(format!("{KEY}.roles: a role is empty, which no user has"));
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn path_is_plain_and_of_nothing_else() {
         for path in ["/forward-auth", "/auth/check", "/a.b", "/.verify", "/auth/v1.2/check"] {
-            assert_eq!(check(&config(path, &["admin"])), Ok(()), "{path}");
+            assert_eq!(check(&config(path, &["admin"]), false), Ok(()), "{path}");
         }
         for path in [
             "/",
@@ -141,29 +141,29 @@ mod tests {
             "/shop/Buy",
             "/shop.v1/a",
         ] {
-            let error = check(&config(path, &[])).expect_err(path);
+            let error = check(&config(path, &[]), false).expect_err(path);
             assert!(error.starts_with("gateway.forward_auth.path: "), "{error}");
         }
     }
 
     #[test]
     fn setting_without_an_effect_is_an_error() {
-        assert_eq!(check(&config("", &[])), Ok(()));
-        assert!(check(&config("", &["admin"])).is_err());
-        assert!(check(&config("/forward-auth", &[""])).is_err());
+        assert_eq!(check(&config("", &[]), false), Ok(()));
+        assert!(check(&config("", &["admin"]), false).is_err());
+        assert!(check(&config("/forward-auth", &[""]), false).is_err());
         let methods = vec![FORWARD_AUTH.to_owned()];
         let mut limited = config("", &[]);
         limited.rate_limits.overrides.insert("a".to_owned(), Override { methods, ..Override::default() });
-        assert!(check(&limited).unwrap_err().starts_with("gateway.rate_limits.overrides.a.methods: "));
+        assert!(check(&limited, false).unwrap_err().starts_with("gateway.rate_limits.overrides.a.methods: "));
         limited.forward_auth.path = "/forward-auth".to_owned();
-        assert_eq!(check(&limited), Ok(()));
+        assert_eq!(check(&limited, false), Ok(()));
     }
 
     #[test]
     fn gateway_without_a_mesh_has_no_forward_auth() {
         let (config, rules) = (config("/forward-auth", &[]), RouteRules::default());
         assert!(ForwardAuth::new(&config, &rules, true).is_ok_and(|it| it.is_some_and(|it| it.is_at("/forward-auth"))));
-        assert!(ForwardAuth::new(&config, &rules, false).is_err());
+        assert!(ForwardAuth::new(&config, &rules, false).is_err() && check(&config, true).is_err());
         assert!(ForwardAuth::new(&Config::default(), &rules, false).is_ok_and(|it| it.is_none()));
     }
 }

@@ -28,7 +28,7 @@ impl Config {
         self.external.iter().try_for_each(|(prefix, of)| external::check_callers(prefix, of, without_users))?;
         authorization::check(&self.authorization)?;
         issuers::check(self)?;
-        check_forward_auth(self)?;
+        check_forward_auth(self, without_users)?;
         check_forms(policies, &self.forward_auth.path)?;
         let (known, _) = LastGood::read(self, None)?;
         let known_methods = KnownMethods { policies, external: &self.external, own: None };

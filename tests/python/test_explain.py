@@ -135,11 +135,24 @@ class MeshTest(ExplainCase):
         explained = json.loads(self.explain(self.mesh, "ListUsers", "--gateway", gateway, "--json").stdout)
         # The first time the user signs up, and the second time in.
         for _ in range(2):
-            script = f"{explained['token']}\nprintf %s \"$ACCESS_TOKEN\""
-            token, what = self.paste({"program": "curl", "text": script})
+            token, what = self.set_token(explained["token"])
             self.assertRegex(token, r"^[\w-]+\.[\w-]+\.[\w-]+$", what)
             output, what = self.paste(explained["commands"][0], token)
             self.assertIn("eve", output, what)
+
+    def set_token(self, commands):
+        """Runs commands, and returns the access token that they set, and a text with their errors."""
+        return self.paste({"program": "curl", "text": f"{commands}\nprintf %s \"$ACCESS_TOKEN\""})
+
+    def test_commands_without_an_access_token_print_why(self):
+        gateway = f"http://{self.mesh.address['gateway']}"
+        explained = json.loads(self.explain(self.mesh, "ListUsers", "--gateway", gateway, "--json").stdout)
+        # An account with another password has the address.
+        commands = explained["token"].replace("ada@example.org", EMAIL)
+        token, what = self.set_token(commands)
+        self.assertEqual(token, "", what)
+        for part in ("change the email", "the password is wrong", "sign in instead"):
+            self.assertIn(part, what)
 
     def test_page_text_has_the_verdict_on_the_origin(self):
         printed = self.explain(self.mesh, "RefreshToken", "--origin", "https://app.example.org").stdout
@@ -156,7 +169,7 @@ class ExternalTest(ExplainCase):
         describe(folder / "shop.binpb", POOL, "shop.proto")
         server = Server()
         cls.addClassCleanup(server.stop)
-        settings = f'access = "public", descriptors = "{folder}/shop.binpb"'
+        settings = f'access = "public", descriptors = "{folder}/shop.binpb", graphql = true'
         cls.mesh = cls.enterClassContext(
             Mesh(f'[gateway.external]\n"{PACKAGE}" = {{ to = ["{server.address}"], {settings} }}\n')
         )
@@ -167,6 +180,16 @@ class ExternalTest(ExplainCase):
                 with self.subTest(method=method, protocol=command["protocol"], program=command["program"]):
                     output, what = self.paste(command)
                     self.assertNotIn("error", output, what)
+
+    def test_stream_has_a_subscription_over_a_socket(self):
+        [command] = [
+            command
+            for command in self.commands(self.mesh, f"{PACKAGE}.Shop/Repeat")
+            if command["protocol"] == "GraphQL over a WebSocket"
+        ]
+        output, what = self.paste(command)
+        kinds = [json.loads(line)["type"] for line in output.splitlines()]
+        self.assertEqual((kinds[0], kinds[-1]), ("connection_ack", "complete"), what)
 
     def test_unknown_method_gets_a_suggestion(self):
         ran = self.explain(self.mesh, "Shop/Ecko")

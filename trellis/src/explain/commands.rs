@@ -45,6 +45,8 @@ pub(super) struct Call<'a> {
     pub(super) config: &'a Config,
 }
 
+/// GraphQL over a WebSocket.
+pub(super) const GRAPHQL_SOCKET: &str = "GraphQL over a WebSocket";
 const JSON: &str = "application/json";
 /// The files with the certificate and the key of a client, as the commands name them.
 const CERTIFICATE: &str = "client.crt";
@@ -89,7 +91,10 @@ impl Call<'_> {
             add("gRPC", Program::Python, self.grpcio(&json));
         }
         add("WebSocket", Program::Python, self.websocket(&json));
-        Ok((all, self.notes()))
+        if let Some(text) = self.graphql_socket(&json) {
+            add(GRAPHQL_SOCKET, Program::Python, text);
+        }
+        Ok((all, self.notes(&json)))
     }
 
     /// The HTTP forms that the gateway serves: a stream of requests must be one body of bytes.
@@ -104,7 +109,7 @@ impl Call<'_> {
         streams.find(|form| form.method == "GET").or(first)
     }
 
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, json: &str) -> Vec<String> {
         let mut notes = Vec::new();
         let names = |(name, of): &(&str, &TokenIssuerConfig)| {
             let (audiences, name) = (of.audiences.join(" or "), kit::config::quoted(name));
@@ -144,11 +149,15 @@ impl Call<'_> {
                     .to_owned(),
             );
         }
+        notes.extend(self.without_graphql());
         if !self.config.limits.reflection {
             notes.push(
                 "limits.reflection is off: grpcurl reads the contract from files, and Python needs generated code"
                     .to_owned(),
             );
+        }
+        if let Some(samples) = samples_of(json) {
+            notes.push(format!("the values of the request are samples; replace them with your own: {samples}"));
         }
         for field in self.method.descriptor.input().fields() {
             if let Some(pattern) = samples::pattern(&field) {
@@ -156,6 +165,18 @@ impl Call<'_> {
             }
         }
         notes
+    }
+
+    /// Why the method has no form in GraphQL, if a setting is the reason.
+    fn without_graphql(&self) -> Option<String> {
+        let config = &self.config.gateway;
+        if !config.graphql.enabled {
+            return Some("GraphQL is off: set gateway.graphql.enabled = true".to_owned());
+        }
+        let prefix = self.method.upstream.as_ref()?;
+        let takes_part = config.external.get(prefix).is_some_and(|of| of.graphql);
+        let key = kit::config::quoted(prefix);
+        (!takes_part).then(|| format!("the upstream has no part in GraphQL: set gateway.external.{key}.graphql = true"))
     }
 
     /// The protobuf of a request.
@@ -193,10 +214,14 @@ impl Call<'_> {
         shell::command(&all.collect::<Vec<_>>())
     }
 
-    /// `None`: the method has no root field.
-    fn graphql(&self, json: &str) -> Option<String> {
+    /// An operation that calls the method. `None`: the method has no root field.
+    fn operation(&self, json: &str) -> Option<String> {
         let request: Value = serde_json::from_str(json).ok()?;
-        let query = self.method.graphql.as_ref()?.document(&request);
+        Some(self.method.graphql.as_ref()?.document(&request))
+    }
+
+    fn graphql(&self, json: &str) -> Option<String> {
+        let query = self.operation(json)?;
         let events = (self.kind == Kind::ServerStream).then(accept_events);
         let options = [content_type(JSON), data(&json!({"query": query}).to_string())];
         Some(self.curl(&format!("{}/graphql", self.gateway.url()), events.into_iter().chain(options)))
@@ -331,6 +356,13 @@ impl Call<'_> {
         writeln!(text, "}});\n{read}").ok();
         Some(text)
     }
+}
+
+/// The fields of a sample with their values. `None`: it has none.
+fn samples_of(json: &str) -> Option<String> {
+    let request: Value = serde_json::from_str(json).ok()?;
+    let all: Vec<_> = request.as_object()?.iter().map(|(name, value)| format!("{name} ({value})")).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn accept_events() -> String {

@@ -161,6 +161,40 @@ fn headings_of_subscribe_name_each_form() {
     assert!(!events.text.contains("-X") && !events.text.contains("-d "), "EventSource uses GET: {}", events.text);
     let graphql = explanation.commands.iter().find(|of| of.protocol == "GraphQL").unwrap();
     assert!(graphql.text.contains("subscription {") && graphql.text.contains("text/event-stream"), "{}", graphql.text);
+    let socket = explanation.commands.iter().find(|of| of.protocol == commands::GRAPHQL_SOCKET).unwrap();
+    for part in ["graphql-transport-ws", "connection_init", "subscription {", "/graphql\""] {
+        assert!(socket.text.contains(part), "{part}: {}", socket.text);
+    }
+    let unary = explained("ListUsers").commands;
+    assert!(!unary.iter().any(|of| of.protocol == commands::GRAPHQL_SOCKET), "a query needs no socket");
+}
+
+#[test]
+fn absence_of_graphql_is_noted_with_its_setting() {
+    let mut config = Config::default();
+    config.gateway.graphql.enabled = false;
+    let off = of(&config, &arguments("GetUser", None, None)).unwrap();
+    assert!(!off.commands.iter().any(|of| of.protocol == "GraphQL"));
+    assert!(off.notes.iter().any(|note| note.contains("gateway.graphql.enabled = true")), "{:?}", off.notes);
+    let on = explained("GetUser").notes;
+    assert!(!on.iter().any(|note| note.contains("GraphQL")), "{on:?}");
+    let config = Config::default();
+    let mut declared = Declared::read(&config).unwrap();
+    external(&mut declared);
+    let method = declared.methods.iter().find(|method| method.upstream.is_some()).unwrap();
+    let (gateway, kind) = (GatewayUrl::new(None, &config.gateway).unwrap(), Kind::Unary);
+    let (needs_token, needs_certificate, issuers) = (false, false, &[][..]);
+    let call = Call { method, kind, needs_token, needs_certificate, issuers, gateway: &gateway, config: &config };
+    let (_, notes) = call.commands().unwrap();
+    assert!(notes.iter().any(|note| note.contains("gateway.external.\"trellis.users.v1\".graphql")), "{notes:?}");
+}
+
+#[test]
+fn samples_of_a_request_are_named() {
+    let named = |method| explained(method).notes.into_iter().find(|note| note.contains("samples"));
+    let note = named("SendMessage").unwrap();
+    assert!(["conversationId", "clientMessageId", "text"].iter().all(|field| note.contains(field)), "{note}");
+    assert_eq!(named("GetJwks"), None);
 }
 
 #[test]
@@ -181,6 +215,7 @@ fn commands_that_need_a_token_come_after_those_that_set_it() {
         let text = text::of(&explained(method));
         let set = text.find("export ACCESS_TOKEN").unwrap();
         assert!(text.find("AuthService/SignUp").unwrap() < set, "{method}");
+        assert!(text.contains("the response to the sign-in: $SIGNED_IN"), "{method}");
         assert!(text.find("# gRPC\n").unwrap() > set, "{method}");
     }
     assert_eq!(explained("GetJwks").token, None);

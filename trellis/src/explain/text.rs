@@ -2,7 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Explanation, browser::Browser, commands::Program};
+use super::{
+    Explanation,
+    browser::Browser,
+    commands::{GRAPHQL_SOCKET, Program},
+};
 
 /// The text. Commands stand alone on their lines, so that they can be copied; what describes them is a comment.
 pub(super) fn of(explanation: &Explanation) -> String {
@@ -28,7 +32,7 @@ pub(super) fn of(explanation: &Explanation) -> String {
         writeln!(text, "\nNo client can call it.").ok();
     }
     if let Some(command) = &explanation.token {
-        writeln!(text, "\n# the access token of a sample user, who signs up or in\n{command}").ok();
+        writeln!(text, "\n# the access token of a sample user, who signs in or up\n{command}").ok();
     }
     for command in commands {
         writeln!(text, "\n{}\n{}", heading(&command.protocol, command.program), command.text.trim_end()).ok();
@@ -59,7 +63,9 @@ fn heading(protocol: &str, program: Program) -> String {
         }
         Program::Curl | Program::Grpcurl => format!("# {protocol}"),
         Program::TypeScript => format!("// {protocol}, TypeScript: Node.js 20 or newer"),
-        Program::Python if protocol == "WebSocket" => format!("# {protocol}, Python: pip install websockets"),
+        Program::Python if ["WebSocket", GRAPHQL_SOCKET].contains(&protocol) => {
+            format!("# {protocol}, Python: pip install websockets")
+        }
         Program::Python => format!("# {protocol}, Python: pip install grpcio grpcio-reflection protobuf"),
     }
 }

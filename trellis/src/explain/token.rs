@@ -23,20 +23,25 @@ pub(super) fn is_shown(method: &CatalogMethod, needs_token: bool, issuers: &[(&s
     needs_token && issuers.is_empty() || method.path == SIGN_IN
 }
 
-/// Signs a sample user up, or in if the account exists.
+/// Signs a sample user in, or up if there is no such account. Prints the responses if none has a token.
 pub(super) fn command(methods: &[CatalogMethod], gateway: &GatewayUrl) -> Option<String> {
-    let token = |path: &str, wanted: &[&str]| {
+    let curl = |path: &str, wanted: &[&str]| {
         let input = methods.iter().find(|method| method.path == path)?.descriptor.input();
         let wanted: Vec<_> = wanted.iter().map(|field| (*field).to_owned()).collect();
         let request = samples::request(&input, &wanted).to_string();
-        let curl = shell::command(&[
+        Some(shell::command(&[
             "curl -sS".to_owned(),
             shell::quoted(&(gateway.url() + path)),
             "-H 'content-type: application/json'".to_owned(),
             format!("-d {}", shell::quoted(&request)),
-        ]);
-        Some(format!("ACCESS_TOKEN=$({curl} | {PRINT_TOKEN})"))
+        ]))
     };
-    let (sign_up, sign_in) = (token(SIGN_UP, &["handle"])?, token(SIGN_IN, &[])?);
-    Some(format!("{sign_up}\n[ -n \"$ACCESS_TOKEN\" ] || {sign_in}\nexport ACCESS_TOKEN"))
+    let (sign_in, sign_up) = (curl(SIGN_IN, &[])?, curl(SIGN_UP, &["handle"])?);
+    Some(format!(
+        r#"SIGNED_IN=$({sign_in})
+case $SIGNED_IN in *accessToken*) SIGNED_UP= ;; *) SIGNED_UP=$({sign_up}) ;; esac
+export ACCESS_TOKEN=$(printf %s "$SIGNED_IN$SIGNED_UP" | {PRINT_TOKEN})
+[ -n "$ACCESS_TOKEN" ] || printf '%s\n' "no access token; change the email, password and handle above, and try again" \
+  "the response to the sign-in: $SIGNED_IN" "the response to the sign-up: $SIGNED_UP" >&2"#
+    ))
 }

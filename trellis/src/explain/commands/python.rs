@@ -54,8 +54,6 @@ request = json_format.Parse({json:?}, Request())
 
     /// A program of the library `websockets`: one socket for the call.
     pub(super) fn websocket(&self, json: &str) -> String {
-        let scheme = if self.gateway.is_secure() { "wss" } else { "ws" };
-        let url = format!("{scheme}://{}{}", self.gateway.origin.authority, self.method.path);
         let (import, token) = if self.needs_token {
             (
                 "import json\nimport os\n\n",
@@ -65,6 +63,42 @@ request = json_format.Parse({json:?}, Request())
         } else {
             ("", "")
         };
+        let message = format!(r#"{{"message": {json}}}"#);
+        let end = if self.kind.has_one_request() { "" } else { "    socket.send('{\"end\": true}')\n" };
+        let body = format!(
+            r#"{token}    socket.send({message:?})
+{end}    for frame in socket:
+        print(frame)
+"#
+        );
+        self.socket(import, &self.method.path, "trellis.json.v1", &body)
+    }
+
+    /// A program of the library `websockets`: a socket of GraphQL, for the subscription. `None`: the method has none.
+    pub(super) fn graphql_socket(&self, json: &str) -> Option<String> {
+        let query = self.operation(json).filter(|_| self.kind == Kind::ServerStream)?;
+        let (import, payload) = match self.needs_token {
+            true => ("import json\nimport os\n\n", r#"{"authorization": f"Bearer {os.environ['ACCESS_TOKEN']}"}"#),
+            false => ("import json\n\n", "{}"),
+        };
+        let subscribe = serde_json::json!({"id": "1", "type": "subscribe", "payload": {"query": query}}).to_string();
+        let body = format!(
+            r#"    socket.send(json.dumps({{"type": "connection_init", "payload": {payload}}}))
+    print(socket.recv())
+    socket.send({subscribe:?})
+    for message in socket:
+        print(message)
+        if json.loads(message)["type"] in ("complete", "error"):
+            break
+"#
+        );
+        Some(self.socket(import, "/graphql", "graphql-transport-ws", &body))
+    }
+
+    /// A program that opens a socket at `path` and runs `body` with it.
+    fn socket(&self, import: &str, path: &str, subprotocol: &str, body: &str) -> String {
+        let scheme = if self.gateway.is_secure() { "wss" } else { "ws" };
+        let url = format!("{scheme}://{}{path}", self.gateway.origin.authority);
         let (import_tls, context, tls) = if self.shows_certificate() {
             let context =
                 format!("tls = ssl.create_default_context()\ntls.load_cert_chain({CERTIFICATE:?}, {KEY:?})\n");
@@ -72,16 +106,11 @@ request = json_format.Parse({json:?}, Request())
         } else {
             ("", String::new(), "")
         };
-        let message = format!(r#"{{"message": {json}}}"#);
-        let end = if self.kind.has_one_request() { "" } else { "    socket.send('{\"end\": true}')\n" };
         format!(
             r#"{import_tls}{import}from websockets.sync.client import connect
 
-{context}with connect({url:?}, subprotocols=["trellis.json.v1"]{tls}) as socket:
-{token}    socket.send({message:?})
-{end}    for frame in socket:
-        print(frame)
-"#
+{context}with connect({url:?}, subprotocols=[{subprotocol:?}]{tls}) as socket:
+{body}"#
         )
     }
 }

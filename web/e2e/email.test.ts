@@ -87,6 +87,30 @@ scenario("a changed address is confirmed, and its change undone", async (arrive,
   await page.getByText("your session has ended").waitFor();
 });
 
+scenario("the page of a link leads on when the link cannot be used", async (arrive, _watch, server) => {
+  const page = await (await arrive()).open();
+  await isSignedOut(page);
+  await page.goto(`${server.url}/#/reset-password/trm_unknown`);
+  await page.getByLabel("New password").fill(NEW_PASSWORD);
+  await page.getByRole("button", { name: "Set password" }).click();
+  await page.getByText("This link was used before").waitFor();
+  await page.goBack();
+  await isSignedOut(page);
+  await page.goForward();
+  await page.getByRole("button", { name: "Ask for a new one" }).click();
+  await page.getByLabel("E-mail").fill("grace@example.org");
+  await page.getByRole("button", { name: "Send a link" }).click();
+  await page.getByText("is on its way").waitFor();
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await isSignedOut(page);
+  assert.doesNotMatch(page.url(), /trm_/);
+
+  await page.goto(mailboxOf(server).replace(/[^/]*$/, ""));
+  await page.getByText("prints the whole address on its terminal").waitFor();
+  await page.getByRole("button", { name: "Leave" }).click();
+  await isSignedOut(page);
+});
+
 scenario("axe finds no violation on the pages of links, in light and dark", async (arrive, _watch, server) => {
   for (const colorScheme of ["light", "dark"] as const) {
     const page = await (await arrive({ colorScheme })).open();

@@ -21,6 +21,8 @@ const app = document.querySelector("#app") as HTMLElement;
 let page: ChatPage | undefined;
 /** The code of a link that was opened, until the user is signed in. */
 let adminCode = takeAdminCode();
+/** Whether the page of a link is shown. */
+let showsLink = false;
 
 function show(state: SessionState): void {
   // The page of a link stays until its user leaves it, whatever happens to the session.
@@ -50,15 +52,18 @@ function onLink(): void {
   else claimRole();
 }
 
-/** Shows the page of a link in an e-mail, if one is open. */
+/** Shows the page of the link in an e-mail that is open, or leaves it when none is open any more, as after Back. */
 function showLink(): void {
   const link = openedLink();
+  const leaves = showsLink && !link;
+  showsLink = link !== undefined;
+  if (leaves) show(trellis.session.state);
   if (!link) return;
   page?.close();
   page = undefined;
   const leave = () => {
     closeLink();
-    show(trellis.session.state);
+    showLink();
   };
   app.replaceChildren(linkPage(trellis, link, leave));
 }

@@ -6,7 +6,7 @@ import { h } from "../dom.js";
 import type { OpenedLink } from "../route.js";
 import { form } from "./form.js";
 import { mailboxPage } from "./mailbox.js";
-import { brand, passwordField } from "./sign-in.js";
+import { alternative, brand, passwordField, requestReset } from "./sign-in.js";
 
 /** `leave` closes the page of the link. */
 export function linkPage({ publicAuth }: Trellis, { page, token }: OpenedLink, leave: () => void): HTMLElement {
@@ -37,7 +37,9 @@ function resetPassword(auth: Auth, token: string, card: Card): void {
     await auth.resetPassword({ token, newPassword: password.value });
     card.end("Your password is changed", "You are signed out on all devices. Sign in with the new password.");
   };
-  card.show("Set a new password", form({ fields: [password], button: "Set password", submit }), release(auth, token, card));
+  const askAgain = () => card.replace(...requestReset(auth, card.leave));
+  const again = alternative("Was the link used before, or is it too old?", "Ask for a new one", askAgain);
+  card.show("Set a new password", form({ fields: [password], button: "Set password", submit }), again, release(auth, token, card));
 }
 
 function verifyEmail(auth: Auth, token: string, card: Card): void {
@@ -85,19 +87,25 @@ function paragraph(text: string): HTMLElement {
 /** The card of a link: what it does, and then the result. */
 class Card {
   readonly element = h("section", { class: "card" });
-  readonly #leave: () => void;
+  readonly leave: () => void;
 
   constructor(leave: () => void) {
-    this.#leave = leave;
+    this.leave = leave;
+  }
+
+  /** Shows a form of another page. */
+  replace(...content: HTMLElement[]): void {
+    this.element.replaceChildren(...content);
+    this.element.querySelector("input")?.focus();
   }
 
   show(title: string, ...content: HTMLElement[]): void {
-    const button = h("button", { class: "link", type: "button", on: { click: this.#leave } }, "Leave this page");
+    const button = h("button", { class: "link", type: "button", on: { click: this.leave } }, "Leave this page");
     this.element.replaceChildren(h("h1", {}, title), ...content, h("p", { class: "alternative" }, button));
   }
 
   end(title: string, text: string): void {
-    const button = h("button", { class: "button wide primary", type: "button", on: { click: this.#leave } }, "Continue");
+    const button = h("button", { class: "button wide primary", type: "button", on: { click: this.leave } }, "Continue");
     this.element.replaceChildren(h("h1", {}, title), h("p", { role: "status" }, text), button);
     button.focus();
   }

@@ -9,15 +9,23 @@ import { loaded } from "./loaded.js";
 import { brand } from "./sign-in.js";
 
 export function mailboxPage(publicAuth: Trellis["publicAuth"], key: string, leave: () => void): HTMLElement {
+  const close = h("button", { class: "button small", type: "button", on: { click: leave } }, "Leave");
+  if (key === "") {
+    const text = "The address of the mailbox ends with a key, which is missing here. The server prints the whole address on its terminal when it starts, in the line that begins with “mailbox”. Open that address.";
+    return mailboxCard(h("p", { class: "problem", role: "alert" }, text), close);
+  }
   const content = h("div", { class: "mailbox" });
   const read = async () => (await publicAuth.listMailbox({ key })).mails;
   const load = () => content.replaceChildren(loaded("the mailbox", read, mailList));
   load();
   const reload = h("button", { class: "button small", type: "button", on: { click: load } }, "Reload");
-  const close = h("button", { class: "button small", type: "button", on: { click: leave } }, "Leave");
   const text = "This server sends no e-mail. It keeps the newest ones here, so that you can try all links.";
   const head = h("p", { class: "dialog-text" }, text);
-  return h("main", { class: "welcome" }, brand(), h("section", { class: "card mails" }, h("h1", {}, "Mailbox"), head, reload, content, close));
+  return mailboxCard(head, reload, content, close);
+}
+
+function mailboxCard(...content: HTMLElement[]): HTMLElement {
+  return h("main", { class: "welcome" }, brand(), h("section", { class: "card mails" }, h("h1", {}, "Mailbox"), ...content));
 }
 
 function mailList(mails: readonly auth.Mail[]): HTMLElement {

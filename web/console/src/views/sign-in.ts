@@ -49,7 +49,8 @@ function signIn(session: Session, other: () => void, forgot: () => void): HTMLEl
   ];
 }
 
-function requestReset(auth: Trellis["publicAuth"], back: () => void): HTMLElement[] {
+/** The form that sends a link to set a new password. `back` leads to the sign-in. */
+export function requestReset(auth: Trellis["publicAuth"], back: () => void): HTMLElement[] {
   const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
   const submit = async () => {
     await auth.requestPasswordReset({ email: email.value.trim() });
@@ -99,7 +100,8 @@ export function passwordField(options: PasswordOptions): Field {
   return new Field({ name: "password", label: "Password", type: "password", ...hint, ...options });
 }
 
-function alternative(question: string, label: string, go: () => void): HTMLElement {
+/** A question with a button that leads elsewhere. */
+export function alternative(question: string, label: string, go: () => void): HTMLElement {
   const button = h("button", { class: "link", type: "button", on: { click: go } }, label);
   return h("p", { class: "alternative" }, question, " ", button);
 }

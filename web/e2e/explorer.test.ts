@@ -53,7 +53,7 @@ async function visit(task: (page: Page) => Promise<void>, options: BrowserContex
 }
 
 async function signIn(page: Page): Promise<void> {
-  await page.getByText("Without a token").click();
+  await page.getByText("Not signed in").click();
   await page.getByLabel("E-mail address").fill(ACCOUNT.email);
   await page.getByLabel("Password").fill(ACCOUNT.password);
   await page.getByRole("button", { name: "Sign in" }).click();
@@ -152,7 +152,7 @@ test("the explorer fits a phone, in light and dark", async () => {
   for (const colorScheme of ["light", "dark"] as const) {
     await visit(
       async (page) => {
-        await page.getByText("Without a token").click();
+        await page.getByText("Not signed in").click();
         await page.locator("summary", { hasText: "Schema" }).click();
         await page.locator("summary", { hasText: /^listMessages$/ }).click();
         await page.getByRole("button", { name: "Use as example" }).click();

@@ -10,6 +10,7 @@ export class Account {
   readonly #summary = h("summary", {});
   readonly #pasted = h("input", { type: "password", id: newId("token"), autocomplete: "off", placeholder: "eyJ…", on: { input: () => this.#show() } });
   readonly #signIn = this.#form();
+  readonly #hasSessions: boolean;
   readonly #signOut = h(
     "div",
     {},
@@ -19,6 +20,7 @@ export class Account {
 
   /** `hasSessions`: the gateway serves the accounts of Trellis. */
   constructor(hasSessions: boolean) {
+    this.#hasSessions = hasSessions;
     const pasted = h(
       "div",
       {},
@@ -41,7 +43,7 @@ export class Account {
 
   #show(): void {
     const isSignedIn = this.#session.state.kind === "signedIn";
-    const who = isSignedIn ? "Signed in" : "Without a token";
+    const who = isSignedIn ? "Signed in" : this.#hasSessions ? "Not signed in" : "Without a token";
     this.#summary.textContent = this.#pasted.value.trim() === "" ? who : "With the pasted token";
     this.#signIn.hidden = isSignedIn;
     this.#signOut.hidden = !isSignedIn;
@@ -55,7 +57,9 @@ export class Account {
     const [emailField, email] = input("E-mail address", "email", "username");
     const [passwordField, password] = input("Password", "password", "current-password");
     const problem = h("p", { class: "problem", role: "alert" });
-    const form = h("form", {}, emailField, passwordField, h("button", { type: "submit", class: "small" }, "Sign in"), problem);
+    const other = h("p", { class: "soft" }, "No account? Run the mutation signUp first.");
+    const button = h("button", { type: "submit", class: "small" }, "Sign in");
+    const form = h("form", {}, emailField, passwordField, button, problem, other);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       problem.textContent = "";

@@ -59,7 +59,7 @@ async function load(): Promise<void> {
           { "aria-labelledby": "operation-title" },
           h("h2", { id: "operation-title" }, "Operation"),
           editor.element,
-          h("div", {}, h("label", { for: variables.id }, "Variables (JSON)"), variables),
+          h("div", {}, h("label", { for: variables.id }, "Variables (JSON), with your own values"), variables),
           h("div", { class: "bar" }, runButton, stopButton),
           history.element,
         ),

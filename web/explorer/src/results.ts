@@ -8,7 +8,7 @@ const MOST = 100;
 
 export class Results {
   readonly element = h("section", { class: "results", "aria-labelledby": "results-title" });
-  readonly #status = h("p", { class: "soft", role: "status" }, "Press Ctrl+Enter to run the operation at the caret.");
+  readonly #status = h("p", { class: "soft", role: "status" }, "Press Run, or Ctrl+Enter, to run the operation at the caret.");
   readonly #errors = h("ul", { class: "errors" });
   readonly #list = h("div", { class: "list" });
   readonly #show: (line: number, column: number) => void;
@@ -54,6 +54,7 @@ export class Results {
       {},
       code.length > 0 && h("strong", {}, `${code.join(", ")}: `),
       message,
+      code.includes("UNAUTHENTICATED") && " Open the menu at the top of this page to sign in or to paste a token.",
       path !== undefined && h("span", { class: "soft" }, ` at ${path.join(".")}`),
       " ",
       place !== undefined &&

@@ -84,8 +84,9 @@ pub struct Config {
     pub sockets_per_address: usize,
     /// How long a caller's connection may carry no call before it is closed.
     pub idle_timeout: Span,
-    /// At a shutdown: how long a connection over HTTP/1.1 must be without a call before it is closed. A request that
-    /// arrives meanwhile gets a response with `connection: close`.
+    /// At a shutdown: how long a connection over HTTP/1.1 must be without a call before it is closed, from the end of its
+    /// last call. A request that arrives meanwhile gets a response with `connection: close`. Longer than the usual pause
+    /// of clients between two requests: a request that arrives as the connection is closed is lost.
     pub drain_idle: Span,
     /// How long a caller may leave a response unread before its connection is closed.
     pub stall_timeout: Span,
@@ -275,7 +276,7 @@ impl Default for Config {
             connections_per_address: 5_000,
             sockets_per_address: 500,
             idle_timeout: Span(Duration::from_secs(300)),
-            drain_idle: Span(Duration::from_secs(1)),
+            drain_idle: Span(Duration::from_secs(5)),
             stall_timeout: Span(Duration::from_secs(60)),
             stalled_response_bytes: 256 * 1024 * 1024,
             console: true,

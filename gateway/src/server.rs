@@ -172,16 +172,20 @@ impl<'a, H: Handler> ConnectionContext<'a, H> {
 
     /// The signal of the watchdog.
     fn watch<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> impl Future<Output = Signal> + Send + 'b {
-        let settings = self.server.handler.settings();
-        let timeouts = Timeouts {
-            idle: settings.idle_timeout,
-            stalled: settings.stall_timeout,
-            head: self.server.limits.request_head.0,
-        };
+        let timeouts = self.timeouts();
         async move {
             let reason = self.watchdog.run(timeouts, has_left).await;
             metrics::counter!("gateway_connections_closed_total", "reason" => reason.name()).increment(1);
             if reason == CloseReason::Idle { Signal::Idle } else { Signal::Close }
+        }
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        let settings = self.server.handler.settings();
+        Timeouts {
+            idle: settings.idle_timeout,
+            stalled: settings.stall_timeout,
+            head: self.server.limits.request_head.0,
         }
     }
 

@@ -178,7 +178,7 @@ impl<H: Handler> ConnectionContext<'_, H> {
     async fn drained(&self) {
         self.server.shutdown.draining().await;
         let idle = self.server.handler.settings().drain_idle;
-        self.watchdog.wait_until_quiet(idle).await;
+        self.watchdog.wait_until_quiet(idle, self.timeouts().tick()).await;
     }
 }
 

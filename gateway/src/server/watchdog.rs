@@ -34,6 +34,14 @@ pub(crate) struct Timeouts {
     pub(crate) head: Duration,
 }
 
+impl Timeouts {
+    /// The time between two checks. Four are in the shortest timeout: the error is at most a quarter of it.
+    pub(crate) fn tick(&self) -> Duration {
+        let shortest = self.idle.min(self.stalled).min(self.head);
+        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(15))
+    }
+}
+
 /// Why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseReason {
@@ -100,9 +108,7 @@ impl Watchdog {
 
     /// Ends when the connection exceeds a timeout. `has_left` reports whether the caller has left.
     pub(crate) async fn run(self: &Arc<Self>, timeouts: Timeouts, has_left: impl Fn() -> bool) -> CloseReason {
-        // Four ticks in the shortest timeout: the error is at most a quarter of it.
-        let shortest = timeouts.idle.min(timeouts.stalled).min(timeouts.head);
-        let pause = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(15));
+        let pause = timeouts.tick();
         let ticks = |time: Duration| u32::try_from(time.as_micros().div_ceil(pause.as_micros())).unwrap_or(u32::MAX);
         let (idle, stalled, head) = (ticks(timeouts.idle), ticks(timeouts.stalled), ticks(timeouts.head));
         loop {
@@ -122,7 +128,7 @@ impl Watchdog {
             if calls.is_stalled(now, self.stalls.timeout(stalled)) {
                 return CloseReason::Stalled;
             }
-            if calls.idle_ticks() > idle {
+            if calls.count_tick() > idle {
                 return CloseReason::Idle;
             }
         }
@@ -165,10 +171,16 @@ impl Watchdog {
         Some(freed)
     }
 
-    /// Ends when there has been no active call for about `time`.
-    pub(crate) async fn wait_until_quiet(&self, time: Duration) {
+    /// Ends when there has been no active call for about `time`, which begins with the end of the last call. `tick` is
+    /// that of [`Self::run`].
+    pub(crate) async fn wait_until_quiet(&self, time: Duration, tick: Duration) {
         const CHECKS: u32 = 4;
-        let (mut before, mut checks) = (None, 0);
+        let (mut before, idle) = {
+            let calls = self.lock();
+            // The last call ended within the first of these ticks.
+            (Some(calls.begun()), tick * calls.idle_ticks().saturating_sub(1))
+        };
+        let mut checks = (1..=CHECKS).filter(|check| time / CHECKS * *check <= idle).max().unwrap_or_default();
         while checks < CHECKS && !time.is_zero() {
             tokio::time::sleep(time / CHECKS).await;
             let now = self.lock().begun();

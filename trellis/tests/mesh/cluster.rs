@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How long a process may take to start or stop on a busy machine.
-const NOTICED: Duration = Duration::from_secs(60);
+const NOTICED: Duration = Duration::from_secs(120);
 const REPLICAS: usize = 2;
 
 /// Two replicas of every part, with a load balancer before each.

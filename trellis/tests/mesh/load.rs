@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prost::Message;
@@ -37,11 +37,17 @@ const CALL_INTERVAL: Duration = Duration::from_millis(100);
 const MESSAGE_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Streams that share a connection, at most.
 const STREAMS_PER_CONNECTION: usize = 100;
+/// How long streams are opened. An idle machine opens about 1 000 in this time, a busy one as many as it can serve: when a
+/// process stops, all of its streams open again, and meanwhile calls must end before their deadlines of 5 s.
+const OPENING: Duration = Duration::from_secs(4);
+/// The least streams, however busy the machine is.
+const LEAST_STREAMS: usize = 40;
 
 /// The amount of load.
 pub(crate) struct Size {
     /// The number of users, who form pairs.
     pub(crate) people: u8,
+    /// At most: see [`Load::streams`].
     pub(crate) streams: usize,
     pub(crate) callers: usize,
 }
@@ -66,6 +72,8 @@ impl Tally {
 /// Load that runs until [`Load::end`].
 pub(crate) struct Load {
     pub(crate) tally: Arc<Tally>,
+    /// How many streams were opened.
+    pub(crate) streams: usize,
     on: Arc<AtomicBool>,
     callers: JoinSet<()>,
     /// The senders; each returns the last `seq` of its conversation.
@@ -91,7 +99,8 @@ impl Load {
             let conversation = open(&people).await;
             pairs.push(Pair { people, conversation });
         }
-        let mut load = Self { tally, on, callers: JoinSet::new(), talkers: Vec::new(), listeners: JoinSet::new() };
+        let (callers, talkers, listeners) = (JoinSet::new(), Vec::new(), JoinSet::new());
+        let mut load = Self { tally, streams: 0, on, callers, talkers, listeners };
         load.listen(cluster.port(), &pairs, size.streams).await;
         for (number, pair) in pairs.iter().enumerate() {
             let client = client(cluster.port(), number);
@@ -107,7 +116,7 @@ impl Load {
 
     /// Opens the streams, evenly over the pairs and their two users.
     async fn listen(&mut self, port: u16, pairs: &[Pair], streams: usize) {
-        let mut clients = Vec::new();
+        let (mut clients, began) = (Vec::new(), Instant::now());
         let lasts: Vec<_> = pairs.iter().map(|_| watch::channel(None)).collect();
         for number in 0..streams {
             if number % STREAMS_PER_CONNECTION == 0 {
@@ -129,8 +138,12 @@ impl Load {
             while self.tally.live.load(Ordering::SeqCst) + 50 < number {
                 sleep(Duration::from_millis(5)).await;
             }
+            self.streams = number + 1;
+            if self.streams >= LEAST_STREAMS && began.elapsed() > OPENING {
+                break;
+            }
         }
-        while self.tally.live.load(Ordering::SeqCst) < streams {
+        while self.tally.live.load(Ordering::SeqCst) < self.streams {
             assert!(self.tally.failures.lock().unwrap().is_empty(), "{:?}", self.tally.failures.lock().unwrap());
             sleep(Duration::from_millis(10)).await;
         }

@@ -21,7 +21,8 @@ use super::{
 
 /// Ten times the interval of the load balancers' readiness checks.
 const SETTLE: Duration = Duration::from_secs(1);
-const GRACE: Duration = Duration::from_secs(15);
+/// Streams end, and calls finish, in a fraction of it on any machine.
+const GRACE: Duration = Duration::from_secs(60);
 
 const MANY_STREAMS: &str = r#"
 [gateway.rate_limits.overrides.many]
@@ -50,7 +51,8 @@ async fn rolling_restart_fails_no_call_and_leaves_no_gap_in_streams() {
     let size = Size { people: 20, streams: 1_000, callers: 8 };
     let began = Instant::now();
     let load = Load::start(&cluster, &size).await;
-    println!("{} streams are live after {:?}", size.streams, began.elapsed());
+    let streams = load.streams;
+    println!("{streams} streams are live after {:?}", began.elapsed());
     for (part, replica) in cluster.each() {
         let before = load.tally.resumed.load(Ordering::Relaxed);
         let took = cluster.restart(part, replica).await;
@@ -72,7 +74,7 @@ async fn rolling_restart_fails_no_call_and_leaves_no_gap_in_streams() {
         }
     }
     assert!(failures.is_empty(), "{} failures of {calls} calls", failures.len());
-    assert!(resumed >= size.streams, "each stream resumed elsewhere at least once: {resumed}");
+    assert!(resumed >= streams, "each stream resumed elsewhere at least once: {resumed}");
     for (process, log) in cluster.logs() {
         assert!(!log.contains("panicked"), "{process}:\n{log}");
     }

@@ -82,9 +82,14 @@ impl Calls {
         self.begun
     }
 
-    /// Counts a tick without calls. Returns how many there were in a row.
-    pub(super) fn idle_ticks(&mut self) -> u32 {
+    /// Counts a tick. Returns how many without calls there were in a row.
+    pub(super) fn count_tick(&mut self) -> u32 {
         self.idle_ticks = if self.free.len() == self.slots.len() { self.idle_ticks + 1 } else { 0 };
+        self.idle_ticks
+    }
+
+    /// How many ticks without calls there were in a row.
+    pub(super) fn idle_ticks(&self) -> u32 {
         self.idle_ticks
     }
 

@@ -154,7 +154,8 @@ async fn a_head_must_end_within_its_own_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_quiet_after_a_while_without_calls() {
     let (watchdog, second) = (watchdog(), Duration::from_secs(1));
-    let quiet = async || tokio::time::timeout(2 * second, watchdog.wait_until_quiet(second)).await.is_ok();
+    let quiet =
+        async || tokio::time::timeout(2 * second, watchdog.wait_until_quiet(second, TIMEOUTS.tick())).await.is_ok();
     assert!(quiet().await);
     let call = watchdog.begin();
     assert!(!quiet().await, "a call is active");
@@ -171,6 +172,21 @@ async fn a_connection_is_quiet_after_a_while_without_calls() {
     assert!(!quiet().await, "a head has begun");
     watchdog.clear_head();
     assert!(quiet().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_without_calls_counts_from_the_last_one() {
+    let (watchdog, second) = (watchdog(), Duration::from_secs(1));
+    let quiet = async |seconds: u32| {
+        let started = tokio::time::Instant::now();
+        watchdog.wait_until_quiet(seconds * second, TIMEOUTS.tick()).await;
+        started.elapsed().as_secs()
+    };
+    drop(watchdog.begin());
+    assert_eq!(ends(&watchdog, 6).await, None);
+    assert_eq!((quiet(4).await, quiet(8).await), (0, 4));
+    drop(watchdog.begin());
+    assert_eq!(quiet(4).await, 4);
 }
 
 #[tokio::test(start_paused = true)]

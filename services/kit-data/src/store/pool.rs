@@ -140,7 +140,9 @@ impl<D: Database> Pool<D> {
             in_time(deadline)?;
             Ok(lease)
         });
-        taking.await.unwrap_or_else(|_| Err(away("the checkout of a connection panicked")))
+        taking.await.unwrap_or_else(|broken| {
+            Err(away(if broken.is_panic() { "the checkout of a connection panicked" } else { "the process stops" }))
+        })
     }
 }
 

@@ -60,10 +60,13 @@ enum Reach {
 
 /// The reach of every method, among the callers that its access rule admits.
 const REACH: &[(&str, Reach)] = &[
+    ("auth.v1.AuthService/BeginTotp", Reach::Any),
     ("auth.v1.AuthService/ChangeEmail", Reach::Any),
     ("auth.v1.AuthService/ChangePassword", Reach::Any),
     ("auth.v1.AuthService/ClaimAdmin", Reach::Any),
+    ("auth.v1.AuthService/CompleteSignIn", Reach::Any),
     ("auth.v1.AuthService/ConfirmEmailChange", Reach::Any),
+    ("auth.v1.AuthService/ConfirmTotp", Reach::Any),
     ("auth.v1.AuthService/DeleteAccount", Reach::Any),
     ("auth.v1.AuthService/EndAccountSessions", Reach::Any),
     ("auth.v1.AuthService/GetAccount", Reach::Any),
@@ -73,11 +76,14 @@ const REACH: &[(&str, Reach)] = &[
     ("auth.v1.AuthService/ListAccountSessions", Reach::Any),
     ("auth.v1.AuthService/ListAccounts", Reach::Any),
     ("auth.v1.AuthService/ListEndedSessions", Reach::Any),
+    ("auth.v1.AuthService/ListFactors", Reach::Any),
     ("auth.v1.AuthService/ListMailbox", Reach::Any),
     ("auth.v1.AuthService/ListSessions", Reach::Any),
     ("auth.v1.AuthService/Reauthenticate", Reach::Any),
     ("auth.v1.AuthService/RefreshToken", Reach::Any),
+    ("auth.v1.AuthService/RegenerateRecoveryCodes", Reach::Any),
     ("auth.v1.AuthService/ReleaseEmail", Reach::Any),
+    ("auth.v1.AuthService/RemoveFactor", Reach::Any),
     ("auth.v1.AuthService/RequestEmailVerification", Reach::Any),
     ("auth.v1.AuthService/RequestPasswordReset", Reach::Any),
     ("auth.v1.AuthService/ResetPassword", Reach::Any),

@@ -4,8 +4,9 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value};
 use proto::{
     auth::v1::{
-        ChangePasswordRequest, DeleteAccountRequest, RefreshTokenRequest, RefreshTokenResponse, Session, SignInRequest,
-        SignInResponse, SignOutRequest, SignUpRequest, Tokens,
+        BeginTotpResponse, ChangePasswordRequest, CompleteSignInRequest, ConfirmTotpResponse, DeleteAccountRequest,
+        RefreshTokenRequest, RefreshTokenResponse, RemoveFactorRequest, Session, SignInRequest, SignInResponse,
+        SignOutRequest, SignUpRequest, Tokens,
     },
     messaging::v1::{EditMessageRequest, Entry, Message as Text, SendMessageRequest, entry::Body},
 };
@@ -15,10 +16,14 @@ const SECRET: &str = "s3cr3t-and-private";
 /// A message in which every redacted field, at every depth, is [`SECRET`], and every other text `plain`.
 fn filled(descriptor: &MessageDescriptor) -> DynamicMessage {
     let mut message = DynamicMessage::new(descriptor.clone());
-    for field in descriptor.fields().filter(|field| !field.is_list() && !field.is_map()) {
+    for field in descriptor.fields().filter(|field| !field.is_map()) {
         let redact = field.options().get_field_by_name("debug_redact").as_deref().and_then(Value::as_bool);
         let text = if redact == Some(true) { SECRET } else { "plain" };
         match field.kind() {
+            Kind::String if field.is_list() => {
+                message.set_field(&field, Value::List(vec![Value::String(text.to_owned())]));
+            }
+            _ if field.is_list() => {}
             Kind::String => message.set_field(&field, Value::String(text.to_owned())),
             Kind::Bytes => message.set_field(&field, Value::Bytes(text.as_bytes().to_vec().into())),
             Kind::Message(inner) if inner.full_name().starts_with("trellis.") => {
@@ -45,6 +50,10 @@ fn debug_of_messages_shows_no_secret() {
     assert_redacts::<SignUpRequest>("trellis.auth.v1.SignUpRequest");
     assert_redacts::<SignInRequest>("trellis.auth.v1.SignInRequest");
     assert_redacts::<SignInResponse>("trellis.auth.v1.SignInResponse");
+    assert_redacts::<CompleteSignInRequest>("trellis.auth.v1.CompleteSignInRequest");
+    assert_redacts::<BeginTotpResponse>("trellis.auth.v1.BeginTotpResponse");
+    assert_redacts::<ConfirmTotpResponse>("trellis.auth.v1.ConfirmTotpResponse");
+    assert_redacts::<RemoveFactorRequest>("trellis.auth.v1.RemoveFactorRequest");
     assert_redacts::<RefreshTokenRequest>("trellis.auth.v1.RefreshTokenRequest");
     assert_redacts::<RefreshTokenResponse>("trellis.auth.v1.RefreshTokenResponse");
     assert_redacts::<SignOutRequest>("trellis.auth.v1.SignOutRequest");

@@ -4,8 +4,10 @@ mod admin;
 mod attempts;
 mod credentials;
 mod email;
+mod factors;
 mod mail;
 mod new_password;
+mod second_factor;
 mod sessions;
 mod sign_up;
 mod tokens;
@@ -17,20 +19,23 @@ use kit::{
     server::ServiceContext,
 };
 use proto::auth::v1::{
-    ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse, ClaimAdminRequest,
-    ClaimAdminResponse, ConfirmEmailChangeRequest, ConfirmEmailChangeResponse, DeleteAccountRequest,
-    DeleteAccountResponse, EndAccountSessionsRequest, EndAccountSessionsResponse, GetAccountRequest,
-    GetAccountResponse, GetEmailRequest, GetEmailResponse, GetJwksRequest, GetJwksResponse, GrantRoleRequest,
-    GrantRoleResponse, Jwk, ListAccountSessionsRequest, ListAccountSessionsResponse, ListAccountsRequest,
-    ListAccountsResponse, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse,
-    ListSessionsRequest, ListSessionsResponse, ReauthenticateRequest, ReauthenticateResponse, RefreshTokenRequest,
-    RefreshTokenResponse, ReleaseEmailRequest, ReleaseEmailResponse, RequestEmailVerificationRequest,
-    RequestEmailVerificationResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
-    ResetPasswordResponse, RestoreAccountRequest, RestoreAccountResponse, RevokeAllSessionsRequest,
-    RevokeAllSessionsResponse, RevokeRoleRequest, RevokeRoleResponse, RevokeSessionRequest, RevokeSessionResponse,
-    SignInRequest, SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse,
-    SuspendAccountRequest, SuspendAccountResponse, UndoEmailChangeRequest, UndoEmailChangeResponse, VerifyEmailRequest,
-    VerifyEmailResponse, auth_service_server::AuthService,
+    BeginTotpRequest, BeginTotpResponse, ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest,
+    ChangePasswordResponse, ClaimAdminRequest, ClaimAdminResponse, CompleteSignInRequest, CompleteSignInResponse,
+    ConfirmEmailChangeRequest, ConfirmEmailChangeResponse, ConfirmTotpRequest, ConfirmTotpResponse,
+    DeleteAccountRequest, DeleteAccountResponse, EndAccountSessionsRequest, EndAccountSessionsResponse,
+    GetAccountRequest, GetAccountResponse, GetEmailRequest, GetEmailResponse, GetJwksRequest, GetJwksResponse,
+    GrantRoleRequest, GrantRoleResponse, Jwk, ListAccountSessionsRequest, ListAccountSessionsResponse,
+    ListAccountsRequest, ListAccountsResponse, ListEndedSessionsRequest, ListEndedSessionsResponse, ListFactorsRequest,
+    ListFactorsResponse, ListMailboxRequest, ListMailboxResponse, ListSessionsRequest, ListSessionsResponse,
+    ReauthenticateRequest, ReauthenticateResponse, RefreshTokenRequest, RefreshTokenResponse,
+    RegenerateRecoveryCodesRequest, RegenerateRecoveryCodesResponse, ReleaseEmailRequest, ReleaseEmailResponse,
+    RemoveFactorRequest, RemoveFactorResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
+    RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
+    RestoreAccountRequest, RestoreAccountResponse, RevokeAllSessionsRequest, RevokeAllSessionsResponse,
+    RevokeRoleRequest, RevokeRoleResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse,
+    SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, SuspendAccountRequest, SuspendAccountResponse,
+    UndoEmailChangeRequest, UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse,
+    auth_service_server::AuthService,
 };
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
@@ -98,10 +103,22 @@ impl AuthService for Api {
             session.mail = self.notice(MailKind::NewDevice, Some(account.id), client);
         }
         if !self.auth.store.open_session(&session).await? {
-            return Err(bad_credentials());
+            let challenge = self.challenge(&account).await?;
+            return Ok(Response::new(SignInResponse { tokens: None, challenge: Some(challenge) }));
         }
         let (tokens, metadata) = self.tokens(session.into(), token, delivery).await?;
-        Ok(respond(SignInResponse { tokens: Some(tokens) }, metadata))
+        Ok(respond(SignInResponse { tokens: Some(tokens), challenge: None }, metadata))
+    }
+
+    async fn complete_sign_in(
+        &self,
+        request: Request<CompleteSignInRequest>,
+    ) -> Result<Response<CompleteSignInResponse>, Status> {
+        let (client, address) = (client(&request), Context::of(&request).caller.address);
+        let delivery = Delivery::requested(&request, request.get_ref().refresh_delivery());
+        let (session, token) = self.complete(client, address, request.into_inner()).await?;
+        let (tokens, metadata) = self.tokens(session, token, delivery).await?;
+        Ok(respond(CompleteSignInResponse { tokens: Some(tokens) }, metadata))
     }
 
     async fn refresh_token(
@@ -281,6 +298,50 @@ impl AuthService for Api {
         request: Request<ListMailboxRequest>,
     ) -> Result<Response<ListMailboxResponse>, Status> {
         self.mailbox(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_factors(
+        &self,
+        request: Request<ListFactorsRequest>,
+    ) -> Result<Response<ListFactorsResponse>, Status> {
+        let (session, _) = extract(request)?;
+        self.factors(&self.confirm(session).await?).await.map(Response::new)
+    }
+
+    async fn begin_totp(&self, request: Request<BeginTotpRequest>) -> Result<Response<BeginTotpResponse>, Status> {
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        self.begin_app(session, context.caller.address, request).await.map(Response::new)
+    }
+
+    async fn confirm_totp(
+        &self,
+        request: Request<ConfirmTotpRequest>,
+    ) -> Result<Response<ConfirmTotpResponse>, Status> {
+        let client = client(&request);
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        let caller = self.confirm(session).await?;
+        let recovery_codes = self.confirm_app(&caller, client, context.caller.address, &request.code).await?;
+        Ok(Response::new(ConfirmTotpResponse { recovery_codes }))
+    }
+
+    async fn remove_factor(
+        &self,
+        request: Request<RemoveFactorRequest>,
+    ) -> Result<Response<RemoveFactorResponse>, Status> {
+        let client = client(&request);
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        self.remove_app(session, client, context.caller.address, request).await?;
+        Ok(Response::new(RemoveFactorResponse {}))
+    }
+
+    async fn regenerate_recovery_codes(
+        &self,
+        request: Request<RegenerateRecoveryCodesRequest>,
+    ) -> Result<Response<RegenerateRecoveryCodesResponse>, Status> {
+        let client = client(&request);
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        let recovery_codes = self.replace_codes(session, client, context.caller.address, request).await?;
+        Ok(Response::new(RegenerateRecoveryCodesResponse { recovery_codes }))
     }
 
     async fn delete_account(

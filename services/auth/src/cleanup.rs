@@ -1,6 +1,6 @@
 //! A recurring job that deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace
-//! period, accounts without an address and a session, ended sessions, old used tokens, expired links, and mails that
-//! could not be sent.
+//! period, accounts without an address and a session, ended sessions, old used tokens, expired links, mails that could
+//! not be sent, expired challenges, and unconfirmed authenticator apps.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ const ENDED: Duration = Duration::from_secs(24 * 3_600);
 const USED: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How long a mail waits that cannot be sent. Its job is a dead letter by then.
 const UNSENT: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How long a secret of an authenticator app is kept that was not confirmed; longer than it can be confirmed.
+const UNCONFIRMED: Duration = Duration::from_secs(24 * 3_600);
 /// The most sign-ups of one round.
 const BATCH: u32 = 500;
 
@@ -41,6 +43,7 @@ pub(crate) async fn round(
         store.delete_unreachable(account, now, clock_rng.new_id()).await?;
     }
     while store.prune_mail(now, now - UNSENT, PRUNED).await? > 0 {}
+    while store.prune_factors(now, now - UNCONFIRMED, PRUNED).await? > 0 {}
     Ok(Outcome::Done)
 }
 

@@ -1,9 +1,11 @@
 //! The configuration of auth.
 
+mod factors;
 mod mail;
 
 use std::time::Duration;
 
+pub use factors::FactorsConfig;
 use kit::{
     config::{Secret, Span},
     keys::LONGEST_ACCESS,
@@ -127,6 +129,8 @@ pub struct Config {
     pub refreshes_period: Span,
     /// Mails, and the links in them.
     pub mail: MailConfig,
+    /// Second factors.
+    pub factors: FactorsConfig,
     /// The cost of new password hashes.
     pub argon2: Argon2Config,
 }
@@ -164,6 +168,7 @@ impl Default for Config {
             refreshes_from_address: 600,
             refreshes_period: Span(Duration::from_secs(60)),
             mail: MailConfig::default(),
+            factors: FactorsConfig::default(),
             argon2: Argon2Config::default(),
         }
     }
@@ -187,6 +192,7 @@ impl Config {
             ));
         }
         self.mail.check()?;
+        self.factors.check()?;
         self.argon2.check()
     }
 

@@ -1,14 +1,17 @@
 //! Types and rules of accounts and sessions.
 
 mod admin;
+mod base32;
 mod client;
 mod email;
 mod ended;
+mod factors;
 pub mod jobs;
 mod mail;
 mod page;
 pub mod refresh;
 mod token;
+mod totp;
 
 use std::{fmt, time::Duration};
 
@@ -19,9 +22,14 @@ pub use admin::{AccountFilter, AccountPage, AccountSummary, AdminCode};
 pub use client::Client;
 pub use email::{EmailAddress, InvalidEmail};
 pub use ended::{EndedPage, EndedSession};
+pub use factors::{
+    ChallengeToken, Factor, FactorId, FactorProof, Factors, NewChallenge, PendingTotp, RECOVERY_CODES, RecoveryCode,
+    StoredTotp, TypedCode,
+};
 pub use mail::{Email, KeptMail, Language, MailDetails, MailKind, MailToken, NewLink, NewMail, StoredMail};
 pub use page::{BadToken, Page};
 pub use token::{RefreshToken, Seal, TokenHash};
+pub use totp::{TotpCode, TotpSecret, TotpStep};
 
 /// The id of an account, and of its profile in users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

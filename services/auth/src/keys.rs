@@ -44,6 +44,8 @@ pub use set::{KeyRing, KeyState, PUBLISHED_AFTER, PUBLISHED_BEFORE, Step, TooEar
 const ACCESS: &str = "access.keys";
 /// 32 bytes, in base64.
 const REFRESH: &str = "refresh.key";
+/// The name of the key that encrypts the secrets of second factors, as the input of its derivation.
+const FACTOR_SUBKEY: &[u8] = b"trellis second factors";
 
 /// How often a running process checks the file. File system notifications miss the changed link of a mounted Secret.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -58,6 +60,8 @@ struct Shared {
     opened: [Option<Version>; 2],
     access: RwLock<Access>,
     seal: Seal,
+    /// Encrypts the secrets of second factors, with a key that is derived from the one of `seal`.
+    factor_seal: Seal,
     peppers: RwLock<Arc<Peppers>>,
     /// Whether the peppers are those of the file. Those of the configuration do not change.
     has_pepper_file: bool,
@@ -106,10 +110,11 @@ impl Keys {
         let has_pepper_file = peppers.is_none();
         let peppers = peppers.map_or_else(|| Peppers::read(folder), Ok)?;
         let ring = read_ring(folder)?;
-        let (seal, pseudonyms) = read_refresh(&folder.join(REFRESH))?;
+        let (seal, factor_seal, pseudonyms) = read_refresh(&folder.join(REFRESH))?;
         let access = RwLock::new(Access { signer: Arc::clone(ring.signing()), ring, changes: None });
         let peppers = RwLock::new(Arc::new(peppers));
-        let shared = Shared { folder: folder.to_owned(), opened, access, seal, peppers, has_pepper_file, pseudonyms };
+        let folder = folder.to_owned();
+        let shared = Shared { folder, opened, access, seal, factor_seal, peppers, has_pepper_file, pseudonyms };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -152,6 +157,10 @@ impl Keys {
 
     pub(crate) fn seal(&self) -> &Seal {
         &self.0.seal
+    }
+
+    pub(crate) fn factor_seal(&self) -> &Seal {
+        &self.0.factor_seal
     }
 
     /// The key that opens the mailbox. Only a reader of these secrets, or of the process's terminal, knows it.
@@ -306,11 +315,16 @@ fn lock(folder: &Path) -> Result<FolderLock, KeysError> {
     Ok(FolderLock(opened))
 }
 
-fn read_refresh(path: &Path) -> Result<(Seal, hmac::Key), KeysError> {
+/// The key that encrypts tokens, the one that encrypts secrets of second factors, and the one that derives pseudonyms.
+fn read_refresh(path: &Path) -> Result<(Seal, Seal, hmac::Key), KeysError> {
     read(path, |text| {
         let key = BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| "is not a key file")?;
         let seal = Seal::new(&key).ok_or("does not contain a 32-byte key in base64")?;
-        Ok((seal, hmac::Key::new(hmac::HMAC_SHA256, &key)))
+        let derive = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        // The input differs from that of every pseudonym.
+        let subkey = hmac::sign(&derive, FACTOR_SUBKEY);
+        let factor_seal = Seal::new(subkey.as_ref()).ok_or("does not contain a 32-byte key in base64")?;
+        Ok((seal, factor_seal, derive))
     })
 }
 

@@ -92,7 +92,11 @@ impl Sending {
             | MailKind::AccountSuspended
             | MailKind::AccountRestored
             | MailKind::RoleGranted
-            | MailKind::RoleRevoked => Duration::ZERO,
+            | MailKind::RoleRevoked
+            | MailKind::FactorAdded
+            | MailKind::FactorRemoved
+            | MailKind::RecoveryCodeUsed
+            | MailKind::RecoveryCodesReplaced => Duration::ZERO,
         }
     }
 

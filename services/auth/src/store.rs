@@ -1,6 +1,7 @@
 //! The store of accounts and sessions.
 
 mod admin;
+mod factors;
 mod links;
 mod mail;
 mod operator;
@@ -23,6 +24,7 @@ use crate::domain::{
     PasswordHash, Session, SessionId, TokenHash, jobs::AccountImported,
 };
 pub use admin::{AdminStore, Removal};
+pub use factors::{Attempt, Begun, CodeKind, ConfirmedTotp, FactorChange, FactorStore, MostAttempts, Proved};
 pub use links::{EmailChange, LinkStore, Release};
 pub use mail::MailStore;
 pub use operator::offer_admin;
@@ -30,7 +32,7 @@ pub use operator::offer_admin;
 /// The statements of the service. A change of several sessions of an account locks the account's row first, so that no
 /// session opens or ends meanwhile.
 #[async_trait]
-pub trait AuthStore: AdminStore + LinkStore + MailStore + Send + Sync {
+pub trait AuthStore: AdminStore + FactorStore + LinkStore + MailStore + Send + Sync {
     /// The jobs of the service.
     fn jobs(&self) -> &Queue;
 
@@ -118,9 +120,9 @@ pub trait AuthStore: AdminStore + LinkStore + MailStore + Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Continued>, Error>;
 
-    /// Opens a session. `false`: the account is not active (any more), or its password has changed since it was
-    /// verified. A session that opens during a deletion or a change of the password is either refused here or ended by
-    /// that change.
+    /// Opens a session. `false`: the account is not active (any more), its password has changed since it was verified, or
+    /// it has a second factor, which only [`FactorStore::complete_sign_in`] proves. A session that opens during a deletion
+    /// or a change of the password is either refused here or ended by that change.
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error>;
 
     /// Presents a refresh token: decides under the session's row lock, and stores the result.
@@ -214,6 +216,8 @@ pub struct Continued {
     pub auth_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
+    /// Whether it was opened with a proof of the second factor.
+    pub second_factor: bool,
 }
 
 /// Why an account was not stored.

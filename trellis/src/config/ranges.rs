@@ -183,6 +183,11 @@ pub(super) const RANGES: &[Range] = &[
     count("auth.mail.requests_to_address", 1, u32::MAX as u64),
     count("auth.mail.requests_from_address", 1, u32::MAX as u64),
     time("auth.mail.requests_period", SECOND, 365 * DAY),
+    time("auth.factors.challenge_lifetime", 30 * SECOND, 15 * MINUTE),
+    count("auth.factors.challenge_attempts", 1, 20),
+    time("auth.factors.enrolment_lifetime", MINUTE, HOUR),
+    // NIST SP 800-63B-4, section 3.2.2.
+    count("auth.factors.failures", 3, 100),
     // From OWASP's cheapest parameters to the first recommendation of RFC 9106, section 4.
     count("auth.argon2.memory_kib", 7_168, 2 * MIB),
     count("auth.argon2.passes", 1, 100),

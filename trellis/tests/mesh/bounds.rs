@@ -18,13 +18,17 @@ const LEAST: usize = 512 * 1024;
 const LISTS: &[(&str, &str)] = &[
     // The roles of the contract, and at most 16 in `auth.own_roles`.
     ("trellis.auth.v1.Account.roles", "configuration"),
+    ("trellis.auth.v1.ConfirmTotpResponse.recovery_codes", "10"),
     // As many as auth has keys.
     ("trellis.auth.v1.GetJwksResponse.keys", "configuration"),
     ("trellis.auth.v1.ListAccountSessionsResponse.sessions", "page"),
     ("trellis.auth.v1.ListAccountsResponse.accounts", "page"),
     ("trellis.auth.v1.ListEndedSessionsResponse.session_ids", "page"),
+    ("trellis.auth.v1.ListFactorsResponse.factors", "1"),
     ("trellis.auth.v1.ListMailboxResponse.mails", "page"),
     ("trellis.auth.v1.ListSessionsResponse.sessions", "page"),
+    ("trellis.auth.v1.RegenerateRecoveryCodesResponse.recovery_codes", "10"),
+    ("trellis.auth.v1.SignInChallenge.proofs", "2"),
     ("trellis.messaging.v1.Conversation.members", "8"),
     ("trellis.messaging.v1.ConversationCreated.member_ids", "8"),
     ("trellis.messaging.v1.CreateConversationResponse.invited_ids", "999, by the request"),

@@ -28,6 +28,7 @@ mod edge;
 mod events;
 mod external;
 mod external_upstream;
+mod factors;
 mod failover;
 mod fairness;
 mod faulty_upstream;

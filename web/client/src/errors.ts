@@ -72,9 +72,12 @@ export function isUnauthenticated(error: unknown): boolean {
   return ConnectError.from(error).code === Code.Unauthenticated;
 }
 
-/** Whether the server refused the access token, or the call had none, so that a new token may help. False for a wrong password. */
+/** The reasons of refusals that a new access token does not change: a wrong password, a wrong code. */
+const WRONG_PROOF_REASONS: ReadonlySet<string> = new Set(["BAD_CREDENTIALS", "CODE_INVALID"]);
+
+/** Whether the server refused the access token, or the call had none, so that a new token may help. */
 export function isTokenRefused(error: unknown): boolean {
-  return isUnauthenticated(error) && !["BAD_CREDENTIALS", STEP_UP].includes(reasonOf(error));
+  return isUnauthenticated(error) && ![...WRONG_PROOF_REASONS, STEP_UP].includes(reasonOf(error));
 }
 
 const STEP_UP = "STEP_UP_REQUIRED";

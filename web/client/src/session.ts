@@ -7,7 +7,7 @@ import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import { Backoff, sleep, waitAfter } from "./backoff.js";
 import type { Browser } from "./browser.js";
 import { isSessionEnd, isTokenRefused, signedOutError } from "./errors.js";
-import { type AuthService, RefreshDelivery, type Tokens } from "./gen/trellis/auth/v1/auth_pb.js";
+import { type AuthService, RefreshDelivery, type SignInChallenge, type Tokens } from "./gen/trellis/auth/v1/auth_pb.js";
 import { newTrace } from "./trace.js";
 
 /** Why no user is signed in. `expired`: the server ended the session, not the user. */
@@ -87,10 +87,23 @@ export class Session {
     });
   }
 
-  async signIn(email: string, password: string): Promise<void> {
+  /** Signs in. An account with a second factor is not signed in yet: pass the returned challenge to `completeSignIn`. */
+  async signIn(email: string, password: string): Promise<SignInChallenge | undefined> {
+    const request = { email, password, refreshDelivery: this.#refreshDelivery };
+    const challenge = await this.#browser.exclusive(LOCK, async () => {
+      const response = await this.#auth.signIn(request);
+      if (!response.challenge) this.#accept(response.tokens);
+      return response.challenge;
+    });
+    if (!challenge) this.#notifyTabs("signedIn");
+    return challenge;
+  }
+
+  /** Completes a sign-in with a code of the authenticator app, or with a recovery code. */
+  async completeSignIn({ token }: Pick<SignInChallenge, "token">, code: string): Promise<void> {
     await this.#open(async () => {
-      const request = { email, password, refreshDelivery: this.#refreshDelivery };
-      return (await this.#auth.signIn(request)).tokens;
+      const request = { challengeToken: token, code, refreshDelivery: this.#refreshDelivery };
+      return (await this.#auth.completeSignIn(request)).tokens;
     });
   }
 

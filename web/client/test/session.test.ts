@@ -18,6 +18,8 @@ class SharedBrowser {
   cookie: string | undefined;
   refreshes = 0;
   failures: Error[] = [];
+  /** Whether the account has a second factor. */
+  hasFactor = false;
 
   tab(): Session {
     const own = this.#listeners.length;
@@ -43,8 +45,14 @@ class SharedBrowser {
     return createRouterTransport(({ service }) => {
       service(AuthService, {
         signIn: () => {
+          if (this.hasFactor) return { challenge: { token: "challenge" } };
           this.cookie = "here";
           return tokens("first");
+        },
+        completeSignIn: ({ challengeToken, code }) => {
+          if (challengeToken !== "challenge" || code !== "123456") throw refusal(Code.Unauthenticated, "CODE_INVALID");
+          this.cookie = "here";
+          return tokens("completed");
         },
         refreshToken: () => {
           this.refreshes += 1;
@@ -189,4 +197,20 @@ test("permissions are those of the current access token", async () => {
   await session.claimAdmin("code");
   assert.deepEqual([...session.permissions], ["accounts.read", "roles.write"]);
   await leave(session);
+});
+
+test("an account with a second factor is signed in after its code", async () => {
+  const shared = new SharedBrowser();
+  shared.hasFactor = true;
+  const [here, there] = [shared.tab(), shared.tab()];
+  const challenge = await here.signIn("a@example.com", "secret");
+  assert.ok(challenge);
+  assert.deepEqual([here.state.kind, there.state.kind, shared.cookie], ["signedOut", "signedOut", undefined]);
+  await assert.rejects(here.completeSignIn(challenge, "000000"));
+  assert.equal(here.state.kind, "signedOut");
+  await here.completeSignIn(challenge, "123456");
+  assert.deepEqual([here.state.kind, await here.accessToken()], ["signedIn", "completed"]);
+  await until(() => there.state.kind === "signedIn");
+  await leave(here);
+  await until(() => there.state.kind === "signedOut");
 });

@@ -1,6 +1,6 @@
 // Whose token the operations carry: that of the session which the console shares, or one that is pasted.
 
-import { createTrellis } from "../../client/src/index.js";
+import { type auth, createTrellis, reasonOf } from "../../client/src/index.js";
 import { h, newId } from "../../console/src/dom.js";
 import { explain } from "../../console/src/explain.js";
 
@@ -56,22 +56,34 @@ export class Account {
     };
     const [emailField, email] = input("E-mail address", "email", "username");
     const [passwordField, password] = input("Password", "password", "current-password");
+    const [codeField, code] = input("Code of your authenticator app, or a recovery code", "text", "one-time-code");
+    // Shown, and required, after the password of an account with a second factor.
+    let challenge: auth.SignInChallenge | undefined;
+    const ask = (next: auth.SignInChallenge | undefined) => {
+      challenge = next;
+      codeField.hidden = code.disabled = !next;
+      if (next) code.focus();
+    };
+    ask(undefined);
     const problem = h("p", { class: "problem", role: "alert" });
     const other = h("p", { class: "soft" }, "No account? Run the mutation signUp first.");
     const button = h("button", { type: "submit", class: "small" }, "Sign in");
-    const form = h("form", {}, emailField, passwordField, button, problem, other);
+    const form = h("form", {}, emailField, passwordField, codeField, button, problem, other);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       problem.textContent = "";
-      this.#session.signIn(email.value, password.value).then(
-        () => {
-          password.value = "";
-          this.element.open = false;
-        },
-        (error: unknown) => {
-          problem.textContent = explain(error);
-        },
-      );
+      const signIn = async () => {
+        if (challenge) await this.#session.completeSignIn(challenge, code.value);
+        const next = challenge ? undefined : await this.#session.signIn(email.value, password.value);
+        ask(next);
+        if (next) return;
+        password.value = code.value = "";
+        this.element.open = false;
+      };
+      signIn().catch((error: unknown) => {
+        if (reasonOf(error) === "CHALLENGE_INVALID") ask(undefined);
+        problem.textContent = explain(error);
+      });
     });
     return form;
   }

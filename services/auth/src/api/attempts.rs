@@ -23,7 +23,7 @@ use tonic::Status;
 
 use super::{Api, sessions::ConfirmedSession};
 use crate::{
-    domain::{EmailAddress, RefreshToken},
+    domain::{AccountId, EmailAddress, RefreshToken},
     password::Queue,
 };
 
@@ -54,7 +54,7 @@ impl Api {
     /// Counts an attempt to sign in. Returns the queue in which its password waits.
     pub(super) async fn count_sign_in(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<Queue, Status> {
         let config = &self.auth.config;
-        let queue = if self.is_known(email, address).await? { Queue::Known } else { Queue::Unknown };
+        let queue = self.queue(email, address).await?;
         let pseudonym = self.pseudonym(email);
         let mut limits = self.at_account(&pseudonym, address, queue);
         limits.extend(self.at_any(address, queue));
@@ -67,6 +67,18 @@ impl Api {
         self.take(&limits, "too many sign-in attempts for this account; try again after the time in retry-after")
             .await?;
         Ok(queue)
+    }
+
+    /// The queue of a caller: whether the account was used from its network before.
+    pub(super) async fn queue(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<Queue, Status> {
+        Ok(if self.is_known(email, address).await? { Queue::Known } else { Queue::Unknown })
+    }
+
+    /// Counts a code of a second factor from this network. The store counts those of all networks together.
+    pub(super) async fn count_code(&self, account: AccountId, address: Option<IpAddr>) -> Result<(), Status> {
+        let quota = self.auth.config.attempts_by_address();
+        let limits = self.by_networks(&[b"code", account.0.as_bytes()], quota, address, Queue::Unknown);
+        self.take(&limits, "too many codes for this account; try again after the time in retry-after").await
     }
 
     /// Counts a failed attempt of an unknown network. The first one beyond the limit starts the strict regime. Known

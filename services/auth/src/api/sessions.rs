@@ -17,7 +17,10 @@ use proto::auth::v1::{
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::{Api, tokens::Ended};
+use super::{
+    Api,
+    tokens::{Ended, MULTIPLE_FACTORS},
+};
 use crate::{
     Auth,
     domain::{Account, AccountId, Client, EndedPage, NewSession, Page, RefreshToken, Session, SessionId},
@@ -40,7 +43,8 @@ impl ConfirmedSession {
     /// The session, for another access token that ends with the one of the call.
     pub(super) fn continued(&self) -> Continued {
         let (session, account) = (self.id(), self.account());
-        Continued { session, account, auth_time: self.0.authenticated, expire_time: self.0.expires }
+        let second_factor = self.0.methods.iter().any(|method| method == MULTIPLE_FACTORS);
+        Continued { session, account, auth_time: self.0.authenticated, expire_time: self.0.expires, second_factor }
     }
 }
 

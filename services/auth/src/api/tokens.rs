@@ -14,8 +14,12 @@ use crate::{
     store::Continued,
 };
 
-/// How the user of every session has proved who they are: with a password (RFC 8176).
-const PASSWORD: &str = "pwd";
+/// How the user of a session has proved who they are (RFC 8176): with a password.
+const PASSWORD: [&str; 1] = ["pwd"];
+/// With a password and a code, which works once.
+const SECOND_FACTOR: [&str; 3] = ["pwd", "otp", MULTIPLE_FACTORS];
+/// With several factors.
+pub(super) const MULTIPLE_FACTORS: &str = "mfa";
 
 /// How the refresh token is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +76,7 @@ impl From<NewSession> for Continued {
     fn from(new: NewSession) -> Self {
         let NewSession { id, account, create_time, expire_time, .. } = new;
         // The user has proved who they are when the session was opened.
-        Self { session: id, account, auth_time: create_time, expire_time }
+        Self { session: id, account, auth_time: create_time, expire_time, second_factor: false }
     }
 }
 
@@ -116,6 +120,7 @@ impl Api {
         let roles = self.auth.store.list_roles(session.account).await?;
         // No token outlives its session. Whole seconds, because the `exp` claim has no fractions.
         let access_end = (now + self.auth.config.access_lifetime.0).min(session.expire_time).as_secs();
+        let methods: &[&str] = if session.second_factor { &SECOND_FACTOR } else { &PASSWORD };
         let claims = AccessClaims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -123,7 +128,7 @@ impl Api {
             principal: PrincipalClaims::User {
                 sid: session.session.0,
                 auth_time: session.auth_time.as_secs(),
-                amr: vec![PASSWORD.to_owned()],
+                amr: methods.iter().map(|method| (*method).to_owned()).collect(),
             },
             iat: now.as_secs(),
             exp: access_end,

@@ -46,11 +46,19 @@ pub enum MailKind {
     RoleGranted,
     /// The account has lost a role.
     RoleRevoked,
+    /// A second factor was turned on.
+    FactorAdded,
+    /// A second factor was removed.
+    FactorRemoved,
+    /// A recovery code was used instead of a second factor.
+    RecoveryCodeUsed,
+    /// The recovery codes were replaced.
+    RecoveryCodesReplaced,
 }
 
 impl MailKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::PasswordReset,
         Self::EmailVerification,
         Self::EmailChange,
@@ -63,6 +71,10 @@ impl MailKind {
         Self::AccountRestored,
         Self::RoleGranted,
         Self::RoleRevoked,
+        Self::FactorAdded,
+        Self::FactorRemoved,
+        Self::RecoveryCodeUsed,
+        Self::RecoveryCodesReplaced,
     ];
 
     /// The name in the database, and of the templates.
@@ -80,6 +92,10 @@ impl MailKind {
             Self::AccountRestored => "account_restored",
             Self::RoleGranted => "role_granted",
             Self::RoleRevoked => "role_revoked",
+            Self::FactorAdded => "factor_added",
+            Self::FactorRemoved => "factor_removed",
+            Self::RecoveryCodeUsed => "recovery_code_used",
+            Self::RecoveryCodesReplaced => "recovery_codes_replaced",
         }
     }
 
@@ -102,7 +118,11 @@ impl MailKind {
             | Self::AccountSuspended
             | Self::AccountRestored
             | Self::RoleGranted
-            | Self::RoleRevoked => None,
+            | Self::RoleRevoked
+            | Self::FactorAdded
+            | Self::FactorRemoved
+            | Self::RecoveryCodeUsed
+            | Self::RecoveryCodesReplaced => None,
         }
     }
 

@@ -3,7 +3,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use kit::config::Secret;
 
 use super::*;
-use crate::config::Config;
+use crate::{
+    config::Config,
+    domain::{AccountId, FactorId},
+};
 
 fn refusal(folder: &Path) -> String {
     Keys::open(folder).err().expect("the keys cannot be used").to_string()
@@ -157,4 +160,32 @@ fn peppers_of_the_configuration_replace_the_file() {
     }
     let both = Config { peppers: Secret::from(text), ..by_command };
     assert!(Peppers::configured(&both).unwrap_err().to_string().contains("only one"));
+}
+
+#[test]
+fn secret_of_a_factor_opens_for_its_account_only() {
+    let folder = tempfile::tempdir().unwrap();
+    Keys::create(folder.path()).unwrap();
+    let (keys, clock_rng) = (Keys::open(folder.path()).unwrap(), ClockAndRng::system());
+    let [one, two] = [1, 2].map(uuid::Uuid::from_u128);
+    let binding = |factor, account| FactorId(factor).binding(AccountId(account));
+    let sealed = keys.factor_seal().seal_text("secret", &binding(one, two), &clock_rng);
+    assert!(!sealed.windows(6).any(|part| part == b"secret"));
+    assert_eq!(keys.factor_seal().open_text(&sealed, &binding(one, two)).as_deref(), Some("secret"));
+    assert_eq!(keys.factor_seal().open_text(&sealed, &binding(two, one)), None);
+    assert_eq!(keys.seal().open_text(&sealed, &binding(one, two)), None, "it is another key");
+    let reopened = Keys::open(folder.path()).unwrap();
+    assert!(reopened.factor_seal().open_text(&sealed, &binding(one, two)).is_some());
+}
+
+/// Secrets of apps are kept for years: the derived key must stay the same.
+#[test]
+fn derived_key_has_its_golden_form() {
+    let folder = tempfile::tempdir().unwrap();
+    Keys::create(folder.path()).unwrap();
+    fs::write(folder.path().join(REFRESH), BASE64.encode([7; 32])).unwrap();
+    let keys = Keys::open(folder.path()).unwrap();
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), b"trellis second factors");
+    let sealed = Seal::new(derived.as_ref()).unwrap().seal_text("secret", b"of", &ClockAndRng::system());
+    assert_eq!(keys.factor_seal().open_text(&sealed, b"of").as_deref(), Some("secret"));
 }

@@ -43,6 +43,10 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "en/account_restored.txt",
     "en/role_granted.txt",
     "en/role_revoked.txt",
+    "en/factor_added.txt",
+    "en/factor_removed.txt",
+    "en/recovery_code_used.txt",
+    "en/recovery_codes_replaced.txt",
     "de/password_reset.txt",
     "de/email_verification.txt",
     "de/email_change.txt",
@@ -55,6 +59,10 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "de/account_restored.txt",
     "de/role_granted.txt",
     "de/role_revoked.txt",
+    "de/factor_added.txt",
+    "de/factor_removed.txt",
+    "de/recovery_code_used.txt",
+    "de/recovery_codes_replaced.txt",
 ];
 
 /// All templates, by their file names.

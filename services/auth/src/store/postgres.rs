@@ -8,7 +8,7 @@ use kit_data::store::{Settings, Unopened, postgres};
 use sqlx::Postgres as Db;
 
 /// Locks the session's row until the transaction ends.
-const LOCK_SESSION: &str = "SELECT account_id, create_time, auth_time, expire_time, revoke_time FROM sessions \
+const LOCK_SESSION: &str = "SELECT account_id, create_time, auth_time, expire_time, revoke_time, second_factor FROM sessions \
      WHERE session_id = $1 FOR UPDATE";
 
 /// Waits for a concurrent change of the session's row, checks the result, and locks the row until the transaction ends.
@@ -30,8 +30,8 @@ const LOCK_ADMINS: &str = "SELECT code_hash, code_expire_time FROM admin_setup W
 
 /// Waits for a concurrent change of the account's row, checks the result, and locks the row until the transaction ends.
 const INSERT_SESSION: &str = "INSERT INTO sessions (session_id, account_id, create_time, auth_time, last_use_time, \
-     expire_time, user_agent, address) SELECT $1, account_id, $4, $4, $4, $5, $6, $7 FROM accounts \
-     WHERE account_id = $2 AND password_no = $3 AND state = 'active' FOR SHARE";
+     expire_time, user_agent, address, second_factor) SELECT $1, account_id, $4, $4, $4, $5, $6, $7, $8 FROM accounts \
+     WHERE account_id = $2 AND password_no = $3 AND state = 'active' AND (NOT second_factor OR $8) FOR SHARE";
 
 /// Deletes at most `$2` of the due rows and skips those that another replica is deleting. The array is evaluated once;
 /// a join with the limited subquery could evaluate it again and delete more.

@@ -5,6 +5,10 @@
 mod account;
 #[path = "sql/admin.rs"]
 pub(super) mod admin;
+#[path = "sql/factor_rows.rs"]
+mod factor_rows;
+#[path = "sql/factors.rs"]
+mod factors;
 #[path = "sql/links.rs"]
 mod links;
 #[path = "sql/mail.rs"]
@@ -38,6 +42,7 @@ use crate::{
 };
 use account::{account, count_containing, insert_unless_present};
 use admin::{has_role, is_without_admin, lock_admins};
+use factor_rows::erase_factors;
 use mail_rows::{delete_tokens, erase_mail, insert_mail};
 use prune::prune_some;
 use session::{
@@ -310,6 +315,7 @@ impl AuthStore for Sql {
         }
         sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.id.0).execute(&mut *tx).await?;
         erase_mail(&mut tx, account.id).await?;
+        erase_factors(&mut tx, account.id).await?;
         let ended = end_all(&mut tx, account.id, None, now).await?;
         let job = AccountDeleted { account_id: account.id.0 };
         self.jobs.enqueue(&mut tx, NewJob::now(job_id, &job, now)).await?;

@@ -10,7 +10,7 @@ use kit_data::store::{Settings, Unopened, sqlite};
 use sqlx::Sqlite as Db;
 
 /// Without locks, here and below: a write transaction in SQLite is the only writer.
-const LOCK_SESSION: &str = "SELECT account_id, create_time, auth_time, expire_time, revoke_time FROM sessions \
+const LOCK_SESSION: &str = "SELECT account_id, create_time, auth_time, expire_time, revoke_time, second_factor FROM sessions \
      WHERE session_id = $1";
 
 const HOLD_SESSION: &str = sql::session::IN_FORCE;
@@ -25,8 +25,8 @@ const LOCK_ACTIVE: &str = "SELECT account_id FROM accounts WHERE account_id = $1
 const LOCK_ADMINS: &str = "SELECT code_hash, code_expire_time FROM admin_setup WHERE singleton = 1";
 
 const INSERT_SESSION: &str = "INSERT INTO sessions (session_id, account_id, create_time, auth_time, last_use_time, \
-     expire_time, user_agent, address) SELECT $1, account_id, $4, $4, $4, $5, $6, $7 FROM accounts \
-     WHERE account_id = $2 AND password_no = $3 AND state = 'active'";
+     expire_time, user_agent, address, second_factor) SELECT $1, account_id, $4, $4, $4, $5, $6, $7, $8 FROM accounts \
+     WHERE account_id = $2 AND password_no = $3 AND state = 'active' AND (NOT second_factor OR $8)";
 
 /// Deletes at most `$2` of the due rows.
 fn delete_some(table: &str, key: &str, due: &str) -> String {

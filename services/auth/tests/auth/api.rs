@@ -179,6 +179,8 @@ async fn database_contains_no_secret_in_the_clear() {
     let mut mesh = Mesh::start().await;
     let first = signed_up(&mut mesh).await;
     let second = refresh(&mut mesh, &first.refresh_token).await.unwrap();
+    let enrolled = crate::factors::enrol(&mut mesh, second.clone()).await;
+    let challenge = crate::factors::challenged(&mut mesh, "ada", PASSWORD).await;
     let mut stored = Vec::new();
     for entry in std::fs::read_dir(mesh.folder.path()).unwrap() {
         let path = entry.unwrap().path();
@@ -190,7 +192,10 @@ async fn database_contains_no_secret_in_the_clear() {
         stored.windows(15).any(|part| part == b"ada@example.org"),
         "the search finds a text that is stored in the clear"
     );
-    for secret in [PASSWORD, &first.refresh_token, &second.refresh_token, &second.access_token] {
+    let app = enrolled.app.secret.to_base32();
+    let (recovery, plain) = (&enrolled.recovery_codes[0], enrolled.recovery_codes[0].replace('-', ""));
+    let tokens = [&first.refresh_token, &second.refresh_token, &second.access_token, &challenge.token];
+    for secret in tokens.into_iter().chain([&PASSWORD.to_owned(), recovery, &plain, &*app]) {
         assert!(!stored.windows(secret.len()).any(|part| part == secret.as_bytes()));
     }
     // The users service does not store the address.

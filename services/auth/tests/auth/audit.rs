@@ -31,13 +31,13 @@ const NEW: &str = "another good password";
 const ADDRESS: &str = "192.0.2.7";
 
 /// The records that match, the oldest first.
-async fn list(location: &Location, filter: &str) -> Vec<ListedRecord> {
+pub(crate) async fn list(location: &Location, filter: &str) -> Vec<ListedRecord> {
     let mut reader = Reader::connect(location, "auth", Keyring::default()).await.unwrap();
     reader.list(&RecordQuery::new(filter, false, 100).unwrap()).await.unwrap()
 }
 
 /// The method and the target below the account.
-fn actions(records: &[ListedRecord], user: &str) -> Vec<(String, String)> {
+pub(crate) fn actions(records: &[ListedRecord], user: &str) -> Vec<(String, String)> {
     let method = |action: &str| action.rsplit('/').next().unwrap_or_default().to_owned();
     let below = |target: &str| target.replace(&format!("users/{user}"), "U");
     records.iter().map(|record| (method(&record.facts.action), below(&record.facts.target))).collect()

@@ -38,6 +38,14 @@ pub(crate) async fn waiting(location: &Location) -> i64 {
     }
 }
 
+/// The result of a statement that counts.
+pub(crate) async fn count(location: &Location, statement: &'static str) -> i64 {
+    match location {
+        Location::Postgres(_) => sqlx::query_scalar(statement).fetch_one(&mut postgres(location).await).await.unwrap(),
+        Location::Sqlite(_) => sqlx::query_scalar(statement).fetch_one(&mut sqlite(location).await).await.unwrap(),
+    }
+}
+
 /// A row of the jobs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct JobRow {

@@ -13,6 +13,8 @@ mod databases;
 mod deletion;
 mod email;
 mod erased;
+mod factor_locks;
+mod factors;
 mod import;
 mod limits;
 mod locks;

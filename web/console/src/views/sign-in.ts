@@ -1,11 +1,11 @@
 // The sign-in and sign-up page.
 
-import type { Session, SignedOutCause, Trellis } from "../../../client/src/index.js";
+import { type auth, reasonOf, type Session, type SignedOutCause, type Trellis } from "../../../client/src/index.js";
 import { h } from "../dom.js";
 import { explainSignUp } from "../explain.js";
 import { icon } from "../icons.js";
 import { Field, type FieldOptions } from "./field.js";
-import { form } from "./form.js";
+import { form, WrongField } from "./form.js";
 
 export const HANDLE_HINT = "Other people find you by your handle: lower-case letters, digits and underscores.";
 
@@ -21,7 +21,8 @@ export function signInPage({ session, publicAuth }: Trellis, cause: SignedOutCau
     card.replaceChildren(...content);
     card.querySelector("input")?.focus();
   };
-  const showSignIn = () => show(signIn(session, showSignUp, showReset));
+  const showSignIn = () => show(signIn(session, showCode, showSignUp, showReset));
+  const showCode = (challenge: auth.SignInChallenge) => show(enterCode(session, challenge, showSignIn));
   const showReset = () => show(requestReset(publicAuth, showSignIn));
   const showSignUp = () => show(signUp(session, showSignIn));
   // The card must be attached before an element in it can get the focus.
@@ -34,7 +35,9 @@ export function brand(): HTMLElement {
   return h("p", { class: "brand" }, h("span", { class: "brand-mark" }, icon("lattice")), "Trellis");
 }
 
-function signIn(session: Session, other: () => void, forgot: () => void): HTMLElement[] {
+type ShowCode = (challenge: auth.SignInChallenge) => void;
+
+function signIn(session: Session, showCode: ShowCode, other: () => void, forgot: () => void): HTMLElement[] {
   const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
   const password = passwordField({ autocomplete: "current-password" });
   return [
@@ -42,11 +45,39 @@ function signIn(session: Session, other: () => void, forgot: () => void): HTMLEl
     form({
       fields: [email, password],
       button: "Sign in",
-      submit: () => session.signIn(email.value.trim(), password.value),
+      submit: async () => {
+        const challenge = await session.signIn(email.value.trim(), password.value);
+        if (challenge) showCode(challenge);
+      },
     }),
     alternative("New here?", "Create an account", other),
     alternative("Forgot your password?", "Set a new one", forgot),
   ];
+}
+
+/** The second step of a sign-in. */
+function enterCode(session: Session, challenge: auth.SignInChallenge, back: () => void): HTMLElement[] {
+  const code = codeField({ hint: "The six digits that your authenticator app shows, or one of your recovery codes." });
+  const submit = () => checkingCode(code, () => session.completeSignIn(challenge, code.value));
+  return [
+    h("h1", {}, "Enter your code"),
+    form({ fields: [code], button: "Sign in", submit }),
+    alternative("Another account?", "Start again", back),
+  ];
+}
+
+/** A field for a code of an authenticator app. */
+export function codeField(options: Partial<FieldOptions> = {}): Field {
+  return new Field({ name: "code", label: "Code", autocomplete: "one-time-code", literal: true, ...options });
+}
+
+/** Shows a wrong code beside its field. */
+export async function checkingCode<T>(field: Field, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw reasonOf(error) === "CODE_INVALID" ? new WrongField(field, "This code is wrong, or was used before. Wait for the next one.") : error;
+  }
 }
 
 /** The form that sends a link to set a new password. `back` leads to the sign-in. */

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Sql, Tx, about,
+    factor_rows::erase_factors,
     mail_rows::{delete_tokens, erase_mail, insert_mail},
     session::{end_all, lock_account},
 };
@@ -207,6 +208,7 @@ impl LinkStore for Sql {
         }
         sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.0).execute(&mut *tx).await?;
         erase_mail(&mut tx, account).await?;
+        erase_factors(&mut tx, account).await?;
         let job = AccountDeleted { account_id: account.0 };
         self.jobs.enqueue(&mut tx, NewJob::now(job_id, &job, now)).await?;
         self.audit.erase(&mut tx, account.0, now).await?;

@@ -32,14 +32,15 @@ pub(super) struct Found {
     pub(super) account: AccountId,
     pub(super) create_time: Timestamp,
     auth_time: Timestamp,
+    second_factor: bool,
     pub(super) presented: Presented,
     pub(super) sealed: Option<Vec<u8>>,
 }
 
 impl Found {
     pub(super) fn continued(&self, expire_time: Timestamp) -> Continued {
-        let Self { session, account, auth_time, .. } = *self;
-        Continued { session, account, auth_time, expire_time }
+        let Self { session, account, auth_time, second_factor, .. } = *self;
+        Continued { session, account, auth_time, expire_time, second_factor }
     }
 }
 
@@ -75,6 +76,7 @@ pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Opt
         account: AccountId(account),
         create_time: time("create_time")?,
         auth_time: time("auth_time")?,
+        second_factor: locked.try_get("second_factor")?,
         presented: Presented {
             account: state(&row)?,
             expire_time: time("expire_time")?,
@@ -122,8 +124,18 @@ pub(super) async fn rotate(
     Ok(())
 }
 
-/// Stores a session with its first token, and its mail, if its account is active and has had no change of its password.
+/// Stores a session with its first token, and its mail, if its account is active, has had no change of its password, and has
+/// no second factor.
 pub(super) async fn insert_session(tx: &mut Tx<'_>, jobs: &Queue, session: &NewSession) -> Result<bool, Error> {
+    insert(tx, jobs, session, false).await
+}
+
+/// The same, after this transaction has used up a proof of the second factor.
+pub(super) async fn insert_proved_session(tx: &mut Tx<'_>, jobs: &Queue, session: &NewSession) -> Result<bool, Error> {
+    insert(tx, jobs, session, true).await
+}
+
+async fn insert(tx: &mut Tx<'_>, jobs: &Queue, session: &NewSession, is_proved: bool) -> Result<bool, Error> {
     let inserted = sqlx::query(INSERT_SESSION)
         .bind(session.id.0)
         .bind(session.account.0)
@@ -132,6 +144,7 @@ pub(super) async fn insert_session(tx: &mut Tx<'_>, jobs: &Queue, session: &NewS
         .bind(DbTimestamp(session.expire_time))
         .bind(&session.client.user_agent)
         .bind(&session.client.address)
+        .bind(is_proved)
         .execute(&mut **tx)
         .await?;
     if inserted.rows_affected() == 0 {
@@ -205,7 +218,7 @@ pub(super) async fn set_auth_time(
 ) -> Result<Option<Continued>, Error> {
     let row = sqlx::query(
         "UPDATE sessions SET auth_time = $3 WHERE session_id = $1 AND account_id = $2 AND revoke_time IS NULL \
-         AND expire_time > $3 RETURNING expire_time",
+         AND expire_time > $3 RETURNING expire_time, second_factor",
     )
     .bind(session.0)
     .bind(account.0)
@@ -214,7 +227,8 @@ pub(super) async fn set_auth_time(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let expire_time: DbTimestamp = row.try_get("expire_time")?;
-    Ok(Some(Continued { session, account, auth_time: now, expire_time: expire_time.0 }))
+    let second_factor = row.try_get("second_factor")?;
+    Ok(Some(Continued { session, account, auth_time: now, expire_time: expire_time.0, second_factor }))
 }
 
 /// Locks the session if it is in force, within a transaction that has locked the account's row. `false`: it is not.

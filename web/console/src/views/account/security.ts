@@ -1,13 +1,14 @@
-// The security tab: changing the password and deleting the account.
+// The security tab: the second factor, changing the password, and deleting the account.
 
 import { h } from "../../dom.js";
+import { factorsSection } from "./factors.js";
 import { passwordField } from "../sign-in.js";
 import { form } from "../form.js";
 import type { Account } from "./account-dialog.js";
 import { proving } from "./proving.js";
 
 export function securityPanel(account: Account): HTMLElement {
-  return h("div", { class: "panel-parts" }, changePassword(account), deleteAccount(account));
+  return h("div", { class: "panel-parts" }, factorsSection(account), changePassword(account), deleteAccount(account));
 }
 
 function changePassword({ trellis }: Account): HTMLElement {

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/auth/v1/auth.proto.
  */
 export const file_trellis_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLyAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoKdXNlcl9hZ2VudBgFIAEoCUIDgAEBEhQKB2FkZHJlc3MYBiABKAlCA4ABARIPCgdjdXJyZW50GAcgASgIIjwKE0xpc3RTZXNzaW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicQoYTGlzdEVuZGVkU2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKGUxpc3RFbmRlZFNlc3Npb25zUmVzcG9uc2USEwoLc2Vzc2lvbl9pZHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi0KCWxpc3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiMAoYUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0EhQKDGtlZXBfY3VycmVudBgBIAEoCCIbChlSZXZva2VBbGxTZXNzaW9uc1Jlc3BvbnNlIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIxChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIkUKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIhEKD0dldEVtYWlsUmVxdWVzdCJXChBHZXRFbWFpbFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESLwoLdmVyaWZ5X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiEKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiKAoSVmVyaWZ5RW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFQoTVmVyaWZ5RW1haWxSZXNwb25zZSIpChNSZWxlYXNlRW1haWxSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiFgoUUmVsZWFzZUVtYWlsUmVzcG9uc2UiQwoSQ2hhbmdlRW1haWxSZXF1ZXN0EhYKCW5ld19lbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQEiFQoTQ2hhbmdlRW1haWxSZXNwb25zZSIvChlDb25maXJtRW1haWxDaGFuZ2VSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQEiHAoaQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2UiLAoWVW5kb0VtYWlsQ2hhbmdlUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhkKF1VuZG9FbWFpbENoYW5nZVJlc3BvbnNlIjkKEkxpc3RNYWlsYm94UmVxdWVzdBIQCgNrZXkYASABKAlCA4ABARIRCglwYWdlX3NpemUYAiABKAUiOwoTTGlzdE1haWxib3hSZXNwb25zZRIkCgVtYWlscxgBIAMoCzIVLnRyZWxsaXMuYXV0aC52MS5NYWlsIoQBCgRNYWlsEg8KB21haWxfaWQYASABKAkSFgoJcmVjaXBpZW50GAIgASgJQgOAAQESDwoHc3ViamVjdBgDIAEoCRIRCgR0ZXh0GAQgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi0KFERlbGV0ZUFjY291bnRSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlIi4KFVJlYXV0aGVudGljYXRlUmVxdWVzdBIVCghwYXNzd29yZBgBIAEoCUIDgAEBImsKFlJlYXV0aGVudGljYXRlUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCImChFDbGFpbUFkbWluUmVxdWVzdBIRCgRjb2RlGAEgASgJQgOAAQEiZwoSQ2xhaW1BZG1pblJlc3BvbnNlEhkKDGFjY2Vzc190b2tlbhgBIAEoCUIDgAEBEjYKEmFjY2Vzc19leHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAinAEKB0FjY291bnQSDwoHdXNlcl9pZBgBIAEoCRISCgVlbWFpbBgCIAEoCUIDgAEBEiwKBXN0YXRlGAMgASgOMh0udHJlbGxpcy5hdXRoLnYxLkFjY291bnRTdGF0ZRINCgVyb2xlcxgEIAMoCRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijAEKE0xpc3RBY2NvdW50c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSEgoFZW1haWwYAyABKAlCA4ABARIsCgVzdGF0ZRgEIAEoDjIdLnRyZWxsaXMuYXV0aC52MS5BY2NvdW50U3RhdGUSDAoEcm9sZRgFIAEoCSJbChRMaXN0QWNjb3VudHNSZXNwb25zZRIqCghhY2NvdW50cxgBIAMoCzIYLnRyZWxsaXMuYXV0aC52MS5BY2NvdW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIj8KEkdldEFjY291bnRSZXNwb25zZRIpCgdhY2NvdW50GAEgASgLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQiVAoaTGlzdEFjY291bnRTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJiChtMaXN0QWNjb3VudFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiQAoZRW5kQWNjb3VudFNlc3Npb25zUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkiMQoaRW5kQWNjb3VudFNlc3Npb25zUmVzcG9uc2USEwoLZW5kZWRfY291bnQYASABKAUiKAoVU3VzcGVuZEFjY291bnRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiQwoWU3VzcGVuZEFjY291bnRSZXNwb25zZRIpCgdhY2NvdW50GAEgASgLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQiKAoVUmVzdG9yZUFjY291bnRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiQwoWUmVzdG9yZUFjY291bnRSZXNwb25zZRIpCgdhY2NvdW50GAEgASgLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQiMQoQR3JhbnRSb2xlUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEgwKBHJvbGUYAiABKAkiPgoRR3JhbnRSb2xlUmVzcG9uc2USKQoHYWNjb3VudBgBIAEoCzIYLnRyZWxsaXMuYXV0aC52MS5BY2NvdW50IjIKEVJldm9rZVJvbGVSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoCSI/ChJSZXZva2VSb2xlUmVzcG9uc2USKQoHYWNjb3VudBgBIAEoCzIYLnRyZWxsaXMuYXV0aC52MS5BY2NvdW50KlAKD1JlZnJlc2hEZWxpdmVyeRIgChxSRUZSRVNIX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGwoXUkVGUkVTSF9ERUxJVkVSWV9DT09LSUUQASqaAQoMQWNjb3VudFN0YXRlEh0KGUFDQ09VTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVBQ0NPVU5UX1NUQVRFX1BFTkRJTkcQARIYChRBQ0NPVU5UX1NUQVRFX0FDVElWRRACEhsKF0FDQ09VTlRfU1RBVEVfU1VTUEVOREVEEAMSGQoVQUNDT1VOVF9TVEFURV9ERUxFVEVEEAQy5hcKC0F1dGhTZXJ2aWNlEkkKBlNpZ25VcBIeLnRyZWxsaXMuYXV0aC52MS5TaWduVXBSZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlEkkKBlNpZ25JbhIeLnRyZWxsaXMuYXV0aC52MS5TaWduSW5SZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlc3BvbnNlElsKDFJlZnJlc2hUb2tlbhIkLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoVG9rZW5SZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlc3BvbnNlElEKB1NpZ25PdXQSHy50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlcXVlc3QaIC50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlc3BvbnNlIgOQAgISUQoHR2V0SndrcxIfLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiA5ACARJgCgxMaXN0U2Vzc2lvbnMSJC50cmVsbGlzLmF1dGgudjEuTGlzdFNlc3Npb25zUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIDkAIBEmMKDVJldm9rZVNlc3Npb24SJS50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIgOQAgISbwoRUmV2b2tlQWxsU2Vzc2lvbnMSKS50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0GioudHJlbGxpcy5hdXRoLnYxLlJldm9rZUFsbFNlc3Npb25zUmVzcG9uc2UiA5ACAhJvChFMaXN0RW5kZWRTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuTGlzdEVuZGVkU2Vzc2lvbnNSZXNwb25zZSIDkAIBEmEKDkNoYW5nZVBhc3N3b3JkEiYudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlEnMKFFJlcXVlc3RQYXNzd29yZFJlc2V0EiwudHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBotLnRyZWxsaXMuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlEl4KDVJlc2V0UGFzc3dvcmQSJS50cmVsbGlzLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlElQKCEdldEVtYWlsEiAudHJlbGxpcy5hdXRoLnYxLkdldEVtYWlsUmVxdWVzdBohLnRyZWxsaXMuYXV0aC52MS5HZXRFbWFpbFJlc3BvbnNlIgOQAgESfwoYUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uEjAudHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QaMS50cmVsbGlzLmF1dGgudjEuUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2USWAoLVmVyaWZ5RW1haWwSIy50cmVsbGlzLmF1dGgudjEuVmVyaWZ5RW1haWxSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLlZlcmlmeUVtYWlsUmVzcG9uc2USWwoMUmVsZWFzZUVtYWlsEiQudHJlbGxpcy5hdXRoLnYxLlJlbGVhc2VFbWFpbFJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVsZWFzZUVtYWlsUmVzcG9uc2USWAoLQ2hhbmdlRW1haWwSIy50cmVsbGlzLmF1dGgudjEuQ2hhbmdlRW1haWxSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLkNoYW5nZUVtYWlsUmVzcG9uc2USbQoSQ29uZmlybUVtYWlsQ2hhbmdlEioudHJlbGxpcy5hdXRoLnYxLkNvbmZpcm1FbWFpbENoYW5nZVJlcXVlc3QaKy50cmVsbGlzLmF1dGgudjEuQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2USZAoPVW5kb0VtYWlsQ2hhbmdlEicudHJlbGxpcy5hdXRoLnYxLlVuZG9FbWFpbENoYW5nZVJlcXVlc3QaKC50cmVsbGlzLmF1dGgudjEuVW5kb0VtYWlsQ2hhbmdlUmVzcG9uc2USWAoLTGlzdE1haWxib3gSIy50cmVsbGlzLmF1dGgudjEuTGlzdE1haWxib3hSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLkxpc3RNYWlsYm94UmVzcG9uc2USXgoNRGVsZXRlQWNjb3VudBIlLnRyZWxsaXMuYXV0aC52MS5EZWxldGVBY2NvdW50UmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5EZWxldGVBY2NvdW50UmVzcG9uc2USYQoOUmVhdXRoZW50aWNhdGUSJi50cmVsbGlzLmF1dGgudjEuUmVhdXRoZW50aWNhdGVSZXF1ZXN0GicudHJlbGxpcy5hdXRoLnYxLlJlYXV0aGVudGljYXRlUmVzcG9uc2USVQoKQ2xhaW1BZG1pbhIiLnRyZWxsaXMuYXV0aC52MS5DbGFpbUFkbWluUmVxdWVzdBojLnRyZWxsaXMuYXV0aC52MS5DbGFpbUFkbWluUmVzcG9uc2USYAoMTGlzdEFjY291bnRzEiQudHJlbGxpcy5hdXRoLnYxLkxpc3RBY2NvdW50c1JlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuTGlzdEFjY291bnRzUmVzcG9uc2UiA5ACARJaCgpHZXRBY2NvdW50EiIudHJlbGxpcy5hdXRoLnYxLkdldEFjY291bnRSZXF1ZXN0GiMudHJlbGxpcy5hdXRoLnYxLkdldEFjY291bnRSZXNwb25zZSIDkAIBEnUKE0xpc3RBY2NvdW50U2Vzc2lvbnMSKy50cmVsbGlzLmF1dGgudjEuTGlzdEFjY291bnRTZXNzaW9uc1JlcXVlc3QaLC50cmVsbGlzLmF1dGgudjEuTGlzdEFjY291bnRTZXNzaW9uc1Jlc3BvbnNlIgOQAgEScgoSRW5kQWNjb3VudFNlc3Npb25zEioudHJlbGxpcy5hdXRoLnYxLkVuZEFjY291bnRTZXNzaW9uc1JlcXVlc3QaKy50cmVsbGlzLmF1dGgudjEuRW5kQWNjb3VudFNlc3Npb25zUmVzcG9uc2UiA5ACAhJmCg5TdXNwZW5kQWNjb3VudBImLnRyZWxsaXMuYXV0aC52MS5TdXNwZW5kQWNjb3VudFJlcXVlc3QaJy50cmVsbGlzLmF1dGgudjEuU3VzcGVuZEFjY291bnRSZXNwb25zZSIDkAICEmYKDlJlc3RvcmVBY2NvdW50EiYudHJlbGxpcy5hdXRoLnYxLlJlc3RvcmVBY2NvdW50UmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5SZXN0b3JlQWNjb3VudFJlc3BvbnNlIgOQAgISVwoJR3JhbnRSb2xlEiEudHJlbGxpcy5hdXRoLnYxLkdyYW50Um9sZVJlcXVlc3QaIi50cmVsbGlzLmF1dGgudjEuR3JhbnRSb2xlUmVzcG9uc2UiA5ACAhJaCgpSZXZva2VSb2xlEiIudHJlbGxpcy5hdXRoLnYxLlJldm9rZVJvbGVSZXF1ZXN0GiMudHJlbGxpcy5hdXRoLnYxLlJldm9rZVJvbGVSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkibgoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucxIzCgljaGFsbGVuZ2UYAiABKAsyIC50cmVsbGlzLmF1dGgudjEuU2lnbkluQ2hhbGxlbmdlIoIBCg9TaWduSW5DaGFsbGVuZ2USEgoFdG9rZW4YASABKAlCA4ABARIqCgZwcm9vZnMYAiADKA4yGi50cmVsbGlzLmF1dGgudjEuUHJvb2ZLaW5kEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKEAQoVQ29tcGxldGVTaWduSW5SZXF1ZXN0EhwKD2NoYWxsZW5nZV90b2tlbhgBIAEoCUIDgAEBEhEKBGNvZGUYAiABKAlCA4ABARI6ChByZWZyZXNoX2RlbGl2ZXJ5GAMgASgOMiAudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hEZWxpdmVyeSJBChZDb21wbGV0ZVNpZ25JblJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMiMQoTUmVmcmVzaFRva2VuUmVxdWVzdBIaCg1yZWZyZXNoX3Rva2VuGAEgASgJQgOAAQEiPwoUUmVmcmVzaFRva2VuUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIsCg5TaWduT3V0UmVxdWVzdBIaCg1yZWZyZXNoX3Rva2VuGAEgASgJQgOAAQEiEQoPU2lnbk91dFJlc3BvbnNlIhAKDkdldEp3a3NSZXF1ZXN0IjUKD0dldEp3a3NSZXNwb25zZRIiCgRrZXlzGAEgAygLMhQudHJlbGxpcy5hdXRoLnYxLkp3ayJcCgNKd2sSCwoDa2lkGAEgASgJEgsKA2t0eRgCIAEoCRILCgNjcnYYAyABKAkSCwoDYWxnGAQgASgJEgsKA3VzZRgFIAEoCRIJCgF4GAYgASgJEgkKAXkYByABKAki8gEKB1Nlc3Npb24SEgoKc2Vzc2lvbl9pZBgBIAEoCRIvCgtjcmVhdGVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMQoNbGFzdF91c2VfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKCnVzZXJfYWdlbnQYBSABKAlCA4ABARIUCgdhZGRyZXNzGAYgASgJQgOAAQESDwoHY3VycmVudBgHIAEoCCI8ChNMaXN0U2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIlsKFExpc3RTZXNzaW9uc1Jlc3BvbnNlEioKCHNlc3Npb25zGAEgAygLMhgudHJlbGxpcy5hdXRoLnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInEKGExpc3RFbmRlZFNlc3Npb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRIuCgpzaW5jZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ4ChlMaXN0RW5kZWRTZXNzaW9uc1Jlc3BvbnNlEhMKC3Nlc3Npb25faWRzGAEgAygJEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRItCglsaXN0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIioKFFJldm9rZVNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkiFwoVUmV2b2tlU2Vzc2lvblJlc3BvbnNlIjAKGFJldm9rZUFsbFNlc3Npb25zUmVxdWVzdBIUCgxrZWVwX2N1cnJlbnQYASABKAgiGwoZUmV2b2tlQWxsU2Vzc2lvbnNSZXNwb25zZSJRChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSHQoQY3VycmVudF9wYXNzd29yZBgBIAEoCUIDgAEBEhkKDG5ld19wYXNzd29yZBgCIAEoCUIDgAEBIhgKFkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiMQobUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQEiHgocUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSJFChRSZXNldFBhc3N3b3JkUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBEhkKDG5ld19wYXNzd29yZBgCIAEoCUIDgAEBIhcKFVJlc2V0UGFzc3dvcmRSZXNwb25zZSIRCg9HZXRFbWFpbFJlcXVlc3QiVwoQR2V0RW1haWxSZXNwb25zZRISCgVlbWFpbBgBIAEoCUIDgAEBEi8KC3ZlcmlmeV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIhCh9SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXF1ZXN0IiIKIFJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlc3BvbnNlIigKElZlcmlmeUVtYWlsUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhUKE1ZlcmlmeUVtYWlsUmVzcG9uc2UiKQoTUmVsZWFzZUVtYWlsUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhYKFFJlbGVhc2VFbWFpbFJlc3BvbnNlIkMKEkNoYW5nZUVtYWlsUmVxdWVzdBIWCgluZXdfZW1haWwYASABKAlCA4ABARIVCghwYXNzd29yZBgCIAEoCUIDgAEBIhUKE0NoYW5nZUVtYWlsUmVzcG9uc2UiLwoZQ29uZmlybUVtYWlsQ2hhbmdlUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhwKGkNvbmZpcm1FbWFpbENoYW5nZVJlc3BvbnNlIiwKFlVuZG9FbWFpbENoYW5nZVJlcXVlc3QSEgoFdG9rZW4YASABKAlCA4ABASIZChdVbmRvRW1haWxDaGFuZ2VSZXNwb25zZSI5ChJMaXN0TWFpbGJveFJlcXVlc3QSEAoDa2V5GAEgASgJQgOAAQESEQoJcGFnZV9zaXplGAIgASgFIjsKE0xpc3RNYWlsYm94UmVzcG9uc2USJAoFbWFpbHMYASADKAsyFS50cmVsbGlzLmF1dGgudjEuTWFpbCKEAQoETWFpbBIPCgdtYWlsX2lkGAEgASgJEhYKCXJlY2lwaWVudBgCIAEoCUIDgAEBEg8KB3N1YmplY3QYAyABKAkSEQoEdGV4dBgEIAEoCUIDgAEBEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKqAQoGRmFjdG9yEhEKCWZhY3Rvcl9pZBgBIAEoCRIpCgRraW5kGAIgASgOMhsudHJlbGxpcy5hdXRoLnYxLkZhY3RvcktpbmQSLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhQKEkxpc3RGYWN0b3JzUmVxdWVzdCJcChNMaXN0RmFjdG9yc1Jlc3BvbnNlEigKB2ZhY3RvcnMYASADKAsyFy50cmVsbGlzLmF1dGgudjEuRmFjdG9yEhsKE3JlY292ZXJ5X2NvZGVfY291bnQYAiABKAUiKQoQQmVnaW5Ub3RwUmVxdWVzdBIVCghwYXNzd29yZBgBIAEoCUIDgAEBIk8KEUJlZ2luVG90cFJlc3BvbnNlEhMKBnNlY3JldBgBIAEoCUIDgAEBEhAKA3VyaRgCIAEoCUIDgAEBEhMKBnFyX3N2ZxgDIAEoCUIDgAEBIicKEkNvbmZpcm1Ub3RwUmVxdWVzdBIRCgRjb2RlGAEgASgJQgOAAQEiMgoTQ29uZmlybVRvdHBSZXNwb25zZRIbCg5yZWNvdmVyeV9jb2RlcxgBIAMoCUIDgAEBIlIKE1JlbW92ZUZhY3RvclJlcXVlc3QSEQoJZmFjdG9yX2lkGAEgASgJEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESEQoEY29kZRgDIAEoCUIDgAEBIhYKFFJlbW92ZUZhY3RvclJlc3BvbnNlIkoKHlJlZ2VuZXJhdGVSZWNvdmVyeUNvZGVzUmVxdWVzdBIVCghwYXNzd29yZBgBIAEoCUIDgAEBEhEKBGNvZGUYAiABKAlCA4ABASI+Ch9SZWdlbmVyYXRlUmVjb3ZlcnlDb2Rlc1Jlc3BvbnNlEhsKDnJlY292ZXJ5X2NvZGVzGAEgAygJQgOAAQEiLQoURGVsZXRlQWNjb3VudFJlcXVlc3QSFQoIcGFzc3dvcmQYASABKAlCA4ABASIXChVEZWxldGVBY2NvdW50UmVzcG9uc2UiLgoVUmVhdXRoZW50aWNhdGVSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiawoWUmVhdXRoZW50aWNhdGVSZXNwb25zZRIZCgxhY2Nlc3NfdG9rZW4YASABKAlCA4ABARI2ChJhY2Nlc3NfZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiYKEUNsYWltQWRtaW5SZXF1ZXN0EhEKBGNvZGUYASABKAlCA4ABASJnChJDbGFpbUFkbWluUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKcAQoHQWNjb3VudBIPCgd1c2VyX2lkGAEgASgJEhIKBWVtYWlsGAIgASgJQgOAAQESLAoFc3RhdGUYAyABKA4yHS50cmVsbGlzLmF1dGgudjEuQWNjb3VudFN0YXRlEg0KBXJvbGVzGAQgAygJEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKMAQoTTGlzdEFjY291bnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRISCgVlbWFpbBgDIAEoCUIDgAEBEiwKBXN0YXRlGAQgASgOMh0udHJlbGxpcy5hdXRoLnYxLkFjY291bnRTdGF0ZRIMCgRyb2xlGAUgASgJIlsKFExpc3RBY2NvdW50c1Jlc3BvbnNlEioKCGFjY291bnRzGAEgAygLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiQKEUdldEFjY291bnRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiPwoSR2V0QWNjb3VudFJlc3BvbnNlEikKB2FjY291bnQYASABKAsyGC50cmVsbGlzLmF1dGgudjEuQWNjb3VudCJUChpMaXN0QWNjb3VudFNlc3Npb25zUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImIKG0xpc3RBY2NvdW50U2Vzc2lvbnNSZXNwb25zZRIqCghzZXNzaW9ucxgBIAMoCzIYLnRyZWxsaXMuYXV0aC52MS5TZXNzaW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJAChlFbmRBY2NvdW50U2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCSIxChpFbmRBY2NvdW50U2Vzc2lvbnNSZXNwb25zZRITCgtlbmRlZF9jb3VudBgBIAEoBSIoChVTdXNwZW5kQWNjb3VudFJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSJDChZTdXNwZW5kQWNjb3VudFJlc3BvbnNlEikKB2FjY291bnQYASABKAsyGC50cmVsbGlzLmF1dGgudjEuQWNjb3VudCIoChVSZXN0b3JlQWNjb3VudFJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSJDChZSZXN0b3JlQWNjb3VudFJlc3BvbnNlEikKB2FjY291bnQYASABKAsyGC50cmVsbGlzLmF1dGgudjEuQWNjb3VudCIxChBHcmFudFJvbGVSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoCSI+ChFHcmFudFJvbGVSZXNwb25zZRIpCgdhY2NvdW50GAEgASgLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQiMgoRUmV2b2tlUm9sZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIMCgRyb2xlGAIgASgJIj8KElJldm9rZVJvbGVSZXNwb25zZRIpCgdhY2NvdW50GAEgASgLMhgudHJlbGxpcy5hdXRoLnYxLkFjY291bnQqUAoPUmVmcmVzaERlbGl2ZXJ5EiAKHFJFRlJFU0hfREVMSVZFUllfVU5TUEVDSUZJRUQQABIbChdSRUZSRVNIX0RFTElWRVJZX0NPT0tJRRABKloKCVByb29mS2luZBIaChZQUk9PRl9LSU5EX1VOU1BFQ0lGSUVEEAASEwoPUFJPT0ZfS0lORF9UT1RQEAESHAoYUFJPT0ZfS0lORF9SRUNPVkVSWV9DT0RFEAIqPwoKRmFjdG9yS2luZBIbChdGQUNUT1JfS0lORF9VTlNQRUNJRklFRBAAEhQKEEZBQ1RPUl9LSU5EX1RPVFAQASqaAQoMQWNjb3VudFN0YXRlEh0KGUFDQ09VTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVBQ0NPVU5UX1NUQVRFX1BFTkRJTkcQARIYChRBQ0NPVU5UX1NUQVRFX0FDVElWRRACEhsKF0FDQ09VTlRfU1RBVEVfU1VTUEVOREVEEAMSGQoVQUNDT1VOVF9TVEFURV9ERUxFVEVEEAQysRwKC0F1dGhTZXJ2aWNlEkkKBlNpZ25VcBIeLnRyZWxsaXMuYXV0aC52MS5TaWduVXBSZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlEkkKBlNpZ25JbhIeLnRyZWxsaXMuYXV0aC52MS5TaWduSW5SZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlc3BvbnNlEmEKDkNvbXBsZXRlU2lnbkluEiYudHJlbGxpcy5hdXRoLnYxLkNvbXBsZXRlU2lnbkluUmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5Db21wbGV0ZVNpZ25JblJlc3BvbnNlElsKDFJlZnJlc2hUb2tlbhIkLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoVG9rZW5SZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlc3BvbnNlElEKB1NpZ25PdXQSHy50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlcXVlc3QaIC50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlc3BvbnNlIgOQAgISUQoHR2V0SndrcxIfLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiA5ACARJgCgxMaXN0U2Vzc2lvbnMSJC50cmVsbGlzLmF1dGgudjEuTGlzdFNlc3Npb25zUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIDkAIBEmMKDVJldm9rZVNlc3Npb24SJS50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIgOQAgISbwoRUmV2b2tlQWxsU2Vzc2lvbnMSKS50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0GioudHJlbGxpcy5hdXRoLnYxLlJldm9rZUFsbFNlc3Npb25zUmVzcG9uc2UiA5ACAhJvChFMaXN0RW5kZWRTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuTGlzdEVuZGVkU2Vzc2lvbnNSZXNwb25zZSIDkAIBEmEKDkNoYW5nZVBhc3N3b3JkEiYudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlEnMKFFJlcXVlc3RQYXNzd29yZFJlc2V0EiwudHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBotLnRyZWxsaXMuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlEl4KDVJlc2V0UGFzc3dvcmQSJS50cmVsbGlzLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlElQKCEdldEVtYWlsEiAudHJlbGxpcy5hdXRoLnYxLkdldEVtYWlsUmVxdWVzdBohLnRyZWxsaXMuYXV0aC52MS5HZXRFbWFpbFJlc3BvbnNlIgOQAgESfwoYUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uEjAudHJlbGxpcy5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QaMS50cmVsbGlzLmF1dGgudjEuUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2USWAoLVmVyaWZ5RW1haWwSIy50cmVsbGlzLmF1dGgudjEuVmVyaWZ5RW1haWxSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLlZlcmlmeUVtYWlsUmVzcG9uc2USWwoMUmVsZWFzZUVtYWlsEiQudHJlbGxpcy5hdXRoLnYxLlJlbGVhc2VFbWFpbFJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVsZWFzZUVtYWlsUmVzcG9uc2USWAoLQ2hhbmdlRW1haWwSIy50cmVsbGlzLmF1dGgudjEuQ2hhbmdlRW1haWxSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLkNoYW5nZUVtYWlsUmVzcG9uc2USbQoSQ29uZmlybUVtYWlsQ2hhbmdlEioudHJlbGxpcy5hdXRoLnYxLkNvbmZpcm1FbWFpbENoYW5nZVJlcXVlc3QaKy50cmVsbGlzLmF1dGgudjEuQ29uZmlybUVtYWlsQ2hhbmdlUmVzcG9uc2USZAoPVW5kb0VtYWlsQ2hhbmdlEicudHJlbGxpcy5hdXRoLnYxLlVuZG9FbWFpbENoYW5nZVJlcXVlc3QaKC50cmVsbGlzLmF1dGgudjEuVW5kb0VtYWlsQ2hhbmdlUmVzcG9uc2USWAoLTGlzdE1haWxib3gSIy50cmVsbGlzLmF1dGgudjEuTGlzdE1haWxib3hSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLkxpc3RNYWlsYm94UmVzcG9uc2USXQoLTGlzdEZhY3RvcnMSIy50cmVsbGlzLmF1dGgudjEuTGlzdEZhY3RvcnNSZXF1ZXN0GiQudHJlbGxpcy5hdXRoLnYxLkxpc3RGYWN0b3JzUmVzcG9uc2UiA5ACARJSCglCZWdpblRvdHASIS50cmVsbGlzLmF1dGgudjEuQmVnaW5Ub3RwUmVxdWVzdBoiLnRyZWxsaXMuYXV0aC52MS5CZWdpblRvdHBSZXNwb25zZRJYCgtDb25maXJtVG90cBIjLnRyZWxsaXMuYXV0aC52MS5Db25maXJtVG90cFJlcXVlc3QaJC50cmVsbGlzLmF1dGgudjEuQ29uZmlybVRvdHBSZXNwb25zZRJbCgxSZW1vdmVGYWN0b3ISJC50cmVsbGlzLmF1dGgudjEuUmVtb3ZlRmFjdG9yUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5SZW1vdmVGYWN0b3JSZXNwb25zZRJ8ChdSZWdlbmVyYXRlUmVjb3ZlcnlDb2RlcxIvLnRyZWxsaXMuYXV0aC52MS5SZWdlbmVyYXRlUmVjb3ZlcnlDb2Rlc1JlcXVlc3QaMC50cmVsbGlzLmF1dGgudjEuUmVnZW5lcmF0ZVJlY292ZXJ5Q29kZXNSZXNwb25zZRJeCg1EZWxldGVBY2NvdW50EiUudHJlbGxpcy5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXF1ZXN0GiYudHJlbGxpcy5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXNwb25zZRJhCg5SZWF1dGhlbnRpY2F0ZRImLnRyZWxsaXMuYXV0aC52MS5SZWF1dGhlbnRpY2F0ZVJlcXVlc3QaJy50cmVsbGlzLmF1dGgudjEuUmVhdXRoZW50aWNhdGVSZXNwb25zZRJVCgpDbGFpbUFkbWluEiIudHJlbGxpcy5hdXRoLnYxLkNsYWltQWRtaW5SZXF1ZXN0GiMudHJlbGxpcy5hdXRoLnYxLkNsYWltQWRtaW5SZXNwb25zZRJgCgxMaXN0QWNjb3VudHMSJC50cmVsbGlzLmF1dGgudjEuTGlzdEFjY291bnRzUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5MaXN0QWNjb3VudHNSZXNwb25zZSIDkAIBEloKCkdldEFjY291bnQSIi50cmVsbGlzLmF1dGgudjEuR2V0QWNjb3VudFJlcXVlc3QaIy50cmVsbGlzLmF1dGgudjEuR2V0QWNjb3VudFJlc3BvbnNlIgOQAgESdQoTTGlzdEFjY291bnRTZXNzaW9ucxIrLnRyZWxsaXMuYXV0aC52MS5MaXN0QWNjb3VudFNlc3Npb25zUmVxdWVzdBosLnRyZWxsaXMuYXV0aC52MS5MaXN0QWNjb3VudFNlc3Npb25zUmVzcG9uc2UiA5ACARJyChJFbmRBY2NvdW50U2Vzc2lvbnMSKi50cmVsbGlzLmF1dGgudjEuRW5kQWNjb3VudFNlc3Npb25zUmVxdWVzdBorLnRyZWxsaXMuYXV0aC52MS5FbmRBY2NvdW50U2Vzc2lvbnNSZXNwb25zZSIDkAICEmYKDlN1c3BlbmRBY2NvdW50EiYudHJlbGxpcy5hdXRoLnYxLlN1c3BlbmRBY2NvdW50UmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5TdXNwZW5kQWNjb3VudFJlc3BvbnNlIgOQAgISZgoOUmVzdG9yZUFjY291bnQSJi50cmVsbGlzLmF1dGgudjEuUmVzdG9yZUFjY291bnRSZXF1ZXN0GicudHJlbGxpcy5hdXRoLnYxLlJlc3RvcmVBY2NvdW50UmVzcG9uc2UiA5ACAhJXCglHcmFudFJvbGUSIS50cmVsbGlzLmF1dGgudjEuR3JhbnRSb2xlUmVxdWVzdBoiLnRyZWxsaXMuYXV0aC52MS5HcmFudFJvbGVSZXNwb25zZSIDkAICEloKClJldm9rZVJvbGUSIi50cmVsbGlzLmF1dGgudjEuUmV2b2tlUm9sZVJlcXVlc3QaIy50cmVsbGlzLmF1dGgudjEuUmV2b2tlUm9sZVJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * The tokens of a session.
@@ -180,11 +180,109 @@ export const SignInRequestSchema: GenMessage<SignInRequest> = /*@__PURE__*/
   messageDesc(file_trellis_auth_v1_auth, 3);
 
 /**
- * Response of SignIn.
+ * Response of SignIn: tokens, or a challenge.
  *
  * @generated from message trellis.auth.v1.SignInResponse
  */
 export type SignInResponse = Message<"trellis.auth.v1.SignInResponse"> & {
+  /**
+   * The new session. Absent: there is a challenge.
+   *
+   * @generated from field: trellis.auth.v1.Tokens tokens = 1;
+   */
+  tokens?: Tokens | undefined;
+
+  /**
+   * What CompleteSignIn needs, if the account has a second factor.
+   *
+   * @generated from field: trellis.auth.v1.SignInChallenge challenge = 2;
+   */
+  challenge?: SignInChallenge | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.SignInResponse.
+ * Use `create(SignInResponseSchema)` to create a new message.
+ */
+export const SignInResponseSchema: GenMessage<SignInResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 4);
+
+/**
+ * A sign-in with the right password that waits for the second factor.
+ *
+ * @generated from message trellis.auth.v1.SignInChallenge
+ */
+export type SignInChallenge = Message<"trellis.auth.v1.SignInChallenge"> & {
+  /**
+   * The token for CompleteSignIn.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * The proofs that the account accepts.
+   *
+   * @generated from field: repeated trellis.auth.v1.ProofKind proofs = 2;
+   */
+  proofs: ProofKind[];
+
+  /**
+   * When the challenge expires.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.SignInChallenge.
+ * Use `create(SignInChallengeSchema)` to create a new message.
+ */
+export const SignInChallengeSchema: GenMessage<SignInChallenge> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 5);
+
+/**
+ * Request of CompleteSignIn.
+ *
+ * @generated from message trellis.auth.v1.CompleteSignInRequest
+ */
+export type CompleteSignInRequest = Message<"trellis.auth.v1.CompleteSignInRequest"> & {
+  /**
+   * Required. The token of the challenge.
+   *
+   * @generated from field: string challenge_token = 1;
+   */
+  challengeToken: string;
+
+  /**
+   * Required. The six digits that the authenticator app shows, or a recovery code. Spaces and hyphens are ignored.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * How the refresh token is delivered.
+   *
+   * @generated from field: trellis.auth.v1.RefreshDelivery refresh_delivery = 3;
+   */
+  refreshDelivery: RefreshDelivery;
+};
+
+/**
+ * Describes the message trellis.auth.v1.CompleteSignInRequest.
+ * Use `create(CompleteSignInRequestSchema)` to create a new message.
+ */
+export const CompleteSignInRequestSchema: GenMessage<CompleteSignInRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 6);
+
+/**
+ * Response of CompleteSignIn.
+ *
+ * @generated from message trellis.auth.v1.CompleteSignInResponse
+ */
+export type CompleteSignInResponse = Message<"trellis.auth.v1.CompleteSignInResponse"> & {
   /**
    * The new session.
    *
@@ -194,11 +292,11 @@ export type SignInResponse = Message<"trellis.auth.v1.SignInResponse"> & {
 };
 
 /**
- * Describes the message trellis.auth.v1.SignInResponse.
- * Use `create(SignInResponseSchema)` to create a new message.
+ * Describes the message trellis.auth.v1.CompleteSignInResponse.
+ * Use `create(CompleteSignInResponseSchema)` to create a new message.
  */
-export const SignInResponseSchema: GenMessage<SignInResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 4);
+export const CompleteSignInResponseSchema: GenMessage<CompleteSignInResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 7);
 
 /**
  * Request of RefreshToken.
@@ -219,7 +317,7 @@ export type RefreshTokenRequest = Message<"trellis.auth.v1.RefreshTokenRequest">
  * Use `create(RefreshTokenRequestSchema)` to create a new message.
  */
 export const RefreshTokenRequestSchema: GenMessage<RefreshTokenRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 5);
+  messageDesc(file_trellis_auth_v1_auth, 8);
 
 /**
  * Response of RefreshToken.
@@ -240,7 +338,7 @@ export type RefreshTokenResponse = Message<"trellis.auth.v1.RefreshTokenResponse
  * Use `create(RefreshTokenResponseSchema)` to create a new message.
  */
 export const RefreshTokenResponseSchema: GenMessage<RefreshTokenResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 6);
+  messageDesc(file_trellis_auth_v1_auth, 9);
 
 /**
  * Request of SignOut.
@@ -261,7 +359,7 @@ export type SignOutRequest = Message<"trellis.auth.v1.SignOutRequest"> & {
  * Use `create(SignOutRequestSchema)` to create a new message.
  */
 export const SignOutRequestSchema: GenMessage<SignOutRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 7);
+  messageDesc(file_trellis_auth_v1_auth, 10);
 
 /**
  * Response of SignOut.
@@ -276,7 +374,7 @@ export type SignOutResponse = Message<"trellis.auth.v1.SignOutResponse"> & {
  * Use `create(SignOutResponseSchema)` to create a new message.
  */
 export const SignOutResponseSchema: GenMessage<SignOutResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 8);
+  messageDesc(file_trellis_auth_v1_auth, 11);
 
 /**
  * Request of GetJwks.
@@ -291,7 +389,7 @@ export type GetJwksRequest = Message<"trellis.auth.v1.GetJwksRequest"> & {
  * Use `create(GetJwksRequestSchema)` to create a new message.
  */
 export const GetJwksRequestSchema: GenMessage<GetJwksRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 9);
+  messageDesc(file_trellis_auth_v1_auth, 12);
 
 /**
  * Response of GetJwks.
@@ -312,7 +410,7 @@ export type GetJwksResponse = Message<"trellis.auth.v1.GetJwksResponse"> & {
  * Use `create(GetJwksResponseSchema)` to create a new message.
  */
 export const GetJwksResponseSchema: GenMessage<GetJwksResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 10);
+  messageDesc(file_trellis_auth_v1_auth, 13);
 
 /**
  * One public key (RFC 7517, RFC 7518 section 6.2).
@@ -375,7 +473,7 @@ export type Jwk = Message<"trellis.auth.v1.Jwk"> & {
  * Use `create(JwkSchema)` to create a new message.
  */
 export const JwkSchema: GenMessage<Jwk> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 11);
+  messageDesc(file_trellis_auth_v1_auth, 14);
 
 /**
  * A session of an account.
@@ -438,7 +536,7 @@ export type Session = Message<"trellis.auth.v1.Session"> & {
  * Use `create(SessionSchema)` to create a new message.
  */
 export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 12);
+  messageDesc(file_trellis_auth_v1_auth, 15);
 
 /**
  * Request of ListSessions.
@@ -467,7 +565,7 @@ export type ListSessionsRequest = Message<"trellis.auth.v1.ListSessionsRequest">
  * Use `create(ListSessionsRequestSchema)` to create a new message.
  */
 export const ListSessionsRequestSchema: GenMessage<ListSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 13);
+  messageDesc(file_trellis_auth_v1_auth, 16);
 
 /**
  * Response of ListSessions.
@@ -495,7 +593,7 @@ export type ListSessionsResponse = Message<"trellis.auth.v1.ListSessionsResponse
  * Use `create(ListSessionsResponseSchema)` to create a new message.
  */
 export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 14);
+  messageDesc(file_trellis_auth_v1_auth, 17);
 
 /**
  * Request of ListEndedSessions.
@@ -531,7 +629,7 @@ export type ListEndedSessionsRequest = Message<"trellis.auth.v1.ListEndedSession
  * Use `create(ListEndedSessionsRequestSchema)` to create a new message.
  */
 export const ListEndedSessionsRequestSchema: GenMessage<ListEndedSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 15);
+  messageDesc(file_trellis_auth_v1_auth, 18);
 
 /**
  * Response of ListEndedSessions.
@@ -566,7 +664,7 @@ export type ListEndedSessionsResponse = Message<"trellis.auth.v1.ListEndedSessio
  * Use `create(ListEndedSessionsResponseSchema)` to create a new message.
  */
 export const ListEndedSessionsResponseSchema: GenMessage<ListEndedSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 16);
+  messageDesc(file_trellis_auth_v1_auth, 19);
 
 /**
  * Request of RevokeSession.
@@ -587,7 +685,7 @@ export type RevokeSessionRequest = Message<"trellis.auth.v1.RevokeSessionRequest
  * Use `create(RevokeSessionRequestSchema)` to create a new message.
  */
 export const RevokeSessionRequestSchema: GenMessage<RevokeSessionRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 17);
+  messageDesc(file_trellis_auth_v1_auth, 20);
 
 /**
  * Response of RevokeSession.
@@ -602,7 +700,7 @@ export type RevokeSessionResponse = Message<"trellis.auth.v1.RevokeSessionRespon
  * Use `create(RevokeSessionResponseSchema)` to create a new message.
  */
 export const RevokeSessionResponseSchema: GenMessage<RevokeSessionResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 18);
+  messageDesc(file_trellis_auth_v1_auth, 21);
 
 /**
  * Request of RevokeAllSessions.
@@ -623,7 +721,7 @@ export type RevokeAllSessionsRequest = Message<"trellis.auth.v1.RevokeAllSession
  * Use `create(RevokeAllSessionsRequestSchema)` to create a new message.
  */
 export const RevokeAllSessionsRequestSchema: GenMessage<RevokeAllSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 19);
+  messageDesc(file_trellis_auth_v1_auth, 22);
 
 /**
  * Response of RevokeAllSessions.
@@ -638,7 +736,7 @@ export type RevokeAllSessionsResponse = Message<"trellis.auth.v1.RevokeAllSessio
  * Use `create(RevokeAllSessionsResponseSchema)` to create a new message.
  */
 export const RevokeAllSessionsResponseSchema: GenMessage<RevokeAllSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 20);
+  messageDesc(file_trellis_auth_v1_auth, 23);
 
 /**
  * Request of ChangePassword.
@@ -666,7 +764,7 @@ export type ChangePasswordRequest = Message<"trellis.auth.v1.ChangePasswordReque
  * Use `create(ChangePasswordRequestSchema)` to create a new message.
  */
 export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 21);
+  messageDesc(file_trellis_auth_v1_auth, 24);
 
 /**
  * Response of ChangePassword.
@@ -681,7 +779,7 @@ export type ChangePasswordResponse = Message<"trellis.auth.v1.ChangePasswordResp
  * Use `create(ChangePasswordResponseSchema)` to create a new message.
  */
 export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 22);
+  messageDesc(file_trellis_auth_v1_auth, 25);
 
 /**
  * Request of RequestPasswordReset.
@@ -702,7 +800,7 @@ export type RequestPasswordResetRequest = Message<"trellis.auth.v1.RequestPasswo
  * Use `create(RequestPasswordResetRequestSchema)` to create a new message.
  */
 export const RequestPasswordResetRequestSchema: GenMessage<RequestPasswordResetRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 23);
+  messageDesc(file_trellis_auth_v1_auth, 26);
 
 /**
  * Response of RequestPasswordReset.
@@ -717,7 +815,7 @@ export type RequestPasswordResetResponse = Message<"trellis.auth.v1.RequestPassw
  * Use `create(RequestPasswordResetResponseSchema)` to create a new message.
  */
 export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordResetResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 24);
+  messageDesc(file_trellis_auth_v1_auth, 27);
 
 /**
  * Request of ResetPassword.
@@ -745,7 +843,7 @@ export type ResetPasswordRequest = Message<"trellis.auth.v1.ResetPasswordRequest
  * Use `create(ResetPasswordRequestSchema)` to create a new message.
  */
 export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 25);
+  messageDesc(file_trellis_auth_v1_auth, 28);
 
 /**
  * Response of ResetPassword.
@@ -760,7 +858,7 @@ export type ResetPasswordResponse = Message<"trellis.auth.v1.ResetPasswordRespon
  * Use `create(ResetPasswordResponseSchema)` to create a new message.
  */
 export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 26);
+  messageDesc(file_trellis_auth_v1_auth, 29);
 
 /**
  * Request of GetEmail.
@@ -775,7 +873,7 @@ export type GetEmailRequest = Message<"trellis.auth.v1.GetEmailRequest"> & {
  * Use `create(GetEmailRequestSchema)` to create a new message.
  */
 export const GetEmailRequestSchema: GenMessage<GetEmailRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 27);
+  messageDesc(file_trellis_auth_v1_auth, 30);
 
 /**
  * Response of GetEmail.
@@ -803,7 +901,7 @@ export type GetEmailResponse = Message<"trellis.auth.v1.GetEmailResponse"> & {
  * Use `create(GetEmailResponseSchema)` to create a new message.
  */
 export const GetEmailResponseSchema: GenMessage<GetEmailResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 28);
+  messageDesc(file_trellis_auth_v1_auth, 31);
 
 /**
  * Request of RequestEmailVerification.
@@ -818,7 +916,7 @@ export type RequestEmailVerificationRequest = Message<"trellis.auth.v1.RequestEm
  * Use `create(RequestEmailVerificationRequestSchema)` to create a new message.
  */
 export const RequestEmailVerificationRequestSchema: GenMessage<RequestEmailVerificationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 29);
+  messageDesc(file_trellis_auth_v1_auth, 32);
 
 /**
  * Response of RequestEmailVerification.
@@ -833,7 +931,7 @@ export type RequestEmailVerificationResponse = Message<"trellis.auth.v1.RequestE
  * Use `create(RequestEmailVerificationResponseSchema)` to create a new message.
  */
 export const RequestEmailVerificationResponseSchema: GenMessage<RequestEmailVerificationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 30);
+  messageDesc(file_trellis_auth_v1_auth, 33);
 
 /**
  * Request of VerifyEmail.
@@ -854,7 +952,7 @@ export type VerifyEmailRequest = Message<"trellis.auth.v1.VerifyEmailRequest"> &
  * Use `create(VerifyEmailRequestSchema)` to create a new message.
  */
 export const VerifyEmailRequestSchema: GenMessage<VerifyEmailRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 31);
+  messageDesc(file_trellis_auth_v1_auth, 34);
 
 /**
  * Response of VerifyEmail.
@@ -869,7 +967,7 @@ export type VerifyEmailResponse = Message<"trellis.auth.v1.VerifyEmailResponse">
  * Use `create(VerifyEmailResponseSchema)` to create a new message.
  */
 export const VerifyEmailResponseSchema: GenMessage<VerifyEmailResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 32);
+  messageDesc(file_trellis_auth_v1_auth, 35);
 
 /**
  * Request of ReleaseEmail.
@@ -890,7 +988,7 @@ export type ReleaseEmailRequest = Message<"trellis.auth.v1.ReleaseEmailRequest">
  * Use `create(ReleaseEmailRequestSchema)` to create a new message.
  */
 export const ReleaseEmailRequestSchema: GenMessage<ReleaseEmailRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 33);
+  messageDesc(file_trellis_auth_v1_auth, 36);
 
 /**
  * Response of ReleaseEmail.
@@ -905,7 +1003,7 @@ export type ReleaseEmailResponse = Message<"trellis.auth.v1.ReleaseEmailResponse
  * Use `create(ReleaseEmailResponseSchema)` to create a new message.
  */
 export const ReleaseEmailResponseSchema: GenMessage<ReleaseEmailResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 34);
+  messageDesc(file_trellis_auth_v1_auth, 37);
 
 /**
  * Request of ChangeEmail.
@@ -933,7 +1031,7 @@ export type ChangeEmailRequest = Message<"trellis.auth.v1.ChangeEmailRequest"> &
  * Use `create(ChangeEmailRequestSchema)` to create a new message.
  */
 export const ChangeEmailRequestSchema: GenMessage<ChangeEmailRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 35);
+  messageDesc(file_trellis_auth_v1_auth, 38);
 
 /**
  * Response of ChangeEmail.
@@ -948,7 +1046,7 @@ export type ChangeEmailResponse = Message<"trellis.auth.v1.ChangeEmailResponse">
  * Use `create(ChangeEmailResponseSchema)` to create a new message.
  */
 export const ChangeEmailResponseSchema: GenMessage<ChangeEmailResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 36);
+  messageDesc(file_trellis_auth_v1_auth, 39);
 
 /**
  * Request of ConfirmEmailChange.
@@ -969,7 +1067,7 @@ export type ConfirmEmailChangeRequest = Message<"trellis.auth.v1.ConfirmEmailCha
  * Use `create(ConfirmEmailChangeRequestSchema)` to create a new message.
  */
 export const ConfirmEmailChangeRequestSchema: GenMessage<ConfirmEmailChangeRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 37);
+  messageDesc(file_trellis_auth_v1_auth, 40);
 
 /**
  * Response of ConfirmEmailChange.
@@ -984,7 +1082,7 @@ export type ConfirmEmailChangeResponse = Message<"trellis.auth.v1.ConfirmEmailCh
  * Use `create(ConfirmEmailChangeResponseSchema)` to create a new message.
  */
 export const ConfirmEmailChangeResponseSchema: GenMessage<ConfirmEmailChangeResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 38);
+  messageDesc(file_trellis_auth_v1_auth, 41);
 
 /**
  * Request of UndoEmailChange.
@@ -1005,7 +1103,7 @@ export type UndoEmailChangeRequest = Message<"trellis.auth.v1.UndoEmailChangeReq
  * Use `create(UndoEmailChangeRequestSchema)` to create a new message.
  */
 export const UndoEmailChangeRequestSchema: GenMessage<UndoEmailChangeRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 39);
+  messageDesc(file_trellis_auth_v1_auth, 42);
 
 /**
  * Response of UndoEmailChange.
@@ -1020,7 +1118,7 @@ export type UndoEmailChangeResponse = Message<"trellis.auth.v1.UndoEmailChangeRe
  * Use `create(UndoEmailChangeResponseSchema)` to create a new message.
  */
 export const UndoEmailChangeResponseSchema: GenMessage<UndoEmailChangeResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 40);
+  messageDesc(file_trellis_auth_v1_auth, 43);
 
 /**
  * Request of ListMailbox.
@@ -1048,7 +1146,7 @@ export type ListMailboxRequest = Message<"trellis.auth.v1.ListMailboxRequest"> &
  * Use `create(ListMailboxRequestSchema)` to create a new message.
  */
 export const ListMailboxRequestSchema: GenMessage<ListMailboxRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 41);
+  messageDesc(file_trellis_auth_v1_auth, 44);
 
 /**
  * Response of ListMailbox.
@@ -1069,7 +1167,7 @@ export type ListMailboxResponse = Message<"trellis.auth.v1.ListMailboxResponse">
  * Use `create(ListMailboxResponseSchema)` to create a new message.
  */
 export const ListMailboxResponseSchema: GenMessage<ListMailboxResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 42);
+  messageDesc(file_trellis_auth_v1_auth, 45);
 
 /**
  * An e-mail in the mailbox.
@@ -1118,7 +1216,289 @@ export type Mail = Message<"trellis.auth.v1.Mail"> & {
  * Use `create(MailSchema)` to create a new message.
  */
 export const MailSchema: GenMessage<Mail> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 43);
+  messageDesc(file_trellis_auth_v1_auth, 46);
+
+/**
+ * A second factor of an account.
+ *
+ * @generated from message trellis.auth.v1.Factor
+ */
+export type Factor = Message<"trellis.auth.v1.Factor"> & {
+  /**
+   * The id of the factor, a UUID.
+   *
+   * @generated from field: string factor_id = 1;
+   */
+  factorId: string;
+
+  /**
+   * Its kind.
+   *
+   * @generated from field: trellis.auth.v1.FactorKind kind = 2;
+   */
+  kind: FactorKind;
+
+  /**
+   * When it was turned on.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 3;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When it was last used in a sign-in, or to change factors. Absent: never.
+   *
+   * @generated from field: google.protobuf.Timestamp last_use_time = 4;
+   */
+  lastUseTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.Factor.
+ * Use `create(FactorSchema)` to create a new message.
+ */
+export const FactorSchema: GenMessage<Factor> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 47);
+
+/**
+ * Request of ListFactors.
+ *
+ * @generated from message trellis.auth.v1.ListFactorsRequest
+ */
+export type ListFactorsRequest = Message<"trellis.auth.v1.ListFactorsRequest"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListFactorsRequest.
+ * Use `create(ListFactorsRequestSchema)` to create a new message.
+ */
+export const ListFactorsRequestSchema: GenMessage<ListFactorsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 48);
+
+/**
+ * Response of ListFactors.
+ *
+ * @generated from message trellis.auth.v1.ListFactorsResponse
+ */
+export type ListFactorsResponse = Message<"trellis.auth.v1.ListFactorsResponse"> & {
+  /**
+   * The second factors that are turned on.
+   *
+   * @generated from field: repeated trellis.auth.v1.Factor factors = 1;
+   */
+  factors: Factor[];
+
+  /**
+   * How many recovery codes are left.
+   *
+   * @generated from field: int32 recovery_code_count = 2;
+   */
+  recoveryCodeCount: number;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListFactorsResponse.
+ * Use `create(ListFactorsResponseSchema)` to create a new message.
+ */
+export const ListFactorsResponseSchema: GenMessage<ListFactorsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 49);
+
+/**
+ * Request of BeginTotp.
+ *
+ * @generated from message trellis.auth.v1.BeginTotpRequest
+ */
+export type BeginTotpRequest = Message<"trellis.auth.v1.BeginTotpRequest"> & {
+  /**
+   * Required. The password, as proof that the owner of the account makes the call.
+   *
+   * @generated from field: string password = 1;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.BeginTotpRequest.
+ * Use `create(BeginTotpRequestSchema)` to create a new message.
+ */
+export const BeginTotpRequestSchema: GenMessage<BeginTotpRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 50);
+
+/**
+ * Response of BeginTotp.
+ *
+ * @generated from message trellis.auth.v1.BeginTotpResponse
+ */
+export type BeginTotpResponse = Message<"trellis.auth.v1.BeginTotpResponse"> & {
+  /**
+   * The secret in base32 (RFC 4648), for apps that cannot scan the picture. The codes have six digits, SHA-1 and 30 seconds.
+   *
+   * @generated from field: string secret = 1;
+   */
+  secret: string;
+
+  /**
+   * The same as an `otpauth://` URI.
+   *
+   * @generated from field: string uri = 2;
+   */
+  uri: string;
+
+  /**
+   * The URI as a QR code: an SVG picture.
+   *
+   * @generated from field: string qr_svg = 3;
+   */
+  qrSvg: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.BeginTotpResponse.
+ * Use `create(BeginTotpResponseSchema)` to create a new message.
+ */
+export const BeginTotpResponseSchema: GenMessage<BeginTotpResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 51);
+
+/**
+ * Request of ConfirmTotp.
+ *
+ * @generated from message trellis.auth.v1.ConfirmTotpRequest
+ */
+export type ConfirmTotpRequest = Message<"trellis.auth.v1.ConfirmTotpRequest"> & {
+  /**
+   * Required. The six digits that the authenticator app shows.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ConfirmTotpRequest.
+ * Use `create(ConfirmTotpRequestSchema)` to create a new message.
+ */
+export const ConfirmTotpRequestSchema: GenMessage<ConfirmTotpRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 52);
+
+/**
+ * Response of ConfirmTotp.
+ *
+ * @generated from message trellis.auth.v1.ConfirmTotpResponse
+ */
+export type ConfirmTotpResponse = Message<"trellis.auth.v1.ConfirmTotpResponse"> & {
+  /**
+   * The recovery codes.
+   *
+   * @generated from field: repeated string recovery_codes = 1;
+   */
+  recoveryCodes: string[];
+};
+
+/**
+ * Describes the message trellis.auth.v1.ConfirmTotpResponse.
+ * Use `create(ConfirmTotpResponseSchema)` to create a new message.
+ */
+export const ConfirmTotpResponseSchema: GenMessage<ConfirmTotpResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 53);
+
+/**
+ * Request of RemoveFactor.
+ *
+ * @generated from message trellis.auth.v1.RemoveFactorRequest
+ */
+export type RemoveFactorRequest = Message<"trellis.auth.v1.RemoveFactorRequest"> & {
+  /**
+   * Required. The id of the factor.
+   *
+   * @generated from field: string factor_id = 1;
+   */
+  factorId: string;
+
+  /**
+   * Required. The password, as proof that the owner of the account makes the call.
+   *
+   * @generated from field: string password = 2;
+   */
+  password: string;
+
+  /**
+   * Required. A code, as in `CompleteSignInRequest.code`.
+   *
+   * @generated from field: string code = 3;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RemoveFactorRequest.
+ * Use `create(RemoveFactorRequestSchema)` to create a new message.
+ */
+export const RemoveFactorRequestSchema: GenMessage<RemoveFactorRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 54);
+
+/**
+ * Response of RemoveFactor.
+ *
+ * @generated from message trellis.auth.v1.RemoveFactorResponse
+ */
+export type RemoveFactorResponse = Message<"trellis.auth.v1.RemoveFactorResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.RemoveFactorResponse.
+ * Use `create(RemoveFactorResponseSchema)` to create a new message.
+ */
+export const RemoveFactorResponseSchema: GenMessage<RemoveFactorResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 55);
+
+/**
+ * Request of RegenerateRecoveryCodes.
+ *
+ * @generated from message trellis.auth.v1.RegenerateRecoveryCodesRequest
+ */
+export type RegenerateRecoveryCodesRequest = Message<"trellis.auth.v1.RegenerateRecoveryCodesRequest"> & {
+  /**
+   * Required. The password, as proof that the owner of the account makes the call.
+   *
+   * @generated from field: string password = 1;
+   */
+  password: string;
+
+  /**
+   * Required. A code, as in `CompleteSignInRequest.code`.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RegenerateRecoveryCodesRequest.
+ * Use `create(RegenerateRecoveryCodesRequestSchema)` to create a new message.
+ */
+export const RegenerateRecoveryCodesRequestSchema: GenMessage<RegenerateRecoveryCodesRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 56);
+
+/**
+ * Response of RegenerateRecoveryCodes.
+ *
+ * @generated from message trellis.auth.v1.RegenerateRecoveryCodesResponse
+ */
+export type RegenerateRecoveryCodesResponse = Message<"trellis.auth.v1.RegenerateRecoveryCodesResponse"> & {
+  /**
+   * The new recovery codes.
+   *
+   * @generated from field: repeated string recovery_codes = 1;
+   */
+  recoveryCodes: string[];
+};
+
+/**
+ * Describes the message trellis.auth.v1.RegenerateRecoveryCodesResponse.
+ * Use `create(RegenerateRecoveryCodesResponseSchema)` to create a new message.
+ */
+export const RegenerateRecoveryCodesResponseSchema: GenMessage<RegenerateRecoveryCodesResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 57);
 
 /**
  * Request of DeleteAccount.
@@ -1139,7 +1519,7 @@ export type DeleteAccountRequest = Message<"trellis.auth.v1.DeleteAccountRequest
  * Use `create(DeleteAccountRequestSchema)` to create a new message.
  */
 export const DeleteAccountRequestSchema: GenMessage<DeleteAccountRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 44);
+  messageDesc(file_trellis_auth_v1_auth, 58);
 
 /**
  * Response of DeleteAccount.
@@ -1154,7 +1534,7 @@ export type DeleteAccountResponse = Message<"trellis.auth.v1.DeleteAccountRespon
  * Use `create(DeleteAccountResponseSchema)` to create a new message.
  */
 export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 45);
+  messageDesc(file_trellis_auth_v1_auth, 59);
 
 /**
  * Request of Reauthenticate.
@@ -1175,7 +1555,7 @@ export type ReauthenticateRequest = Message<"trellis.auth.v1.ReauthenticateReque
  * Use `create(ReauthenticateRequestSchema)` to create a new message.
  */
 export const ReauthenticateRequestSchema: GenMessage<ReauthenticateRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 46);
+  messageDesc(file_trellis_auth_v1_auth, 60);
 
 /**
  * Response of Reauthenticate.
@@ -1203,7 +1583,7 @@ export type ReauthenticateResponse = Message<"trellis.auth.v1.ReauthenticateResp
  * Use `create(ReauthenticateResponseSchema)` to create a new message.
  */
 export const ReauthenticateResponseSchema: GenMessage<ReauthenticateResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 47);
+  messageDesc(file_trellis_auth_v1_auth, 61);
 
 /**
  * Request of ClaimAdmin.
@@ -1224,7 +1604,7 @@ export type ClaimAdminRequest = Message<"trellis.auth.v1.ClaimAdminRequest"> & {
  * Use `create(ClaimAdminRequestSchema)` to create a new message.
  */
 export const ClaimAdminRequestSchema: GenMessage<ClaimAdminRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 48);
+  messageDesc(file_trellis_auth_v1_auth, 62);
 
 /**
  * Response of ClaimAdmin.
@@ -1252,7 +1632,7 @@ export type ClaimAdminResponse = Message<"trellis.auth.v1.ClaimAdminResponse"> &
  * Use `create(ClaimAdminResponseSchema)` to create a new message.
  */
 export const ClaimAdminResponseSchema: GenMessage<ClaimAdminResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 49);
+  messageDesc(file_trellis_auth_v1_auth, 63);
 
 /**
  * An account, as admins see it.
@@ -1301,7 +1681,7 @@ export type Account = Message<"trellis.auth.v1.Account"> & {
  * Use `create(AccountSchema)` to create a new message.
  */
 export const AccountSchema: GenMessage<Account> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 50);
+  messageDesc(file_trellis_auth_v1_auth, 64);
 
 /**
  * Request of ListAccounts. An account is listed if it matches all fields that are set.
@@ -1351,7 +1731,7 @@ export type ListAccountsRequest = Message<"trellis.auth.v1.ListAccountsRequest">
  * Use `create(ListAccountsRequestSchema)` to create a new message.
  */
 export const ListAccountsRequestSchema: GenMessage<ListAccountsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 51);
+  messageDesc(file_trellis_auth_v1_auth, 65);
 
 /**
  * Response of ListAccounts.
@@ -1379,7 +1759,7 @@ export type ListAccountsResponse = Message<"trellis.auth.v1.ListAccountsResponse
  * Use `create(ListAccountsResponseSchema)` to create a new message.
  */
 export const ListAccountsResponseSchema: GenMessage<ListAccountsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 52);
+  messageDesc(file_trellis_auth_v1_auth, 66);
 
 /**
  * Request of GetAccount.
@@ -1400,7 +1780,7 @@ export type GetAccountRequest = Message<"trellis.auth.v1.GetAccountRequest"> & {
  * Use `create(GetAccountRequestSchema)` to create a new message.
  */
 export const GetAccountRequestSchema: GenMessage<GetAccountRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 53);
+  messageDesc(file_trellis_auth_v1_auth, 67);
 
 /**
  * Response of GetAccount.
@@ -1421,7 +1801,7 @@ export type GetAccountResponse = Message<"trellis.auth.v1.GetAccountResponse"> &
  * Use `create(GetAccountResponseSchema)` to create a new message.
  */
 export const GetAccountResponseSchema: GenMessage<GetAccountResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 54);
+  messageDesc(file_trellis_auth_v1_auth, 68);
 
 /**
  * Request of ListAccountSessions.
@@ -1457,7 +1837,7 @@ export type ListAccountSessionsRequest = Message<"trellis.auth.v1.ListAccountSes
  * Use `create(ListAccountSessionsRequestSchema)` to create a new message.
  */
 export const ListAccountSessionsRequestSchema: GenMessage<ListAccountSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 55);
+  messageDesc(file_trellis_auth_v1_auth, 69);
 
 /**
  * Response of ListAccountSessions.
@@ -1485,7 +1865,7 @@ export type ListAccountSessionsResponse = Message<"trellis.auth.v1.ListAccountSe
  * Use `create(ListAccountSessionsResponseSchema)` to create a new message.
  */
 export const ListAccountSessionsResponseSchema: GenMessage<ListAccountSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 56);
+  messageDesc(file_trellis_auth_v1_auth, 70);
 
 /**
  * Request of EndAccountSessions.
@@ -1513,7 +1893,7 @@ export type EndAccountSessionsRequest = Message<"trellis.auth.v1.EndAccountSessi
  * Use `create(EndAccountSessionsRequestSchema)` to create a new message.
  */
 export const EndAccountSessionsRequestSchema: GenMessage<EndAccountSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 57);
+  messageDesc(file_trellis_auth_v1_auth, 71);
 
 /**
  * Response of EndAccountSessions.
@@ -1534,7 +1914,7 @@ export type EndAccountSessionsResponse = Message<"trellis.auth.v1.EndAccountSess
  * Use `create(EndAccountSessionsResponseSchema)` to create a new message.
  */
 export const EndAccountSessionsResponseSchema: GenMessage<EndAccountSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 58);
+  messageDesc(file_trellis_auth_v1_auth, 72);
 
 /**
  * Request of SuspendAccount.
@@ -1555,7 +1935,7 @@ export type SuspendAccountRequest = Message<"trellis.auth.v1.SuspendAccountReque
  * Use `create(SuspendAccountRequestSchema)` to create a new message.
  */
 export const SuspendAccountRequestSchema: GenMessage<SuspendAccountRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 59);
+  messageDesc(file_trellis_auth_v1_auth, 73);
 
 /**
  * Response of SuspendAccount.
@@ -1576,7 +1956,7 @@ export type SuspendAccountResponse = Message<"trellis.auth.v1.SuspendAccountResp
  * Use `create(SuspendAccountResponseSchema)` to create a new message.
  */
 export const SuspendAccountResponseSchema: GenMessage<SuspendAccountResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 60);
+  messageDesc(file_trellis_auth_v1_auth, 74);
 
 /**
  * Request of RestoreAccount.
@@ -1597,7 +1977,7 @@ export type RestoreAccountRequest = Message<"trellis.auth.v1.RestoreAccountReque
  * Use `create(RestoreAccountRequestSchema)` to create a new message.
  */
 export const RestoreAccountRequestSchema: GenMessage<RestoreAccountRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 61);
+  messageDesc(file_trellis_auth_v1_auth, 75);
 
 /**
  * Response of RestoreAccount.
@@ -1618,7 +1998,7 @@ export type RestoreAccountResponse = Message<"trellis.auth.v1.RestoreAccountResp
  * Use `create(RestoreAccountResponseSchema)` to create a new message.
  */
 export const RestoreAccountResponseSchema: GenMessage<RestoreAccountResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 62);
+  messageDesc(file_trellis_auth_v1_auth, 76);
 
 /**
  * Request of GrantRole.
@@ -1647,7 +2027,7 @@ export type GrantRoleRequest = Message<"trellis.auth.v1.GrantRoleRequest"> & {
  * Use `create(GrantRoleRequestSchema)` to create a new message.
  */
 export const GrantRoleRequestSchema: GenMessage<GrantRoleRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 63);
+  messageDesc(file_trellis_auth_v1_auth, 77);
 
 /**
  * Response of GrantRole.
@@ -1668,7 +2048,7 @@ export type GrantRoleResponse = Message<"trellis.auth.v1.GrantRoleResponse"> & {
  * Use `create(GrantRoleResponseSchema)` to create a new message.
  */
 export const GrantRoleResponseSchema: GenMessage<GrantRoleResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 64);
+  messageDesc(file_trellis_auth_v1_auth, 78);
 
 /**
  * Request of RevokeRole.
@@ -1697,7 +2077,7 @@ export type RevokeRoleRequest = Message<"trellis.auth.v1.RevokeRoleRequest"> & {
  * Use `create(RevokeRoleRequestSchema)` to create a new message.
  */
 export const RevokeRoleRequestSchema: GenMessage<RevokeRoleRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 65);
+  messageDesc(file_trellis_auth_v1_auth, 79);
 
 /**
  * Response of RevokeRole.
@@ -1718,7 +2098,7 @@ export type RevokeRoleResponse = Message<"trellis.auth.v1.RevokeRoleResponse"> &
  * Use `create(RevokeRoleResponseSchema)` to create a new message.
  */
 export const RevokeRoleResponseSchema: GenMessage<RevokeRoleResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 66);
+  messageDesc(file_trellis_auth_v1_auth, 80);
 
 /**
  * How the server delivers the refresh token.
@@ -1746,6 +2126,67 @@ export enum RefreshDelivery {
  */
 export const RefreshDeliverySchema: GenEnum<RefreshDelivery> = /*@__PURE__*/
   enumDesc(file_trellis_auth_v1_auth, 0);
+
+/**
+ * How the owner of an account proves the second factor.
+ *
+ * @generated from enum trellis.auth.v1.ProofKind
+ */
+export enum ProofKind {
+  /**
+   * Not used.
+   *
+   * @generated from enum value: PROOF_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A code of an authenticator app: six digits.
+   *
+   * @generated from enum value: PROOF_KIND_TOTP = 1;
+   */
+  TOTP = 1,
+
+  /**
+   * A recovery code.
+   *
+   * @generated from enum value: PROOF_KIND_RECOVERY_CODE = 2;
+   */
+  RECOVERY_CODE = 2,
+}
+
+/**
+ * Describes the enum trellis.auth.v1.ProofKind.
+ */
+export const ProofKindSchema: GenEnum<ProofKind> = /*@__PURE__*/
+  enumDesc(file_trellis_auth_v1_auth, 1);
+
+/**
+ * The kind of a second factor.
+ *
+ * @generated from enum trellis.auth.v1.FactorKind
+ */
+export enum FactorKind {
+  /**
+   * Not used.
+   *
+   * @generated from enum value: FACTOR_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * An authenticator app (RFC 6238).
+   *
+   * @generated from enum value: FACTOR_KIND_TOTP = 1;
+   */
+  TOTP = 1,
+}
+
+/**
+ * Describes the enum trellis.auth.v1.FactorKind.
+ */
+export const FactorKindSchema: GenEnum<FactorKind> = /*@__PURE__*/
+  enumDesc(file_trellis_auth_v1_auth, 2);
 
 /**
  * The state of an account.
@@ -1793,7 +2234,7 @@ export enum AccountState {
  * Describes the enum trellis.auth.v1.AccountState.
  */
 export const AccountStateSchema: GenEnum<AccountState> = /*@__PURE__*/
-  enumDesc(file_trellis_auth_v1_auth, 1);
+  enumDesc(file_trellis_auth_v1_auth, 3);
 
 /**
  * Manages accounts and sessions: who a user is, and how they prove it. trellis.users.v1 has the public profiles.
@@ -1832,7 +2273,8 @@ export const AuthService: GenService<{
     output: typeof SignUpResponseSchema;
   },
   /**
-   * Opens a session with an e-mail address and a password.
+   * Opens a session with an e-mail address and a password. If the account has a second factor, the response has no tokens
+   * but a challenge: CompleteSignIn opens the session.
    *
    * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS. An unknown address and a wrong password cause the same error
    * after the same time.
@@ -1843,6 +2285,22 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof SignInRequestSchema;
     output: typeof SignInResponseSchema;
+  },
+  /**
+   * Opens the session of a sign-in that returned a challenge, with a code of the second factor. A challenge works once, for
+   * a few codes, and for five minutes by default (`auth.factors.challenge_lifetime`). A new password ends it.
+   *
+   * Errors: UNAUTHENTICATED with reason CODE_INVALID when the code is wrong or was used before; another code may follow.
+   * FAILED_PRECONDITION with reason CHALLENGE_INVALID when the challenge is unknown, has expired, was used, or has had too
+   * many wrong codes: sign in again. FAILED_PRECONDITION with reason CODES_LOCKED after too many wrong codes of the
+   * authenticator app in a row (`auth.factors.failures`): use a recovery code, or set a new password.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.CompleteSignIn
+   */
+  completeSignIn: {
+    methodKind: "unary";
+    input: typeof CompleteSignInRequestSchema;
+    output: typeof CompleteSignInResponseSchema;
   },
   /**
    * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh token works
@@ -2080,6 +2538,72 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ListMailboxRequestSchema;
     output: typeof ListMailboxResponseSchema;
+  },
+  /**
+   * Lists the second factors of the caller's account.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ListFactors
+   */
+  listFactors: {
+    methodKind: "unary";
+    input: typeof ListFactorsRequestSchema;
+    output: typeof ListFactorsResponseSchema;
+  },
+  /**
+   * Makes a secret for an authenticator app (RFC 6238). It has no effect until ConfirmTotp, from the same session and within
+   * 15 minutes by default (`auth.factors.enrolment_lifetime`). A repeated call replaces the secret.
+   *
+   * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+   * FAILED_PRECONDITION with reason TOTP_ENABLED when the account has an authenticator app: remove it first.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.BeginTotp
+   */
+  beginTotp: {
+    methodKind: "unary";
+    input: typeof BeginTotpRequestSchema;
+    output: typeof BeginTotpResponseSchema;
+  },
+  /**
+   * Turns the authenticator app on, with a code that it shows: sign-ins need a code from then on. Returns recovery codes, each
+   * of which replaces a code once. They are returned only here. Other sessions stay: RevokeAllSessions ends them.
+   *
+   * Errors: UNAUTHENTICATED with reason CODE_INVALID when the code is wrong. FAILED_PRECONDITION with reason TOTP_NOT_PENDING
+   * when there is no secret to confirm, or its time is over: call BeginTotp again.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ConfirmTotp
+   */
+  confirmTotp: {
+    methodKind: "unary";
+    input: typeof ConfirmTotpRequestSchema;
+    output: typeof ConfirmTotpResponseSchema;
+  },
+  /**
+   * Removes a second factor, with the password and a code. The last factor takes the recovery codes with it.
+   *
+   * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, or CODE_INVALID when the code is wrong or
+   * was used before. FAILED_PRECONDITION with reason FACTOR_MISSING when the account has no second factor, or CODES_LOCKED as
+   * in CompleteSignIn. NOT_FOUND with reason FACTOR_NOT_FOUND when the account has another factor than this one.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RemoveFactor
+   */
+  removeFactor: {
+    methodKind: "unary";
+    input: typeof RemoveFactorRequestSchema;
+    output: typeof RemoveFactorResponseSchema;
+  },
+  /**
+   * Replaces the recovery codes, with the password and a code. The earlier ones stop working.
+   *
+   * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, or CODE_INVALID when the code is wrong or
+   * was used before. FAILED_PRECONDITION with reason FACTOR_MISSING when the account has no second factor, or CODES_LOCKED as
+   * in CompleteSignIn.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RegenerateRecoveryCodes
+   */
+  regenerateRecoveryCodes: {
+    methodKind: "unary";
+    input: typeof RegenerateRecoveryCodesRequestSchema;
+    output: typeof RegenerateRecoveryCodesResponseSchema;
   },
   /**
    * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are

@@ -27,6 +27,16 @@ import type { ReauthenticateResponse } from "./auth";
 import type { ReauthenticateRequest } from "./auth";
 import type { DeleteAccountResponse } from "./auth";
 import type { DeleteAccountRequest } from "./auth";
+import type { RegenerateRecoveryCodesResponse } from "./auth";
+import type { RegenerateRecoveryCodesRequest } from "./auth";
+import type { RemoveFactorResponse } from "./auth";
+import type { RemoveFactorRequest } from "./auth";
+import type { ConfirmTotpResponse } from "./auth";
+import type { ConfirmTotpRequest } from "./auth";
+import type { BeginTotpResponse } from "./auth";
+import type { BeginTotpRequest } from "./auth";
+import type { ListFactorsResponse } from "./auth";
+import type { ListFactorsRequest } from "./auth";
 import type { ListMailboxResponse } from "./auth";
 import type { ListMailboxRequest } from "./auth";
 import type { UndoEmailChangeResponse } from "./auth";
@@ -63,6 +73,8 @@ import type { SignOutResponse } from "./auth";
 import type { SignOutRequest } from "./auth";
 import type { RefreshTokenResponse } from "./auth";
 import type { RefreshTokenRequest } from "./auth";
+import type { CompleteSignInResponse } from "./auth";
+import type { CompleteSignInRequest } from "./auth";
 import type { SignInResponse } from "./auth";
 import type { SignInRequest } from "./auth";
 import { stackIntercept } from "@protobuf-ts/runtime-rpc";
@@ -103,7 +115,8 @@ export interface IAuthServiceClient {
      */
     signUp(input: SignUpRequest, options?: RpcOptions): UnaryCall<SignUpRequest, SignUpResponse>;
     /**
-     * Opens a session with an e-mail address and a password.
+     * Opens a session with an e-mail address and a password. If the account has a second factor, the response has no tokens
+     * but a challenge: CompleteSignIn opens the session.
      *
      * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS. An unknown address and a wrong password cause the same error
      * after the same time.
@@ -111,6 +124,18 @@ export interface IAuthServiceClient {
      * @generated from protobuf rpc: SignIn
      */
     signIn(input: SignInRequest, options?: RpcOptions): UnaryCall<SignInRequest, SignInResponse>;
+    /**
+     * Opens the session of a sign-in that returned a challenge, with a code of the second factor. A challenge works once, for
+     * a few codes, and for five minutes by default (`auth.factors.challenge_lifetime`). A new password ends it.
+     *
+     * Errors: UNAUTHENTICATED with reason CODE_INVALID when the code is wrong or was used before; another code may follow.
+     * FAILED_PRECONDITION with reason CHALLENGE_INVALID when the challenge is unknown, has expired, was used, or has had too
+     * many wrong codes: sign in again. FAILED_PRECONDITION with reason CODES_LOCKED after too many wrong codes of the
+     * authenticator app in a row (`auth.factors.failures`): use a recovery code, or set a new password.
+     *
+     * @generated from protobuf rpc: CompleteSignIn
+     */
+    completeSignIn(input: CompleteSignInRequest, options?: RpcOptions): UnaryCall<CompleteSignInRequest, CompleteSignInResponse>;
     /**
      * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh token works
      * once.
@@ -277,6 +302,52 @@ export interface IAuthServiceClient {
      */
     listMailbox(input: ListMailboxRequest, options?: RpcOptions): UnaryCall<ListMailboxRequest, ListMailboxResponse>;
     /**
+     * Lists the second factors of the caller's account.
+     *
+     * @generated from protobuf rpc: ListFactors
+     */
+    listFactors(input: ListFactorsRequest, options?: RpcOptions): UnaryCall<ListFactorsRequest, ListFactorsResponse>;
+    /**
+     * Makes a secret for an authenticator app (RFC 6238). It has no effect until ConfirmTotp, from the same session and within
+     * 15 minutes by default (`auth.factors.enrolment_lifetime`). A repeated call replaces the secret.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     * FAILED_PRECONDITION with reason TOTP_ENABLED when the account has an authenticator app: remove it first.
+     *
+     * @generated from protobuf rpc: BeginTotp
+     */
+    beginTotp(input: BeginTotpRequest, options?: RpcOptions): UnaryCall<BeginTotpRequest, BeginTotpResponse>;
+    /**
+     * Turns the authenticator app on, with a code that it shows: sign-ins need a code from then on. Returns recovery codes, each
+     * of which replaces a code once. They are returned only here. Other sessions stay: RevokeAllSessions ends them.
+     *
+     * Errors: UNAUTHENTICATED with reason CODE_INVALID when the code is wrong. FAILED_PRECONDITION with reason TOTP_NOT_PENDING
+     * when there is no secret to confirm, or its time is over: call BeginTotp again.
+     *
+     * @generated from protobuf rpc: ConfirmTotp
+     */
+    confirmTotp(input: ConfirmTotpRequest, options?: RpcOptions): UnaryCall<ConfirmTotpRequest, ConfirmTotpResponse>;
+    /**
+     * Removes a second factor, with the password and a code. The last factor takes the recovery codes with it.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, or CODE_INVALID when the code is wrong or
+     * was used before. FAILED_PRECONDITION with reason FACTOR_MISSING when the account has no second factor, or CODES_LOCKED as
+     * in CompleteSignIn. NOT_FOUND with reason FACTOR_NOT_FOUND when the account has another factor than this one.
+     *
+     * @generated from protobuf rpc: RemoveFactor
+     */
+    removeFactor(input: RemoveFactorRequest, options?: RpcOptions): UnaryCall<RemoveFactorRequest, RemoveFactorResponse>;
+    /**
+     * Replaces the recovery codes, with the password and a code. The earlier ones stop working.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, or CODE_INVALID when the code is wrong or
+     * was used before. FAILED_PRECONDITION with reason FACTOR_MISSING when the account has no second factor, or CODES_LOCKED as
+     * in CompleteSignIn.
+     *
+     * @generated from protobuf rpc: RegenerateRecoveryCodes
+     */
+    regenerateRecoveryCodes(input: RegenerateRecoveryCodesRequest, options?: RpcOptions): UnaryCall<RegenerateRecoveryCodesRequest, RegenerateRecoveryCodesResponse>;
+    /**
      * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are
      * deleted within seconds. The user's messages stay in their conversations, without a name.
      *
@@ -413,7 +484,8 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<SignUpRequest, SignUpResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Opens a session with an e-mail address and a password.
+     * Opens a session with an e-mail address and a password. If the account has a second factor, the response has no tokens
+     * but a challenge: CompleteSignIn opens the session.
      *
      * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS. An unknown address and a wrong password cause the same error
      * after the same time.
@@ -423,6 +495,21 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
     signIn(input: SignInRequest, options?: RpcOptions): UnaryCall<SignInRequest, SignInResponse> {
         const method = this.methods[1], opt = this._transport.mergeOptions(options);
         return stackIntercept<SignInRequest, SignInResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Opens the session of a sign-in that returned a challenge, with a code of the second factor. A challenge works once, for
+     * a few codes, and for five minutes by default (`auth.factors.challenge_lifetime`). A new password ends it.
+     *
+     * Errors: UNAUTHENTICATED with reason CODE_INVALID when the code is wrong or was used before; another code may follow.
+     * FAILED_PRECONDITION with reason CHALLENGE_INVALID when the challenge is unknown, has expired, was used, or has had too
+     * many wrong codes: sign in again. FAILED_PRECONDITION with reason CODES_LOCKED after too many wrong codes of the
+     * authenticator app in a row (`auth.factors.failures`): use a recovery code, or set a new password.
+     *
+     * @generated from protobuf rpc: CompleteSignIn
+     */
+    completeSignIn(input: CompleteSignInRequest, options?: RpcOptions): UnaryCall<CompleteSignInRequest, CompleteSignInResponse> {
+        const method = this.methods[2], opt = this._transport.mergeOptions(options);
+        return stackIntercept<CompleteSignInRequest, CompleteSignInResponse>("unary", this._transport, method, opt, input);
     }
     /**
      * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh token works
@@ -440,7 +527,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: RefreshToken
      */
     refreshToken(input: RefreshTokenRequest, options?: RpcOptions): UnaryCall<RefreshTokenRequest, RefreshTokenResponse> {
-        const method = this.methods[2], opt = this._transport.mergeOptions(options);
+        const method = this.methods[3], opt = this._transport.mergeOptions(options);
         return stackIntercept<RefreshTokenRequest, RefreshTokenResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -450,7 +537,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: SignOut
      */
     signOut(input: SignOutRequest, options?: RpcOptions): UnaryCall<SignOutRequest, SignOutResponse> {
-        const method = this.methods[3], opt = this._transport.mergeOptions(options);
+        const method = this.methods[4], opt = this._transport.mergeOptions(options);
         return stackIntercept<SignOutRequest, SignOutResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -459,7 +546,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: GetJwks
      */
     getJwks(input: GetJwksRequest, options?: RpcOptions): UnaryCall<GetJwksRequest, GetJwksResponse> {
-        const method = this.methods[4], opt = this._transport.mergeOptions(options);
+        const method = this.methods[5], opt = this._transport.mergeOptions(options);
         return stackIntercept<GetJwksRequest, GetJwksResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -468,7 +555,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ListSessions
      */
     listSessions(input: ListSessionsRequest, options?: RpcOptions): UnaryCall<ListSessionsRequest, ListSessionsResponse> {
-        const method = this.methods[5], opt = this._transport.mergeOptions(options);
+        const method = this.methods[6], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListSessionsRequest, ListSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -481,7 +568,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: RevokeSession
      */
     revokeSession(input: RevokeSessionRequest, options?: RpcOptions): UnaryCall<RevokeSessionRequest, RevokeSessionResponse> {
-        const method = this.methods[6], opt = this._transport.mergeOptions(options);
+        const method = this.methods[7], opt = this._transport.mergeOptions(options);
         return stackIntercept<RevokeSessionRequest, RevokeSessionResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -490,7 +577,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: RevokeAllSessions
      */
     revokeAllSessions(input: RevokeAllSessionsRequest, options?: RpcOptions): UnaryCall<RevokeAllSessionsRequest, RevokeAllSessionsResponse> {
-        const method = this.methods[7], opt = this._transport.mergeOptions(options);
+        const method = this.methods[8], opt = this._transport.mergeOptions(options);
         return stackIntercept<RevokeAllSessionsRequest, RevokeAllSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -501,7 +588,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ListEndedSessions
      */
     listEndedSessions(input: ListEndedSessionsRequest, options?: RpcOptions): UnaryCall<ListEndedSessionsRequest, ListEndedSessionsResponse> {
-        const method = this.methods[8], opt = this._transport.mergeOptions(options);
+        const method = this.methods[9], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListEndedSessionsRequest, ListEndedSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -514,7 +601,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ChangePassword
      */
     changePassword(input: ChangePasswordRequest, options?: RpcOptions): UnaryCall<ChangePasswordRequest, ChangePasswordResponse> {
-        const method = this.methods[9], opt = this._transport.mergeOptions(options);
+        const method = this.methods[10], opt = this._transport.mergeOptions(options);
         return stackIntercept<ChangePasswordRequest, ChangePasswordResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -527,7 +614,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: RequestPasswordReset
      */
     requestPasswordReset(input: RequestPasswordResetRequest, options?: RpcOptions): UnaryCall<RequestPasswordResetRequest, RequestPasswordResetResponse> {
-        const method = this.methods[10], opt = this._transport.mergeOptions(options);
+        const method = this.methods[11], opt = this._transport.mergeOptions(options);
         return stackIntercept<RequestPasswordResetRequest, RequestPasswordResetResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -540,7 +627,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ResetPassword
      */
     resetPassword(input: ResetPasswordRequest, options?: RpcOptions): UnaryCall<ResetPasswordRequest, ResetPasswordResponse> {
-        const method = this.methods[11], opt = this._transport.mergeOptions(options);
+        const method = this.methods[12], opt = this._transport.mergeOptions(options);
         return stackIntercept<ResetPasswordRequest, ResetPasswordResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -549,7 +636,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: GetEmail
      */
     getEmail(input: GetEmailRequest, options?: RpcOptions): UnaryCall<GetEmailRequest, GetEmailResponse> {
-        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        const method = this.methods[13], opt = this._transport.mergeOptions(options);
         return stackIntercept<GetEmailRequest, GetEmailResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -562,7 +649,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: RequestEmailVerification
      */
     requestEmailVerification(input: RequestEmailVerificationRequest, options?: RpcOptions): UnaryCall<RequestEmailVerificationRequest, RequestEmailVerificationResponse> {
-        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        const method = this.methods[14], opt = this._transport.mergeOptions(options);
         return stackIntercept<RequestEmailVerificationRequest, RequestEmailVerificationResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -573,7 +660,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: VerifyEmail
      */
     verifyEmail(input: VerifyEmailRequest, options?: RpcOptions): UnaryCall<VerifyEmailRequest, VerifyEmailResponse> {
-        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        const method = this.methods[15], opt = this._transport.mergeOptions(options);
         return stackIntercept<VerifyEmailRequest, VerifyEmailResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -587,7 +674,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ReleaseEmail
      */
     releaseEmail(input: ReleaseEmailRequest, options?: RpcOptions): UnaryCall<ReleaseEmailRequest, ReleaseEmailResponse> {
-        const method = this.methods[15], opt = this._transport.mergeOptions(options);
+        const method = this.methods[16], opt = this._transport.mergeOptions(options);
         return stackIntercept<ReleaseEmailRequest, ReleaseEmailResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -602,7 +689,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ChangeEmail
      */
     changeEmail(input: ChangeEmailRequest, options?: RpcOptions): UnaryCall<ChangeEmailRequest, ChangeEmailResponse> {
-        const method = this.methods[16], opt = this._transport.mergeOptions(options);
+        const method = this.methods[17], opt = this._transport.mergeOptions(options);
         return stackIntercept<ChangeEmailRequest, ChangeEmailResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -615,7 +702,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ConfirmEmailChange
      */
     confirmEmailChange(input: ConfirmEmailChangeRequest, options?: RpcOptions): UnaryCall<ConfirmEmailChangeRequest, ConfirmEmailChangeResponse> {
-        const method = this.methods[17], opt = this._transport.mergeOptions(options);
+        const method = this.methods[18], opt = this._transport.mergeOptions(options);
         return stackIntercept<ConfirmEmailChangeRequest, ConfirmEmailChangeResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -628,7 +715,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: UndoEmailChange
      */
     undoEmailChange(input: UndoEmailChangeRequest, options?: RpcOptions): UnaryCall<UndoEmailChangeRequest, UndoEmailChangeResponse> {
-        const method = this.methods[18], opt = this._transport.mergeOptions(options);
+        const method = this.methods[19], opt = this._transport.mergeOptions(options);
         return stackIntercept<UndoEmailChangeRequest, UndoEmailChangeResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -640,8 +727,69 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ListMailbox
      */
     listMailbox(input: ListMailboxRequest, options?: RpcOptions): UnaryCall<ListMailboxRequest, ListMailboxResponse> {
-        const method = this.methods[19], opt = this._transport.mergeOptions(options);
+        const method = this.methods[20], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListMailboxRequest, ListMailboxResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Lists the second factors of the caller's account.
+     *
+     * @generated from protobuf rpc: ListFactors
+     */
+    listFactors(input: ListFactorsRequest, options?: RpcOptions): UnaryCall<ListFactorsRequest, ListFactorsResponse> {
+        const method = this.methods[21], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListFactorsRequest, ListFactorsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Makes a secret for an authenticator app (RFC 6238). It has no effect until ConfirmTotp, from the same session and within
+     * 15 minutes by default (`auth.factors.enrolment_lifetime`). A repeated call replaces the secret.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     * FAILED_PRECONDITION with reason TOTP_ENABLED when the account has an authenticator app: remove it first.
+     *
+     * @generated from protobuf rpc: BeginTotp
+     */
+    beginTotp(input: BeginTotpRequest, options?: RpcOptions): UnaryCall<BeginTotpRequest, BeginTotpResponse> {
+        const method = this.methods[22], opt = this._transport.mergeOptions(options);
+        return stackIntercept<BeginTotpRequest, BeginTotpResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Turns the authenticator app on, with a code that it shows: sign-ins need a code from then on. Returns recovery codes, each
+     * of which replaces a code once. They are returned only here. Other sessions stay: RevokeAllSessions ends them.
+     *
+     * Errors: UNAUTHENTICATED with reason CODE_INVALID when the code is wrong. FAILED_PRECONDITION with reason TOTP_NOT_PENDING
+     * when there is no secret to confirm, or its time is over: call BeginTotp again.
+     *
+     * @generated from protobuf rpc: ConfirmTotp
+     */
+    confirmTotp(input: ConfirmTotpRequest, options?: RpcOptions): UnaryCall<ConfirmTotpRequest, ConfirmTotpResponse> {
+        const method = this.methods[23], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ConfirmTotpRequest, ConfirmTotpResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Removes a second factor, with the password and a code. The last factor takes the recovery codes with it.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, or CODE_INVALID when the code is wrong or
+     * was used before. FAILED_PRECONDITION with reason FACTOR_MISSING when the account has no second factor, or CODES_LOCKED as
+     * in CompleteSignIn. NOT_FOUND with reason FACTOR_NOT_FOUND when the account has another factor than this one.
+     *
+     * @generated from protobuf rpc: RemoveFactor
+     */
+    removeFactor(input: RemoveFactorRequest, options?: RpcOptions): UnaryCall<RemoveFactorRequest, RemoveFactorResponse> {
+        const method = this.methods[24], opt = this._transport.mergeOptions(options);
+        return stackIntercept<RemoveFactorRequest, RemoveFactorResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Replaces the recovery codes, with the password and a code. The earlier ones stop working.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, or CODE_INVALID when the code is wrong or
+     * was used before. FAILED_PRECONDITION with reason FACTOR_MISSING when the account has no second factor, or CODES_LOCKED as
+     * in CompleteSignIn.
+     *
+     * @generated from protobuf rpc: RegenerateRecoveryCodes
+     */
+    regenerateRecoveryCodes(input: RegenerateRecoveryCodesRequest, options?: RpcOptions): UnaryCall<RegenerateRecoveryCodesRequest, RegenerateRecoveryCodesResponse> {
+        const method = this.methods[25], opt = this._transport.mergeOptions(options);
+        return stackIntercept<RegenerateRecoveryCodesRequest, RegenerateRecoveryCodesResponse>("unary", this._transport, method, opt, input);
     }
     /**
      * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are
@@ -653,7 +801,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: DeleteAccount
      */
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse> {
-        const method = this.methods[20], opt = this._transport.mergeOptions(options);
+        const method = this.methods[26], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteAccountRequest, DeleteAccountResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -665,7 +813,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: Reauthenticate
      */
     reauthenticate(input: ReauthenticateRequest, options?: RpcOptions): UnaryCall<ReauthenticateRequest, ReauthenticateResponse> {
-        const method = this.methods[21], opt = this._transport.mergeOptions(options);
+        const method = this.methods[27], opt = this._transport.mergeOptions(options);
         return stackIntercept<ReauthenticateRequest, ReauthenticateResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -678,7 +826,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ClaimAdmin
      */
     claimAdmin(input: ClaimAdminRequest, options?: RpcOptions): UnaryCall<ClaimAdminRequest, ClaimAdminResponse> {
-        const method = this.methods[22], opt = this._transport.mergeOptions(options);
+        const method = this.methods[28], opt = this._transport.mergeOptions(options);
         return stackIntercept<ClaimAdminRequest, ClaimAdminResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -687,7 +835,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ListAccounts
      */
     listAccounts(input: ListAccountsRequest, options?: RpcOptions): UnaryCall<ListAccountsRequest, ListAccountsResponse> {
-        const method = this.methods[23], opt = this._transport.mergeOptions(options);
+        const method = this.methods[29], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListAccountsRequest, ListAccountsResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -698,7 +846,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: GetAccount
      */
     getAccount(input: GetAccountRequest, options?: RpcOptions): UnaryCall<GetAccountRequest, GetAccountResponse> {
-        const method = this.methods[24], opt = this._transport.mergeOptions(options);
+        const method = this.methods[30], opt = this._transport.mergeOptions(options);
         return stackIntercept<GetAccountRequest, GetAccountResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -709,7 +857,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: ListAccountSessions
      */
     listAccountSessions(input: ListAccountSessionsRequest, options?: RpcOptions): UnaryCall<ListAccountSessionsRequest, ListAccountSessionsResponse> {
-        const method = this.methods[25], opt = this._transport.mergeOptions(options);
+        const method = this.methods[31], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListAccountSessionsRequest, ListAccountSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -720,7 +868,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: EndAccountSessions
      */
     endAccountSessions(input: EndAccountSessionsRequest, options?: RpcOptions): UnaryCall<EndAccountSessionsRequest, EndAccountSessionsResponse> {
-        const method = this.methods[26], opt = this._transport.mergeOptions(options);
+        const method = this.methods[32], opt = this._transport.mergeOptions(options);
         return stackIntercept<EndAccountSessionsRequest, EndAccountSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -732,7 +880,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: SuspendAccount
      */
     suspendAccount(input: SuspendAccountRequest, options?: RpcOptions): UnaryCall<SuspendAccountRequest, SuspendAccountResponse> {
-        const method = this.methods[27], opt = this._transport.mergeOptions(options);
+        const method = this.methods[33], opt = this._transport.mergeOptions(options);
         return stackIntercept<SuspendAccountRequest, SuspendAccountResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -744,7 +892,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: RestoreAccount
      */
     restoreAccount(input: RestoreAccountRequest, options?: RpcOptions): UnaryCall<RestoreAccountRequest, RestoreAccountResponse> {
-        const method = this.methods[28], opt = this._transport.mergeOptions(options);
+        const method = this.methods[34], opt = this._transport.mergeOptions(options);
         return stackIntercept<RestoreAccountRequest, RestoreAccountResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -756,7 +904,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: GrantRole
      */
     grantRole(input: GrantRoleRequest, options?: RpcOptions): UnaryCall<GrantRoleRequest, GrantRoleResponse> {
-        const method = this.methods[29], opt = this._transport.mergeOptions(options);
+        const method = this.methods[35], opt = this._transport.mergeOptions(options);
         return stackIntercept<GrantRoleRequest, GrantRoleResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -768,7 +916,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: RevokeRole
      */
     revokeRole(input: RevokeRoleRequest, options?: RpcOptions): UnaryCall<RevokeRoleRequest, RevokeRoleResponse> {
-        const method = this.methods[30], opt = this._transport.mergeOptions(options);
+        const method = this.methods[36], opt = this._transport.mergeOptions(options);
         return stackIntercept<RevokeRoleRequest, RevokeRoleResponse>("unary", this._transport, method, opt, input);
     }
 }

@@ -128,11 +128,80 @@ export interface SignInRequest {
     refreshDelivery: RefreshDelivery;
 }
 /**
- * Response of SignIn.
+ * Response of SignIn: tokens, or a challenge.
  *
  * @generated from protobuf message trellis.auth.v1.SignInResponse
  */
 export interface SignInResponse {
+    /**
+     * The new session. Absent: there is a challenge.
+     *
+     * @generated from protobuf field: trellis.auth.v1.Tokens tokens = 1
+     */
+    tokens?: Tokens;
+    /**
+     * What CompleteSignIn needs, if the account has a second factor.
+     *
+     * @generated from protobuf field: trellis.auth.v1.SignInChallenge challenge = 2
+     */
+    challenge?: SignInChallenge;
+}
+/**
+ * A sign-in with the right password that waits for the second factor.
+ *
+ * @generated from protobuf message trellis.auth.v1.SignInChallenge
+ */
+export interface SignInChallenge {
+    /**
+     * The token for CompleteSignIn.
+     *
+     * @generated from protobuf field: string token = 1
+     */
+    token: string;
+    /**
+     * The proofs that the account accepts.
+     *
+     * @generated from protobuf field: repeated trellis.auth.v1.ProofKind proofs = 2
+     */
+    proofs: ProofKind[];
+    /**
+     * When the challenge expires.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp expire_time = 3
+     */
+    expireTime?: Timestamp;
+}
+/**
+ * Request of CompleteSignIn.
+ *
+ * @generated from protobuf message trellis.auth.v1.CompleteSignInRequest
+ */
+export interface CompleteSignInRequest {
+    /**
+     * Required. The token of the challenge.
+     *
+     * @generated from protobuf field: string challenge_token = 1
+     */
+    challengeToken: string;
+    /**
+     * Required. The six digits that the authenticator app shows, or a recovery code. Spaces and hyphens are ignored.
+     *
+     * @generated from protobuf field: string code = 2
+     */
+    code: string;
+    /**
+     * How the refresh token is delivered.
+     *
+     * @generated from protobuf field: trellis.auth.v1.RefreshDelivery refresh_delivery = 3
+     */
+    refreshDelivery: RefreshDelivery;
+}
+/**
+ * Response of CompleteSignIn.
+ *
+ * @generated from protobuf message trellis.auth.v1.CompleteSignInResponse
+ */
+export interface CompleteSignInResponse {
     /**
      * The new session.
      *
@@ -722,6 +791,191 @@ export interface Mail {
     createTime?: Timestamp;
 }
 /**
+ * A second factor of an account.
+ *
+ * @generated from protobuf message trellis.auth.v1.Factor
+ */
+export interface Factor {
+    /**
+     * The id of the factor, a UUID.
+     *
+     * @generated from protobuf field: string factor_id = 1
+     */
+    factorId: string;
+    /**
+     * Its kind.
+     *
+     * @generated from protobuf field: trellis.auth.v1.FactorKind kind = 2
+     */
+    kind: FactorKind;
+    /**
+     * When it was turned on.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp create_time = 3
+     */
+    createTime?: Timestamp;
+    /**
+     * When it was last used in a sign-in, or to change factors. Absent: never.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp last_use_time = 4
+     */
+    lastUseTime?: Timestamp;
+}
+/**
+ * Request of ListFactors.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListFactorsRequest
+ */
+export interface ListFactorsRequest {
+}
+/**
+ * Response of ListFactors.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListFactorsResponse
+ */
+export interface ListFactorsResponse {
+    /**
+     * The second factors that are turned on.
+     *
+     * @generated from protobuf field: repeated trellis.auth.v1.Factor factors = 1
+     */
+    factors: Factor[];
+    /**
+     * How many recovery codes are left.
+     *
+     * @generated from protobuf field: int32 recovery_code_count = 2
+     */
+    recoveryCodeCount: number;
+}
+/**
+ * Request of BeginTotp.
+ *
+ * @generated from protobuf message trellis.auth.v1.BeginTotpRequest
+ */
+export interface BeginTotpRequest {
+    /**
+     * Required. The password, as proof that the owner of the account makes the call.
+     *
+     * @generated from protobuf field: string password = 1
+     */
+    password: string;
+}
+/**
+ * Response of BeginTotp.
+ *
+ * @generated from protobuf message trellis.auth.v1.BeginTotpResponse
+ */
+export interface BeginTotpResponse {
+    /**
+     * The secret in base32 (RFC 4648), for apps that cannot scan the picture. The codes have six digits, SHA-1 and 30 seconds.
+     *
+     * @generated from protobuf field: string secret = 1
+     */
+    secret: string;
+    /**
+     * The same as an `otpauth://` URI.
+     *
+     * @generated from protobuf field: string uri = 2
+     */
+    uri: string;
+    /**
+     * The URI as a QR code: an SVG picture.
+     *
+     * @generated from protobuf field: string qr_svg = 3
+     */
+    qrSvg: string;
+}
+/**
+ * Request of ConfirmTotp.
+ *
+ * @generated from protobuf message trellis.auth.v1.ConfirmTotpRequest
+ */
+export interface ConfirmTotpRequest {
+    /**
+     * Required. The six digits that the authenticator app shows.
+     *
+     * @generated from protobuf field: string code = 1
+     */
+    code: string;
+}
+/**
+ * Response of ConfirmTotp.
+ *
+ * @generated from protobuf message trellis.auth.v1.ConfirmTotpResponse
+ */
+export interface ConfirmTotpResponse {
+    /**
+     * The recovery codes.
+     *
+     * @generated from protobuf field: repeated string recovery_codes = 1
+     */
+    recoveryCodes: string[];
+}
+/**
+ * Request of RemoveFactor.
+ *
+ * @generated from protobuf message trellis.auth.v1.RemoveFactorRequest
+ */
+export interface RemoveFactorRequest {
+    /**
+     * Required. The id of the factor.
+     *
+     * @generated from protobuf field: string factor_id = 1
+     */
+    factorId: string;
+    /**
+     * Required. The password, as proof that the owner of the account makes the call.
+     *
+     * @generated from protobuf field: string password = 2
+     */
+    password: string;
+    /**
+     * Required. A code, as in `CompleteSignInRequest.code`.
+     *
+     * @generated from protobuf field: string code = 3
+     */
+    code: string;
+}
+/**
+ * Response of RemoveFactor.
+ *
+ * @generated from protobuf message trellis.auth.v1.RemoveFactorResponse
+ */
+export interface RemoveFactorResponse {
+}
+/**
+ * Request of RegenerateRecoveryCodes.
+ *
+ * @generated from protobuf message trellis.auth.v1.RegenerateRecoveryCodesRequest
+ */
+export interface RegenerateRecoveryCodesRequest {
+    /**
+     * Required. The password, as proof that the owner of the account makes the call.
+     *
+     * @generated from protobuf field: string password = 1
+     */
+    password: string;
+    /**
+     * Required. A code, as in `CompleteSignInRequest.code`.
+     *
+     * @generated from protobuf field: string code = 2
+     */
+    code: string;
+}
+/**
+ * Response of RegenerateRecoveryCodes.
+ *
+ * @generated from protobuf message trellis.auth.v1.RegenerateRecoveryCodesResponse
+ */
+export interface RegenerateRecoveryCodesResponse {
+    /**
+     * The new recovery codes.
+     *
+     * @generated from protobuf field: repeated string recovery_codes = 1
+     */
+    recoveryCodes: string[];
+}
+/**
  * Request of DeleteAccount.
  *
  * @generated from protobuf message trellis.auth.v1.DeleteAccountRequest
@@ -1140,6 +1394,50 @@ export enum RefreshDelivery {
     COOKIE = 1
 }
 /**
+ * How the owner of an account proves the second factor.
+ *
+ * @generated from protobuf enum trellis.auth.v1.ProofKind
+ */
+export enum ProofKind {
+    /**
+     * Not used.
+     *
+     * @generated from protobuf enum value: PROOF_KIND_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * A code of an authenticator app: six digits.
+     *
+     * @generated from protobuf enum value: PROOF_KIND_TOTP = 1;
+     */
+    TOTP = 1,
+    /**
+     * A recovery code.
+     *
+     * @generated from protobuf enum value: PROOF_KIND_RECOVERY_CODE = 2;
+     */
+    RECOVERY_CODE = 2
+}
+/**
+ * The kind of a second factor.
+ *
+ * @generated from protobuf enum trellis.auth.v1.FactorKind
+ */
+export enum FactorKind {
+    /**
+     * Not used.
+     *
+     * @generated from protobuf enum value: FACTOR_KIND_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * An authenticator app (RFC 6238).
+     *
+     * @generated from protobuf enum value: FACTOR_KIND_TOTP = 1;
+     */
+    TOTP = 1
+}
+/**
  * The state of an account.
  *
  * @generated from protobuf enum trellis.auth.v1.AccountState
@@ -1239,7 +1537,8 @@ export const SignInRequest = new SignInRequest$Type();
 class SignInResponse$Type extends MessageType<SignInResponse> {
     constructor() {
         super("trellis.auth.v1.SignInResponse", [
-            { no: 1, name: "tokens", kind: "message", T: () => Tokens }
+            { no: 1, name: "tokens", kind: "message", T: () => Tokens },
+            { no: 2, name: "challenge", kind: "message", T: () => SignInChallenge }
         ]);
     }
 }
@@ -1247,6 +1546,46 @@ class SignInResponse$Type extends MessageType<SignInResponse> {
  * @generated MessageType for protobuf message trellis.auth.v1.SignInResponse
  */
 export const SignInResponse = new SignInResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class SignInChallenge$Type extends MessageType<SignInChallenge> {
+    constructor() {
+        super("trellis.auth.v1.SignInChallenge", [
+            { no: 1, name: "token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "proofs", kind: "enum", repeat: 1 /*RepeatType.PACKED*/, T: () => ["trellis.auth.v1.ProofKind", ProofKind, "PROOF_KIND_"] },
+            { no: 3, name: "expire_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.SignInChallenge
+ */
+export const SignInChallenge = new SignInChallenge$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class CompleteSignInRequest$Type extends MessageType<CompleteSignInRequest> {
+    constructor() {
+        super("trellis.auth.v1.CompleteSignInRequest", [
+            { no: 1, name: "challenge_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "code", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "refresh_delivery", kind: "enum", T: () => ["trellis.auth.v1.RefreshDelivery", RefreshDelivery, "REFRESH_DELIVERY_"] }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.CompleteSignInRequest
+ */
+export const CompleteSignInRequest = new CompleteSignInRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class CompleteSignInResponse$Type extends MessageType<CompleteSignInResponse> {
+    constructor() {
+        super("trellis.auth.v1.CompleteSignInResponse", [
+            { no: 1, name: "tokens", kind: "message", T: () => Tokens }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.CompleteSignInResponse
+ */
+export const CompleteSignInResponse = new CompleteSignInResponse$Type();
 // @generated message type with reflection information, may provide speed optimized methods
 class RefreshTokenRequest$Type extends MessageType<RefreshTokenRequest> {
     constructor() {
@@ -1713,6 +2052,143 @@ class Mail$Type extends MessageType<Mail> {
  */
 export const Mail = new Mail$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class Factor$Type extends MessageType<Factor> {
+    constructor() {
+        super("trellis.auth.v1.Factor", [
+            { no: 1, name: "factor_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "kind", kind: "enum", T: () => ["trellis.auth.v1.FactorKind", FactorKind, "FACTOR_KIND_"] },
+            { no: 3, name: "create_time", kind: "message", T: () => Timestamp },
+            { no: 4, name: "last_use_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.Factor
+ */
+export const Factor = new Factor$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListFactorsRequest$Type extends MessageType<ListFactorsRequest> {
+    constructor() {
+        super("trellis.auth.v1.ListFactorsRequest", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListFactorsRequest
+ */
+export const ListFactorsRequest = new ListFactorsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListFactorsResponse$Type extends MessageType<ListFactorsResponse> {
+    constructor() {
+        super("trellis.auth.v1.ListFactorsResponse", [
+            { no: 1, name: "factors", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Factor },
+            { no: 2, name: "recovery_code_count", kind: "scalar", T: 5 /*ScalarType.INT32*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListFactorsResponse
+ */
+export const ListFactorsResponse = new ListFactorsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class BeginTotpRequest$Type extends MessageType<BeginTotpRequest> {
+    constructor() {
+        super("trellis.auth.v1.BeginTotpRequest", [
+            { no: 1, name: "password", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.BeginTotpRequest
+ */
+export const BeginTotpRequest = new BeginTotpRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class BeginTotpResponse$Type extends MessageType<BeginTotpResponse> {
+    constructor() {
+        super("trellis.auth.v1.BeginTotpResponse", [
+            { no: 1, name: "secret", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "uri", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "qr_svg", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.BeginTotpResponse
+ */
+export const BeginTotpResponse = new BeginTotpResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ConfirmTotpRequest$Type extends MessageType<ConfirmTotpRequest> {
+    constructor() {
+        super("trellis.auth.v1.ConfirmTotpRequest", [
+            { no: 1, name: "code", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ConfirmTotpRequest
+ */
+export const ConfirmTotpRequest = new ConfirmTotpRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ConfirmTotpResponse$Type extends MessageType<ConfirmTotpResponse> {
+    constructor() {
+        super("trellis.auth.v1.ConfirmTotpResponse", [
+            { no: 1, name: "recovery_codes", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ConfirmTotpResponse
+ */
+export const ConfirmTotpResponse = new ConfirmTotpResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RemoveFactorRequest$Type extends MessageType<RemoveFactorRequest> {
+    constructor() {
+        super("trellis.auth.v1.RemoveFactorRequest", [
+            { no: 1, name: "factor_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "password", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "code", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RemoveFactorRequest
+ */
+export const RemoveFactorRequest = new RemoveFactorRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RemoveFactorResponse$Type extends MessageType<RemoveFactorResponse> {
+    constructor() {
+        super("trellis.auth.v1.RemoveFactorResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RemoveFactorResponse
+ */
+export const RemoveFactorResponse = new RemoveFactorResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RegenerateRecoveryCodesRequest$Type extends MessageType<RegenerateRecoveryCodesRequest> {
+    constructor() {
+        super("trellis.auth.v1.RegenerateRecoveryCodesRequest", [
+            { no: 1, name: "password", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "code", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RegenerateRecoveryCodesRequest
+ */
+export const RegenerateRecoveryCodesRequest = new RegenerateRecoveryCodesRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RegenerateRecoveryCodesResponse$Type extends MessageType<RegenerateRecoveryCodesResponse> {
+    constructor() {
+        super("trellis.auth.v1.RegenerateRecoveryCodesResponse", [
+            { no: 1, name: "recovery_codes", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.RegenerateRecoveryCodesResponse
+ */
+export const RegenerateRecoveryCodesResponse = new RegenerateRecoveryCodesResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class DeleteAccountRequest$Type extends MessageType<DeleteAccountRequest> {
     constructor() {
         super("trellis.auth.v1.DeleteAccountRequest", [
@@ -2009,6 +2485,7 @@ export const RevokeRoleResponse = new RevokeRoleResponse$Type();
 export const AuthService = new ServiceType("trellis.auth.v1.AuthService", [
     { name: "SignUp", options: {}, I: SignUpRequest, O: SignUpResponse },
     { name: "SignIn", options: {}, I: SignInRequest, O: SignInResponse },
+    { name: "CompleteSignIn", options: {}, I: CompleteSignInRequest, O: CompleteSignInResponse },
     { name: "RefreshToken", options: {}, I: RefreshTokenRequest, O: RefreshTokenResponse },
     { name: "SignOut", idempotency: "IDEMPOTENT", options: {}, I: SignOutRequest, O: SignOutResponse },
     { name: "GetJwks", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetJwksRequest, O: GetJwksResponse },
@@ -2027,6 +2504,11 @@ export const AuthService = new ServiceType("trellis.auth.v1.AuthService", [
     { name: "ConfirmEmailChange", options: {}, I: ConfirmEmailChangeRequest, O: ConfirmEmailChangeResponse },
     { name: "UndoEmailChange", options: {}, I: UndoEmailChangeRequest, O: UndoEmailChangeResponse },
     { name: "ListMailbox", options: {}, I: ListMailboxRequest, O: ListMailboxResponse },
+    { name: "ListFactors", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListFactorsRequest, O: ListFactorsResponse },
+    { name: "BeginTotp", options: {}, I: BeginTotpRequest, O: BeginTotpResponse },
+    { name: "ConfirmTotp", options: {}, I: ConfirmTotpRequest, O: ConfirmTotpResponse },
+    { name: "RemoveFactor", options: {}, I: RemoveFactorRequest, O: RemoveFactorResponse },
+    { name: "RegenerateRecoveryCodes", options: {}, I: RegenerateRecoveryCodesRequest, O: RegenerateRecoveryCodesResponse },
     { name: "DeleteAccount", options: {}, I: DeleteAccountRequest, O: DeleteAccountResponse },
     { name: "Reauthenticate", options: {}, I: ReauthenticateRequest, O: ReauthenticateResponse },
     { name: "ClaimAdmin", options: {}, I: ClaimAdminRequest, O: ClaimAdminResponse },

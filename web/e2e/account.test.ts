@@ -182,7 +182,7 @@ scenario("axe finds no violation in the account dialog, in light and dark", asyn
     await signIn(page, ada);
     for (const tab of ["Profile", "Sessions", "Security"] as const) {
       const dialog = await openAccount(page, tab);
-      await dialog.getByText(/^Loading/).waitFor({ state: "detached" });
+      await eventually(async () => assert.equal(await dialog.getByText(/^Loading/).count(), 0));
       assert.deepEqual(await accessibilityProblems(page), []);
       await page.screenshot({ path: artifact(`console-account-${tab.toLowerCase()}-${colorScheme}.png`) });
       await closeDialog(page);

@@ -112,7 +112,8 @@ pub trait AuthStore: AdminStore + FactorStore + LinkStore + MailStore + Send + S
     ) -> Result<Removal, Error>;
 
     /// Stores that the user of a session has proved again who they are, with the password of `account`. `None`: the
-    /// account is not active (any more), its password has changed since `account` was read, or the session has ended.
+    /// account is not active (any more), its password has changed since `account` was read, the session has ended, or the
+    /// account has a second factor, which only [`FactorStore::prove_again_with_code`] proves.
     async fn prove_again(
         &self,
         account: &Account,

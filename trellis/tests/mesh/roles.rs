@@ -79,7 +79,7 @@ async fn first_admin_administers_the_accounts(store: Store) {
     let grant = GrantRoleRequest { user_id: bob.id().to_owned(), role: "on-call".to_owned() };
     let refused = direct.auth().grant_role(direct.request(grant.clone())).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "STEP_UP_REQUIRED"));
-    let prove = ReauthenticateRequest { password: PASSWORD.to_owned() };
+    let prove = ReauthenticateRequest { password: PASSWORD.to_owned(), code: String::new() };
     let proved = old.auth().reauthenticate(old.request(prove)).await.unwrap().into_inner();
     let fresh = old.signed_in_as(Tokens { access_token: proved.access_token, ..old.tokens.clone() });
     let account = fresh.auth().grant_role(fresh.request(grant)).await.unwrap().into_inner().account.unwrap();

@@ -116,9 +116,12 @@ export class Session {
     this.#notifyTabs("signedOut");
   }
 
-  /** Proves again who the user is: calls that need a recent proof then succeed. Rejects when the password is wrong. */
-  async reauthenticate(password: string): Promise<void> {
-    await this.#renew((headers) => this.#auth.reauthenticate({ password }, { headers }));
+  /**
+   * Proves again who the user is: calls that need a recent proof then succeed. Rejects when the password is wrong. An account
+   * with a second factor needs a code too: without one the reason is `CODE_REQUIRED`.
+   */
+  async reauthenticate(password: string, code = ""): Promise<void> {
+    await this.#renew((headers) => this.#auth.reauthenticate({ password, code }, { headers }));
   }
 
   /** Makes the account an admin, with the code of the operator's link. */

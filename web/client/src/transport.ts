@@ -19,10 +19,10 @@ export function publicTransport(baseUrl: string): Transport {
 }
 
 /**
- * Asks the user for the password, because a call needs a recent proof of who they are. `prove` sends it, and rejects when it
+ * Asks the user for the password, and for a code if `prove` fails with `CODE_REQUIRED`, because a call needs a recent proof of who they are. `prove` sends it, and rejects when it
  * is wrong. Resolves to false if the user gives up; the call then fails with `STEP_UP_REQUIRED`.
  */
-export type AskForProof = (prove: (password: string) => Promise<void>) => Promise<boolean>;
+export type AskForProof = (prove: (password: string, code?: string) => Promise<void>) => Promise<boolean>;
 
 export function signedInTransport(baseUrl: string, session: Session, ask?: AskForProof): Transport {
   // Retries are outermost: each attempt gets a current token.
@@ -41,7 +41,7 @@ export function provingAgain(once: Transport, session: Session, ask: AskForProof
         return await once.unary(...call);
       } catch (error) {
         if (!isStepUpRequired(error)) throw error;
-        asking ??= ask((password) => session.reauthenticate(password)).finally(() => {
+        asking ??= ask((password, code) => session.reauthenticate(password, code)).finally(() => {
           asking = undefined;
         });
         if (!(await asking)) throw error;

@@ -15,6 +15,7 @@ const BY_REASON: Readonly<Record<string, string>> = {
   ADMIN_CODE_INVALID: "This link is wrong, was used, or has expired. Ask the operator for a new one.",
   BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
   CHALLENGE_INVALID: "This sign-in took too long, or had too many wrong codes. Start again with your password.",
+  CODE_REQUIRED: "This account has an authenticator app. Enter a code of it too.",
   CODE_INVALID: "This code is wrong, or was used before. Wait for the next one.",
   CODES_LOCKED: "Too many codes were wrong. Use a recovery code, or set a new password.",
   FACTOR_MISSING: "This account has no authenticator app.",

@@ -134,8 +134,20 @@ impl Api {
     ) -> Result<Continued, Status> {
         let caller = self.confirm(Arc::clone(&session)).await?;
         let account = self.prove_caller(&caller, address, Password::new(request.password)).await?;
-        let proved = self.auth.store.prove_again(&account, caller.id(), self.auth.clock_rng.now()).await?;
-        self.or_refused(proved, session).await
+        if self.auth.store.list_factors(account.id).await?.factors.is_empty() {
+            let proved = self.auth.store.prove_again(&account, caller.id(), self.auth.clock_rng.now()).await?;
+            return self.or_refused(proved, session).await;
+        }
+        if request.code.is_empty() {
+            let message = "the account has a second factor; send a code of it too";
+            return Err(error::status(Code::FailedPrecondition, "CODE_REQUIRED", message));
+        }
+        let proof = self.prove_factor(&account, &request.code).await?;
+        let change = self.factor_change(&account, &caller, &proof, None);
+        match self.auth.store.prove_again_with_code(&change).await? {
+            Ok(continued) => Ok(continued),
+            Err(proved) => Err(self.refusal(proved, session).await),
+        }
     }
 
     /// Returns the result of a change. Without a change, returns the reason: the caller's session ended while the

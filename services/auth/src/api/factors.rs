@@ -141,7 +141,7 @@ impl Api {
     }
 
     /// Verifies a code of a signed-in user, whose password was right.
-    async fn prove_factor(&self, account: &Account, code: &str) -> Result<FactorProof, Status> {
+    pub(super) async fn prove_factor(&self, account: &Account, code: &str) -> Result<FactorProof, Status> {
         let code = TypedCode::read(code);
         let most = self.auth.config.factors.most_attempts();
         match self.auth.store.try_code(account.id, kind(&code), most).await? {
@@ -154,7 +154,7 @@ impl Api {
         }
     }
 
-    fn factor_change<'a>(
+    pub(super) fn factor_change<'a>(
         &self,
         account: &Account,
         caller: &ConfirmedSession,
@@ -172,11 +172,15 @@ impl Api {
     }
 
     async fn proved(&self, proved: Proved, session: Arc<UserSession>) -> Result<(), Status> {
+        if proved == Proved::Done { Ok(()) } else { Err(self.refusal(proved, session).await) }
+    }
+
+    /// The status of a change that was not made.
+    pub(super) async fn refusal(&self, proved: Proved, session: Arc<UserSession>) -> Status {
         match proved {
-            Proved::Done => Ok(()),
-            Proved::WrongCode => Err(code_invalid()),
-            Proved::Gone => Err(error::status(Code::NotFound, "FACTOR_NOT_FOUND", "you have no such second factor")),
-            Proved::Refused => Err(self.why_refused(session).await),
+            Proved::WrongCode => code_invalid(),
+            Proved::Gone => error::status(Code::NotFound, "FACTOR_NOT_FOUND", "you have no such second factor"),
+            Proved::Done | Proved::Refused => self.why_refused(session).await,
         }
     }
 

@@ -117,7 +117,10 @@ impl Api {
     /// Connect Core, section 2).
     pub(super) async fn access_token(&self, session: &Continued) -> Result<(String, Timestamp), Status> {
         let now = self.auth.clock_rng.now();
-        let roles = self.auth.store.list_roles(session.account).await?;
+        let mut roles = self.auth.store.list_roles(session.account).await?;
+        if !session.second_factor {
+            roles.retain(|role| !self.auth.config.factors.required_for_roles.contains(role));
+        }
         // No token outlives its session. Whole seconds, because the `exp` claim has no fractions.
         let access_end = (now + self.auth.config.access_lifetime.0).min(session.expire_time).as_secs();
         let methods: &[&str] = if session.second_factor { &SECOND_FACTOR } else { &PASSWORD };

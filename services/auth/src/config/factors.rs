@@ -22,6 +22,8 @@ pub struct FactorsConfig {
     pub challenge_attempts: u32,
     /// How long a new authenticator app waits for its first code.
     pub enrolment_lifetime: Span,
+    /// Roles that have no effect in sessions without a proof of the second factor.
+    pub required_for_roles: Vec<String>,
     /// Wrong codes of the authenticator app in a row, after which only a recovery code or a new password helps.
     pub failures: u32,
 }
@@ -33,6 +35,7 @@ impl Default for FactorsConfig {
             challenge_lifetime: Span(Duration::from_secs(5 * 60)),
             challenge_attempts: 5,
             enrolment_lifetime: Span(Duration::from_secs(15 * 60)),
+            required_for_roles: Vec::new(),
             // NIST SP 800-63B-4, section 3.2.2: at most 100 consecutive failures.
             failures: 100,
         }

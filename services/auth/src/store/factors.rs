@@ -9,6 +9,8 @@ use crate::domain::{
     TokenHash, TotpStep,
 };
 
+use super::Continued;
+
 /// The statements on second factors. Each change locks the account's row before the statements that decide. So of two uses
 /// of one code, one fails.
 #[async_trait]
@@ -65,6 +67,9 @@ pub trait FactorStore: Send + Sync {
 
     /// Uses the proof up, and replaces the recovery codes.
     async fn replace_recovery_codes(&self, codes: &[TokenHash], change: &FactorChange<'_>) -> Result<Proved, Error>;
+
+    /// Uses the proof up, and stores that the user of the session has proved again who they are. `Err`: why not.
+    async fn prove_again_with_code(&self, change: &FactorChange<'_>) -> Result<Result<Continued, Proved>, Error>;
 
     /// Deletes at most `limit` rows in one statement: challenges that have expired, then secrets that wait since before
     /// `before`. Returns the number of rows.

@@ -20,7 +20,7 @@ const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $
 
 /// Waits for a concurrent change of the account's row, checks the result, and locks the row until the transaction ends.
 const HOLD_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1 AND password_no = $2 \
-     AND state = 'active' FOR SHARE";
+     AND state = 'active' AND NOT second_factor FOR SHARE";
 
 /// Locks an active account's row until the transaction ends.
 const LOCK_ACTIVE: &str = "SELECT account_id FROM accounts WHERE account_id = $1 AND state = 'active' FOR UPDATE";

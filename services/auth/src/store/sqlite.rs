@@ -18,7 +18,7 @@ const HOLD_SESSION: &str = sql::session::IN_FORCE;
 const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1";
 
 const HOLD_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1 AND password_no = $2 \
-     AND state = 'active'";
+     AND state = 'active' AND NOT second_factor";
 
 const LOCK_ACTIVE: &str = "SELECT account_id FROM accounts WHERE account_id = $1 AND state = 'active'";
 

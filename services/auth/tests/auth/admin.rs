@@ -329,7 +329,7 @@ async fn old_proof_must_be_renewed_with_the_password() {
     mesh.auth.list_accounts(by(&ada, ListAccountsRequest::default())).await.unwrap();
     ada = refreshed(&mut mesh, &ada).await;
     assert_eq!(reason(&grant(&mut mesh, &ada, &bob.user_id, "support").await.unwrap_err()), "STEP_UP_REQUIRED");
-    let prove = |password: &str| ReauthenticateRequest { password: password.to_owned() };
+    let prove = |password: &str| ReauthenticateRequest { password: password.to_owned(), code: String::new() };
     let wrong = mesh.auth.reauthenticate(by(&ada, prove("wrong"))).await.unwrap_err();
     assert_eq!((wrong.code(), reason(&wrong).as_str()), (Code::Unauthenticated, "BAD_CREDENTIALS"));
     let proved = mesh.auth.reauthenticate(by(&ada, prove(PASSWORD))).await.unwrap().into_inner();

@@ -163,7 +163,10 @@ async fn calls_of_admins_are_recorded(location: &Location) {
     // Refused before the handler: it is not known whom the call is about.
     assert_eq!(reason(&mesh.auth.grant_role(by(&bob, grant.clone())).await.unwrap_err()), "ROLE_REQUIRED");
     tick(&mesh);
-    mesh.auth.reauthenticate(by(&ada, ReauthenticateRequest { password: PASSWORD.to_owned() })).await.unwrap();
+    mesh.auth
+        .reauthenticate(by(&ada, ReauthenticateRequest { password: PASSWORD.to_owned(), code: String::new() }))
+        .await
+        .unwrap();
     for _ in 0..2 {
         // A repeat changes nothing, and has no record.
         tick(&mesh);

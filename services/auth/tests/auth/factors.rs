@@ -11,13 +11,14 @@ use kit::{
 use kit_data::store::Location;
 use proto::auth::v1::{
     BeginTotpRequest, BeginTotpResponse, ChangePasswordRequest, CompleteSignInRequest, ConfirmTotpRequest,
-    DeleteAccountRequest, FactorKind, ListFactorsRequest, ListFactorsResponse, ProofKind, RefreshTokenRequest,
-    RegenerateRecoveryCodesRequest, RemoveFactorRequest, SignInChallenge, Tokens, VerifyEmailRequest,
+    DeleteAccountRequest, FactorKind, ListFactorsRequest, ListFactorsResponse, ProofKind, ReauthenticateRequest,
+    RefreshTokenRequest, RegenerateRecoveryCodesRequest, RemoveFactorRequest, SignInChallenge, Tokens,
+    VerifyEmailRequest,
 };
 use tonic::{Code, Status};
 
 use crate::{
-    database::count,
+    database::{count, execute},
     databases::on_both,
     mail::{NEW, link_to, mailing, newest_mail, request_reset, reset, token_in},
     mesh::{Mesh, PASSWORD, by, eventually, reason, sign_in},
@@ -34,6 +35,8 @@ on_both!(
     removal_needs_a_code_and_ends_the_challenges,
     replaced_recovery_codes_stop_working,
     sign_in_continues_after_the_end_of_the_process,
+    proof_again_needs_a_code,
+    role_needs_the_factor_where_required,
     changes_of_factors_are_recorded,
     deletion_erases_the_factors,
     expired_challenges_and_unconfirmed_apps_are_deleted,
@@ -85,11 +88,14 @@ pub(crate) struct Enrolled {
 
 const MFA: [&str; 3] = ["pwd", "otp", "mfa"];
 
+fn claims_of(access_token: &str) -> serde_json::Value {
+    let claims = access_token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&BASE64URL.decode(claims).unwrap()).unwrap()
+}
+
 /// How the user of the tokens was authenticated.
 fn methods(tokens: &Tokens) -> Vec<String> {
-    let claims = tokens.access_token.split('.').nth(1).unwrap();
-    let claims: serde_json::Value = serde_json::from_slice(&BASE64URL.decode(claims).unwrap()).unwrap();
-    serde_json::from_value(claims["amr"].clone()).unwrap()
+    serde_json::from_value(claims_of(&tokens.access_token)["amr"].clone()).unwrap()
 }
 
 async fn begin(mesh: &mut Mesh, tokens: &Tokens, password: &str) -> Result<BeginTotpResponse, Status> {
@@ -172,7 +178,7 @@ async fn sign_in_needs_a_code_and_no_code_works_twice(location: &Location) {
     assert_eq!((listed.factors[0].kind(), listed.factors[0].last_use_time), (FactorKind::Totp, None));
 
     let challenge = challenged(&mut mesh, "ada", PASSWORD).await;
-    assert_eq!(challenge.proofs, [ProofKind::Totp.into(), ProofKind::RecoveryCode.into()].map(|kind: i32| kind));
+    assert_eq!(challenge.proofs, [ProofKind::Totp, ProofKind::RecoveryCode].map(i32::from));
     assert_eq!(refused(complete(&mut mesh, &challenge, &code).await), wrong_code(), "it has confirmed the app");
     mesh.clock.advance(STEP);
     let next = app.code();
@@ -378,6 +384,56 @@ async fn sign_in_continues_after_the_end_of_the_process(location: &Location) {
     mesh.start_auth().await;
     let challenge = challenged(&mut mesh, "ada", PASSWORD).await;
     assert_eq!(refused(complete(&mut mesh, &challenge, &next).await), wrong_code());
+}
+
+async fn proof_again_needs_a_code(location: &Location) {
+    let mut mesh = Mesh::mailing_on(location, auth::Config::default()).await;
+    let ada = enrolled(&mut mesh, "ada").await;
+    let code = ada.app.next_code();
+    let request = |password: &str, code: &str| {
+        let request = ReauthenticateRequest { password: password.to_owned(), code: code.to_owned() };
+        by(&ada.tokens, request)
+    };
+    for (password, code, why) in [
+        (PASSWORD, "", "CODE_REQUIRED"),
+        ("wrong", &code, "BAD_CREDENTIALS"),
+        (PASSWORD, &ada.app.wrong_code(), "CODE_INVALID"),
+    ] {
+        assert_eq!(refused(mesh.auth.reauthenticate(request(password, code)).await).1, why);
+    }
+    let proved = mesh.auth.reauthenticate(request(PASSWORD, &code)).await.unwrap().into_inner();
+    let claims = claims_of(&proved.access_token);
+    assert_eq!((&claims["amr"], &claims["auth_time"]), (&MFA[..].into(), &mesh.now().as_secs().into()));
+    assert_eq!(refused(mesh.auth.reauthenticate(request(PASSWORD, &code)).await), wrong_code(), "it was used before");
+    // An account without a factor needs no code.
+    let bob = mesh.signed_up("bob").await;
+    let request = ReauthenticateRequest { password: PASSWORD.to_owned(), code: "123456".to_owned() };
+    mesh.auth.reauthenticate(by(&bob, request)).await.unwrap();
+}
+
+async fn role_needs_the_factor_where_required(location: &Location) {
+    let mut config = auth::Config::default();
+    config.factors.required_for_roles = vec!["admin".to_owned()];
+    let mut mesh = Mesh::mailing_on(location, config).await;
+    let tokens = mesh.signed_up("ada").await;
+    for role in [
+        "INSERT INTO roles (account_id, role) SELECT account_id, 'admin' FROM accounts",
+        "INSERT INTO roles (account_id, role) SELECT account_id, 'support' FROM accounts",
+    ] {
+        execute(location, role).await;
+    }
+    let roles = |tokens: &Tokens| claims_of(&tokens.access_token)["roles"].clone();
+    let signed_in = mesh.signed_in("ada", PASSWORD).await.unwrap();
+    assert_eq!(roles(&signed_in), serde_json::json!(["support"]));
+    let ada = enrol(&mut mesh, tokens).await;
+    for (session, expected) in [(&ada.tokens, &["admin", "support"][..]), (&signed_in, &["support"])] {
+        let refresh = RefreshTokenRequest { refresh_token: session.refresh_token.clone() };
+        let refreshed = mesh.auth.refresh_token(refresh).await.unwrap().into_inner().tokens.unwrap();
+        assert_eq!(roles(&refreshed), serde_json::json!(expected));
+    }
+    let challenge = challenged(&mut mesh, "ada", PASSWORD).await;
+    let opened = complete(&mut mesh, &challenge, &ada.app.next_code()).await.unwrap();
+    assert_eq!(roles(&opened), serde_json::json!(["admin", "support"]));
 }
 
 async fn changes_of_factors_are_recorded(location: &Location) {

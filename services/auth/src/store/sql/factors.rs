@@ -13,14 +13,14 @@ use super::{
     },
     mail_rows::insert_mail,
     of_session,
-    session::{hold_session, insert_proved_session, lock_account},
+    session::{hold_session, insert_proved_session, lock_account, set_auth_time, set_second_factor},
 };
 use crate::{
     domain::{
         AccountId, FactorId, FactorProof, Factors, NewChallenge, NewMail, NewSession, PendingTotp, SessionId,
         StoredTotp, TokenHash,
     },
-    store::{Attempt, Begun, CodeKind, ConfirmedTotp, FactorChange, FactorStore, MostAttempts, Proved},
+    store::{Attempt, Begun, CodeKind, ConfirmedTotp, Continued, FactorChange, FactorStore, MostAttempts, Proved},
 };
 
 #[async_trait]
@@ -98,6 +98,7 @@ impl FactorStore for Sql {
             return Ok(false);
         }
         insert_codes(&mut tx, account, codes).await?;
+        set_second_factor(&mut tx, session).await?;
         self.end_change(tx, notice, of_factor(account, factor)).await?;
         Ok(true)
     }
@@ -242,6 +243,20 @@ impl FactorStore for Sql {
         insert_codes(&mut tx, change.account, codes).await?;
         self.end_change(tx, change.notice, about(change.account)).await?;
         Ok(Proved::Done)
+    }
+
+    async fn prove_again_with_code(&self, change: &FactorChange<'_>) -> Result<Result<Continued, Proved>, Error> {
+        let FactorChange { account, session, now, .. } = *change;
+        let (mut tx, proved) = self.begin_change(change).await?;
+        if proved != Proved::Done {
+            return Ok(Err(proved));
+        }
+        set_second_factor(&mut tx, session).await?;
+        let Some(continued) = set_auth_time(&mut tx, account, session, now).await? else {
+            return Ok(Err(Proved::Refused));
+        };
+        self.end_change(tx, change.notice, of_session(account, session)).await?;
+        Ok(Ok(continued))
     }
 
     async fn prune_factors(&self, now: Timestamp, before: Timestamp, limit: u32) -> Result<u64, Error> {

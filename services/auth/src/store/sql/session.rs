@@ -202,11 +202,20 @@ pub(super) async fn lock_account(tx: &mut Tx<'_>, account: AccountId) -> Result<
     Ok(())
 }
 
-/// Holds the account until the transaction ends, if it is active and has had no change of its password. `false`: it is
-/// not.
+/// Holds the account until the transaction ends, if it is active, has had no change of its password, and has no second
+/// factor. `false`: it is not.
 pub(super) async fn hold_account(tx: &mut Tx<'_>, account: AccountId, password_no: i64) -> Result<bool, Error> {
     let held = sqlx::query(HOLD_ACCOUNT).bind(account.0).bind(password_no);
     Ok(held.fetch_optional(&mut **tx).await?.is_some())
+}
+
+/// Stores that the user of the session has proved the second factor.
+pub(super) async fn set_second_factor(tx: &mut Tx<'_>, session: SessionId) -> Result<(), Error> {
+    sqlx::query("UPDATE sessions SET second_factor = TRUE WHERE session_id = $1")
+        .bind(session.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// Stores the time of a proof in a session that is in force. `None`: it is not.

@@ -358,10 +358,13 @@ export interface IAuthServiceClient {
      */
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse>;
     /**
-     * Proves again who the user of the session is, with the password. Returns an access token with the time of this proof,
-     * for methods that require a recent one. The session and its refresh token stay.
+     * Proves again who the user of the session is, with the password, and with a code if the account has a second factor.
+     * Returns an access token with the time of this proof, for methods that require a recent one. The session and its
+     * refresh token stay.
      *
-     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in, or
+     * CODE_INVALID when the code is wrong or was used before. FAILED_PRECONDITION with reason CODE_REQUIRED when the account
+     * has a second factor and the request has no code, or CODES_LOCKED as in CompleteSignIn.
      *
      * @generated from protobuf rpc: Reauthenticate
      */
@@ -805,10 +808,13 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<DeleteAccountRequest, DeleteAccountResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Proves again who the user of the session is, with the password. Returns an access token with the time of this proof,
-     * for methods that require a recent one. The session and its refresh token stay.
+     * Proves again who the user of the session is, with the password, and with a code if the account has a second factor.
+     * Returns an access token with the time of this proof, for methods that require a recent one. The session and its
+     * refresh token stay.
      *
-     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in, or
+     * CODE_INVALID when the code is wrong or was used before. FAILED_PRECONDITION with reason CODE_REQUIRED when the account
+     * has a second factor and the request has no code, or CODES_LOCKED as in CompleteSignIn.
      *
      * @generated from protobuf rpc: Reauthenticate
      */

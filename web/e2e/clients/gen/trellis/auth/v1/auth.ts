@@ -1007,6 +1007,12 @@ export interface ReauthenticateRequest {
      * @generated from protobuf field: string password = 1
      */
     password: string;
+    /**
+     * A code, as in `CompleteSignInRequest.code`. Ignored if the account has no second factor.
+     *
+     * @generated from protobuf field: string code = 2
+     */
+    code: string;
 }
 /**
  * Response of Reauthenticate.
@@ -2214,7 +2220,8 @@ export const DeleteAccountResponse = new DeleteAccountResponse$Type();
 class ReauthenticateRequest$Type extends MessageType<ReauthenticateRequest> {
     constructor() {
         super("trellis.auth.v1.ReauthenticateRequest", [
-            { no: 1, name: "password", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 1, name: "password", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "code", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
         ]);
     }
 }

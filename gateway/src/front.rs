@@ -133,7 +133,7 @@ impl Handler for Gateway {
             (&self.rpc.service.limits, snapshot.proxies.client(peer.address, request.headers()).address());
         let Some(_counted) = self.sockets.enter(client, snapshot.config.sockets_per_address, &limits.networks) else {
             metrics::counter!("gateway_connections_refused_total", "reason" => "sockets").increment(1);
-            let reason = "more sockets of your address than gateway.sockets_per_address; close one";
+            let reason = "too many open sockets of your address; close one and try again";
             return socket::refuse(io, CloseCode::Again, reason, limits.discard_time.0).await;
         };
         drop(snapshot);

@@ -98,7 +98,7 @@ impl Api {
         match self.auth.store.suspend(account, notice.as_ref(), self.auth.clock_rng.now()).await? {
             Removal::Done(ended) => self.ended_by(admin, account, ended),
             Removal::LastAdmin => return Err(last_admin()),
-            Removal::Refused => return Err(not_active()),
+            Removal::Refused => return Err(gone()),
         };
         self.found(account).await
     }
@@ -109,7 +109,7 @@ impl Api {
         self.found(account).await?;
         let notice = self.notice(MailKind::AccountRestored, Some(account), Client::default());
         if !self.auth.store.restore(account, notice.as_ref()).await? {
-            return Err(not_active());
+            return Err(gone());
         }
         self.found(account).await
     }
@@ -122,16 +122,15 @@ impl Api {
     ) -> Result<WireAccount, Status> {
         let (account, role) = (account_id(&request.user_id)?, request.role);
         let own = &self.auth.config.own_roles;
-        let mut known = self.roles.names().chain(own.iter().map(String::as_str));
-        if !known.any(|known| known == role) {
-            let names: Vec<_> = self.roles.names().chain(own.iter().map(String::as_str)).collect();
+        let names: Vec<_> = self.roles.names().chain(own.iter().map(String::as_str)).collect();
+        if !names.contains(&role.as_str()) {
             let message = format!("must be one of {}; auth.own_roles adds roles", names.join(", "));
             return Err(error::invalid_field("role", "ROLE_UNKNOWN", &message));
         }
         self.found(account).await?;
         let notice = self.role_notice(MailKind::RoleGranted, account, &role);
         if !self.auth.store.grant_role(account, &role, notice.as_ref()).await? {
-            return Err(not_active());
+            return Err(not_active("the account is suspended, deleted, or its sign-up is not finished"));
         }
         self.found(account).await
     }
@@ -161,8 +160,15 @@ impl Api {
     }
 
     /// Signals and counts the sessions that an admin has ended.
-    fn ended_by(&self, _admin: &ConfirmedSession, account: AccountId, ended: Vec<SessionId>) -> i32 {
-        tracing::info!(user.id = %account.0, auth.sessions = ended.len(), "an admin has ended the sessions of an account");
+    fn ended_by(&self, admin: &ConfirmedSession, account: AccountId, ended: Vec<SessionId>) -> i32 {
+        if !ended.is_empty() {
+            tracing::info!(
+                user.id = %account.0,
+                admin.id = %admin.account().0,
+                auth.sessions = ended.len(),
+                "an admin has ended the sessions of an account"
+            );
+        }
         let count = i32::try_from(ended.len()).unwrap_or(i32::MAX);
         self.publish_ended(ended);
         count
@@ -190,8 +196,11 @@ pub(super) fn last_admin() -> Status {
     error::status(Code::FailedPrecondition, "LAST_ADMIN", message)
 }
 
-fn not_active() -> Status {
-    let message = "the account is deleted, suspended, or its sign-up is not finished, so that it cannot be changed so";
+fn gone() -> Status {
+    not_active("the account is deleted, or its sign-up is not finished")
+}
+
+fn not_active(message: &str) -> Status {
     error::status(Code::FailedPrecondition, "ACCOUNT_NOT_ACTIVE", message)
 }
 
@@ -202,8 +211,8 @@ fn account_id(user_id: &str) -> Result<AccountId, Status> {
 
 fn wire(account: AccountSummary) -> WireAccount {
     let AccountSummary { id, email, state, roles, create_time } = account;
-    // A deleted account has an address that no person has.
-    let email = if state == State::Deleted { String::new() } else { email.as_str().to_owned() };
+    // An account that is deleted or lost its address has one that no person has.
+    let email = if email.is_real() { email.as_str().to_owned() } else { String::new() };
     WireAccount {
         user_id: id.0.to_string(),
         email,

@@ -63,7 +63,10 @@ impl Api {
         let (token, now) = (MailToken::from(token).hash(), self.auth.clock_rng.now());
         match self.auth.store.release_email(&token, now).await? {
             Release::Released => Ok(()),
-            Release::Verified => Err(email_verified()),
+            Release::Kept => {
+                let message = "the account has verified this address, or has a role; ask an admin to end its use";
+                Err(error::status(Code::FailedPrecondition, "EMAIL_VERIFIED", message))
+            }
             Release::Invalid => Err(link_invalid()),
         }
     }
@@ -130,7 +133,8 @@ impl Api {
                 Ok(())
             }
             EmailChange::Taken => {
-                let message = "another account has this address, and its owner has verified it";
+                let message =
+                    "another account has this address, and has verified it or has a role; state another address";
                 Err(error::status(Code::AlreadyExists, "EMAIL_TAKEN", message))
             }
             EmailChange::Invalid => Err(link_invalid()),

@@ -69,8 +69,8 @@ pub enum EmailChange {
 pub enum Release {
     /// The address is free.
     Released,
-    /// The account has verified the address and keeps it; nothing was changed.
-    Verified,
+    /// The account has verified the address or has a role, and keeps the address; nothing was changed.
+    Kept,
     /// The token is not valid (any more); nothing was changed.
     Invalid,
 }

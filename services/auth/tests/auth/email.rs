@@ -22,6 +22,7 @@ on_both!(
     address_is_verified_by_a_link_once,
     unverified_account_does_not_keep_the_owner_out,
     verified_address_is_not_released,
+    address_of_an_admin_is_not_released,
     one_of_many_parallel_sign_ups_gets_the_address,
     changed_address_is_confirmed_and_undone,
     owner_takes_the_address_of_an_unverified_account,
@@ -110,6 +111,18 @@ async fn verified_address_is_not_released(location: &Location) {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "EMAIL_VERIFIED"));
     assert_eq!(email(&mut mesh, &tokens).await.email, "ada@example.org");
     reset(&mut mesh, &other, NEW).await.unwrap();
+}
+
+/// A link must not remove an admin who has not verified the address.
+async fn address_of_an_admin_is_not_released(location: &Location) {
+    let mut mesh = Mesh::mailing_on(location, mailing()).await;
+    let tokens = mesh.signed_up("ada").await;
+    let tokens = mesh.make_admin(&tokens).await;
+    let link = token_in(&newest_mail(&mesh, "ada", 1).await, "verify-email");
+    let refused = release(&mut mesh, &link).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "EMAIL_VERIFIED"));
+    assert_eq!(email(&mut mesh, &tokens).await.email, "ada@example.org");
+    verify(&mut mesh, &link).await.unwrap();
 }
 
 /// Without the hash of a password, which would take half a minute.

@@ -120,7 +120,7 @@ impl LinkStore for Sql {
         };
         let Some(email) = email else { return Ok(Release::Invalid) };
         if !release(&mut tx, account, &email, now).await? {
-            return Ok(Release::Verified);
+            return Ok(Release::Kept);
         }
         erase_mail(&mut tx, account).await?;
         // The caller reads mail at the address, and need not be the account's owner.
@@ -229,12 +229,14 @@ impl Sql {
     }
 }
 
-/// Takes the address from an account that has not verified it. `false`: the account does not have it, or has verified
-/// it. The address is then free for the account whose owner has proved to read its mail.
+/// Takes the address from an account that has not verified it. `false`: the account does not have it, has verified it,
+/// or has a role, so that nobody can remove an admin with a link. The address is then free for the account whose owner
+/// has proved to read its mail.
 async fn release(tx: &mut Tx<'_>, from: AccountId, email: &EmailAddress, now: Timestamp) -> Result<bool, Error> {
     let released = sqlx::query(
         "UPDATE accounts SET email = $3, release_time = $4 WHERE account_id = $1 AND email = $2 \
-         AND email_verify_time IS NULL AND state IN ('active', 'pending')",
+         AND email_verify_time IS NULL AND state IN ('active', 'pending') \
+         AND NOT EXISTS (SELECT 1 FROM roles r WHERE r.account_id = accounts.account_id)",
     )
     .bind(from.0)
     .bind(email.as_str())

@@ -1655,7 +1655,7 @@ export type Account = Message<"trellis.auth.v1.Account"> & {
   userId: string;
 
   /**
-   * The e-mail address. Empty: the account is deleted.
+   * The e-mail address. Empty: the account is deleted, or its address was released.
    *
    * @generated from field: string email = 2;
    */
@@ -2481,6 +2481,7 @@ export const AuthService: GenService<{
    *
    * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used, or
    * EMAIL_VERIFIED when the address is verified: its owner sets a new password instead.
+   * The same when the account has a role.
    *
    * @generated from rpc trellis.auth.v1.AuthService.ReleaseEmail
    */

@@ -256,6 +256,7 @@ export interface IAuthServiceClient {
      *
      * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used, or
      * EMAIL_VERIFIED when the address is verified: its owner sets a new password instead.
+     * The same when the account has a role.
      *
      * @generated from protobuf rpc: ReleaseEmail
      */
@@ -673,6 +674,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      *
      * Errors: FAILED_PRECONDITION with reason LINK_INVALID when the token is unknown, has expired, or was used, or
      * EMAIL_VERIFIED when the address is verified: its owner sets a new password instead.
+     * The same when the account has a role.
      *
      * @generated from protobuf rpc: ReleaseEmail
      */

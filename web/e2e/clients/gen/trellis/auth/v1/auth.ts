@@ -1078,7 +1078,7 @@ export interface Account {
      */
     userId: string;
     /**
-     * The e-mail address. Empty: the account is deleted.
+     * The e-mail address. Empty: the account is deleted, or its address was released.
      *
      * @generated from protobuf field: string email = 2
      */

@@ -67,9 +67,11 @@ const GRAPHQL: Crate<'static> = Crate {
         layer(&["plan", "validation"], "the fields that are executed"),
         layer(&["fields", "panics"], "the fields of all objects, and how their values are found"),
         layer(&["analysis", "arguments", "calls", "reply"], "requests and responses of calls"),
-        layer(&["input", "names", "stop"], "values of arguments, names of types and fields"),
+        layer(&["input", "names", "parse", "stop"], "values of arguments, names of types and fields, the parser"),
+        layer(&["escapes"], "what the parser cannot read"),
         layer(&["caller", "json_text", "limits", "refused"], "values that the other parts share"),
-        layer(&["budget", "nesting", "scalars", "source"], "values without a dependency"),
+        layer(&["budget", "nesting", "scalars", "source", "typename"], "values without a dependency"),
+        layer(&["pieces"], "the tokens of a document"),
     ],
 };
 

@@ -233,10 +233,15 @@ impl Sql {
 /// or has a role, so that nobody can remove an admin with a link. The address is then free for the account whose owner
 /// has proved to read its mail.
 async fn release(tx: &mut Tx<'_>, from: AccountId, email: &EmailAddress, now: Timestamp) -> Result<bool, Error> {
+    // A role is granted under the same lock.
+    lock_account(tx, from).await?;
+    let role = sqlx::query("SELECT role FROM roles WHERE account_id = $1 LIMIT 1").bind(from.0);
+    if role.fetch_optional(&mut **tx).await?.is_some() {
+        return Ok(false);
+    }
     let released = sqlx::query(
         "UPDATE accounts SET email = $3, release_time = $4 WHERE account_id = $1 AND email = $2 \
-         AND email_verify_time IS NULL AND state IN ('active', 'pending') \
-         AND NOT EXISTS (SELECT 1 FROM roles r WHERE r.account_id = accounts.account_id)",
+         AND email_verify_time IS NULL AND state IN ('active', 'pending')",
     )
     .bind(from.0)
     .bind(email.as_str())

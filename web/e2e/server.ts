@@ -92,7 +92,9 @@ export class Server {
 
   #environment(): NodeJS.ProcessEnv {
     const anywhere = "127.0.0.1:0";
-    const services = Object.keys(contracts).map((name) => [`TRELLIS_${name.toUpperCase()}__LISTEN`, anywhere]);
+    // The contracts of services; others have messages only.
+    const names = Object.entries(contracts).filter(([, of]) => Object.keys(of).some((name) => name.endsWith("Service"))).map(([name]) => name);
+    const services = names.map((name) => [`TRELLIS_${name.toUpperCase()}__LISTEN`, anywhere]);
     return {
       ...withoutSettings(process.env),
       XDG_DATA_HOME: this.#dataFolder,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod attempts;
+mod audit_log;
 mod credentials;
 mod email;
 mod mail;
@@ -22,15 +23,16 @@ use proto::auth::v1::{
     DeleteAccountResponse, EndAccountSessionsRequest, EndAccountSessionsResponse, GetAccountRequest,
     GetAccountResponse, GetEmailRequest, GetEmailResponse, GetJwksRequest, GetJwksResponse, GrantRoleRequest,
     GrantRoleResponse, Jwk, ListAccountSessionsRequest, ListAccountSessionsResponse, ListAccountsRequest,
-    ListAccountsResponse, ListEndedSessionsRequest, ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse,
-    ListSessionsRequest, ListSessionsResponse, ReauthenticateRequest, ReauthenticateResponse, RefreshTokenRequest,
-    RefreshTokenResponse, ReleaseEmailRequest, ReleaseEmailResponse, RequestEmailVerificationRequest,
-    RequestEmailVerificationResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
-    ResetPasswordResponse, RestoreAccountRequest, RestoreAccountResponse, RevokeAllSessionsRequest,
-    RevokeAllSessionsResponse, RevokeRoleRequest, RevokeRoleResponse, RevokeSessionRequest, RevokeSessionResponse,
-    SignInRequest, SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse,
-    SuspendAccountRequest, SuspendAccountResponse, UndoEmailChangeRequest, UndoEmailChangeResponse, VerifyEmailRequest,
-    VerifyEmailResponse, auth_service_server::AuthService,
+    ListAccountsResponse, ListAuditEventsRequest, ListAuditEventsResponse, ListEndedSessionsRequest,
+    ListEndedSessionsResponse, ListMailboxRequest, ListMailboxResponse, ListSessionsRequest, ListSessionsResponse,
+    ReauthenticateRequest, ReauthenticateResponse, RefreshTokenRequest, RefreshTokenResponse, ReleaseEmailRequest,
+    ReleaseEmailResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
+    RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
+    RestoreAccountRequest, RestoreAccountResponse, RevokeAllSessionsRequest, RevokeAllSessionsResponse,
+    RevokeRoleRequest, RevokeRoleResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse,
+    SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, SuspendAccountRequest, SuspendAccountResponse,
+    UndoEmailChangeRequest, UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse,
+    auth_service_server::AuthService,
 };
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
@@ -355,6 +357,15 @@ impl AuthService for Api {
         let (session, request) = extract(request)?;
         let account = self.restore(&self.confirm(session).await?, &request.user_id).await?;
         Ok(Response::new(RestoreAccountResponse { account: Some(account) }))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        let reader = self.confirm(Arc::clone(&session)).await?;
+        self.audit_events(&reader, &session, &context, request).await.map(Response::new)
     }
 
     async fn grant_role(&self, request: Request<GrantRoleRequest>) -> Result<Response<GrantRoleResponse>, Status> {

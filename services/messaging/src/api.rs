@@ -12,19 +12,20 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 use kit::{Context, context::FromContext, error, extract, page, principal::UserSession};
+use kit_data::audit::EventPage;
 use proto::messaging::v1::{
     AcceptInvitationRequest, AcceptInvitationResponse, AddMemberRequest, AddMemberResponse, BlockUserRequest,
     BlockUserResponse, CreateConversationRequest, CreateConversationResponse, DeclineInvitationRequest,
     DeclineInvitationResponse, DeleteMemberRequest, DeleteMemberResponse, DeleteMessageRequest, DeleteMessageResponse,
     EditMessageRequest, EditMessageResponse, GetConversationRequest, GetConversationResponse, GetMessageRequest,
     GetMessageResponse, GetSettingsRequest, GetSettingsResponse, LeaveConversationRequest, LeaveConversationResponse,
-    ListBlockedUsersRequest, ListBlockedUsersResponse, ListContactsRequest, ListContactsResponse,
-    ListConversationsRequest, ListConversationsResponse, ListInvitationsRequest, ListInvitationsResponse,
-    ListMembersRequest, ListMembersResponse, ListMessagesRequest, ListMessagesResponse, MarkReadRequest,
-    MarkReadResponse, Position, RemoveMemberRequest, RemoveMemberResponse, SendMessageRequest, SendMessageResponse,
-    SubscribeRequest, SubscribeResponse, UnblockUserRequest, UnblockUserResponse, UpdateConversationRequest,
-    UpdateConversationResponse, UpdateSettingsRequest, UpdateSettingsResponse,
-    messaging_service_server::MessagingService,
+    ListAuditEventsRequest, ListAuditEventsResponse, ListBlockedUsersRequest, ListBlockedUsersResponse,
+    ListContactsRequest, ListContactsResponse, ListConversationsRequest, ListConversationsResponse,
+    ListInvitationsRequest, ListInvitationsResponse, ListMembersRequest, ListMembersResponse, ListMessagesRequest,
+    ListMessagesResponse, MarkReadRequest, MarkReadResponse, Position, RemoveMemberRequest, RemoveMemberResponse,
+    SendMessageRequest, SendMessageResponse, SubscribeRequest, SubscribeResponse, UnblockUserRequest,
+    UnblockUserResponse, UpdateConversationRequest, UpdateConversationResponse, UpdateSettingsRequest,
+    UpdateSettingsResponse, messaging_service_server::MessagingService,
 };
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
@@ -228,6 +229,17 @@ impl MessagingService for Api {
     ) -> Result<Response<DeleteMemberResponse>, Status> {
         let person = UserId(uuid("user_id", &request.get_ref().user_id)?);
         Ok(Response::new(DeleteMemberResponse { done: self.leave_some(person).await? }))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        let ListAuditEventsRequest { page_size, page_token, filter, oldest_first, shows_personal } =
+            request.into_inner();
+        let page = EventPage::parse(&filter, oldest_first, page_size, &page_token)?;
+        let audit_events = self.service.store.audit().events(&page, shows_personal).await?;
+        Ok(Response::new(ListAuditEventsResponse { audit_events }))
     }
 
     async fn send_message(

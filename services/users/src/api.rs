@@ -5,12 +5,14 @@ mod change;
 use std::collections::HashMap;
 
 use kit::{Context, context::FromContext, error, extract, page};
+use kit_data::audit::EventPage;
 use proto::{
     messaging::v1::{ListContactsRequest, messaging_service_client::MessagingServiceClient},
     users::v1::{
         BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, DeleteUserRequest,
-        DeleteUserResponse, GetUserRequest, GetUserResponse, ListUsersRequest, ListUsersResponse, UpdateUserRequest,
-        UpdateUserResponse, User as WireUser, users_service_server::UsersService,
+        DeleteUserResponse, GetUserRequest, GetUserResponse, ListAuditEventsRequest, ListAuditEventsResponse,
+        ListUsersRequest, ListUsersResponse, UpdateUserRequest, UpdateUserResponse, User as WireUser,
+        users_service_server::UsersService,
     },
 };
 use tonic::{Code, Request, Response, Status, async_trait};
@@ -150,6 +152,17 @@ impl UsersService for Api {
         let id = user_id("user_id", &request.get_ref().user_id)?;
         self.users.store.delete(id, request.get_ref().release_handle, self.users.clock_rng.now()).await?;
         Ok(Response::new(DeleteUserResponse {}))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        let ListAuditEventsRequest { page_size, page_token, filter, oldest_first, shows_personal } =
+            request.into_inner();
+        let page = EventPage::parse(&filter, oldest_first, page_size, &page_token)?;
+        let audit_events = self.users.store.audit().events(&page, shows_personal).await?;
+        Ok(Response::new(ListAuditEventsResponse { audit_events }))
     }
 }
 

@@ -22,12 +22,14 @@ const LISTS: &[(&str, &str)] = &[
     ("trellis.auth.v1.GetJwksResponse.keys", "configuration"),
     ("trellis.auth.v1.ListAccountSessionsResponse.sessions", "page"),
     ("trellis.auth.v1.ListAccountsResponse.accounts", "page"),
+    ("trellis.auth.v1.ListAuditEventsResponse.audit_events", "page"),
     ("trellis.auth.v1.ListEndedSessionsResponse.session_ids", "page"),
     ("trellis.auth.v1.ListMailboxResponse.mails", "page"),
     ("trellis.auth.v1.ListSessionsResponse.sessions", "page"),
     ("trellis.messaging.v1.Conversation.members", "8"),
     ("trellis.messaging.v1.ConversationCreated.member_ids", "8"),
     ("trellis.messaging.v1.CreateConversationResponse.invited_ids", "999, by the request"),
+    ("trellis.messaging.v1.ListAuditEventsResponse.audit_events", "page"),
     ("trellis.messaging.v1.ListBlockedUsersResponse.user_ids", "page"),
     ("trellis.messaging.v1.ListContactsResponse.user_ids", "10 000"),
     ("trellis.messaging.v1.ListConversationsResponse.conversations", "page"),
@@ -36,6 +38,7 @@ const LISTS: &[(&str, &str)] = &[
     ("trellis.messaging.v1.ListMessagesResponse.entries", "page"),
     ("trellis.messaging.v1.ReadMarks.marks", "100"),
     ("trellis.users.v1.BatchGetUsersResponse.users", "100, by the request"),
+    ("trellis.users.v1.ListAuditEventsResponse.audit_events", "page"),
     ("trellis.users.v1.ListUsersResponse.users", "page"),
 ];
 

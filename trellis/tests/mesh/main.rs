@@ -8,6 +8,7 @@ mod access_table;
 mod accounts;
 mod admin;
 mod audit;
+mod audit_events;
 mod authority;
 mod authorization;
 mod balance;

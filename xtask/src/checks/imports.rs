@@ -10,7 +10,7 @@ const RULES: [(&str, &[&str]); 9] = [
     ("trellis-transcode", &[]),
     ("trellis-graphql", &["trellis-transcode"]),
     ("kit", &["proto"]),
-    ("kit-data", &["kit"]),
+    ("kit-data", &["kit", "proto"]),
     ("gateway", &["kit", "trellis-graphql", "trellis-transcode"]),
     ("embedded", &["gateway"]),
     ("xtask", &[]),

@@ -55,7 +55,7 @@ pub(in crate::store) struct Sql {
 
 impl Sql {
     pub(super) fn new(read: Pool<Db>, write: Pool<Db>, audit_keys: &Keyring) -> Self {
-        let audit = Log::new("auth", write.clone(), audit_keys.clone());
+        let audit = Log::new("auth", read.clone(), write.clone(), audit_keys.clone());
         Self { jobs: Queue::new("auth", read.clone(), write.clone()), audit, read, write }
     }
 }

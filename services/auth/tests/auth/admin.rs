@@ -258,7 +258,10 @@ fn claims(tokens: &Tokens) -> serde_json::Value {
 async fn granted_role_is_in_the_next_access_token() {
     let (mut mesh, ada) = administered().await;
     assert_eq!(claims(&ada)["roles"], serde_json::json!([ADMIN]));
-    assert_eq!(claims(&ada)["scope"], "accounts.read accounts.suspend roles.write sessions.end");
+    assert_eq!(
+        claims(&ada)["scope"],
+        "accounts.read accounts.suspend audit.personal audit.read roles.write sessions.end"
+    );
     let bob = mesh.signed_up("bob").await;
     let list = ListAccountsRequest::default;
     let refused = mesh.auth.list_accounts(by(&bob, list())).await.unwrap_err();
@@ -266,7 +269,7 @@ async fn granted_role_is_in_the_next_access_token() {
     assert_eq!(grant(&mut mesh, &ada, &bob.user_id, "support").await.unwrap(), ["support"]);
     let unknown = grant(&mut mesh, &ada, &bob.user_id, "root").await.unwrap_err();
     assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::InvalidArgument, "ROLE_UNKNOWN"));
-    assert!(unknown.message().contains("admin, support"), "{}", unknown.message());
+    assert!(unknown.message().contains("admin, auditor, support"), "{}", unknown.message());
     assert!(mesh.auth.list_accounts(by(&bob, list())).await.is_err(), "the old token has no role");
     let bob = refreshed(&mut mesh, &bob).await;
     let accounts = mesh.auth.list_accounts(by(&bob, list())).await.unwrap().into_inner().accounts;

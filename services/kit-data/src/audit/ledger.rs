@@ -8,7 +8,7 @@ use kit::{
 };
 use uuid::Uuid;
 
-use super::{Head, personal, store::AuditDatabase};
+use super::{Head, ListedRecord, RecordQuery, personal, reader, store::AuditDatabase};
 use crate::store::{Error, Pool};
 
 /// The action of a record that states where a pruned chain begins.
@@ -20,6 +20,9 @@ pub(super) trait Ledger: Send + Sync {
     /// Stores records in a transaction.
     async fn write(&self, keys: &Keyring, records: Vec<AuditRecord>, clock_rng: &ClockAndRng) -> Result<(), Error>;
 
+    /// The records of a page.
+    async fn list(&self, keys: &Keyring, query: &RecordQuery) -> Result<Vec<ListedRecord>, Error>;
+
     /// Seals at most `limit` records. Returns their number, and the end of the chain.
     async fn seal(&self, limit: i64) -> Result<(i64, Head), Error>;
 
@@ -27,13 +30,16 @@ pub(super) trait Ledger: Send + Sync {
     async fn prune(&self, before: Timestamp, limit: i64, clock_rng: &ClockAndRng) -> Result<u64, Error>;
 }
 
-/// The chain in the database of a pool.
-pub(super) struct Stored<D: sqlx::Database>(pub(super) Pool<D>);
+/// The log in the database of two pools.
+pub(super) struct Stored<D: sqlx::Database> {
+    pub(super) read: Pool<D>,
+    pub(super) write: Pool<D>,
+}
 
 #[async_trait]
 impl<D: AuditDatabase> Ledger for Stored<D> {
     async fn write(&self, keys: &Keyring, records: Vec<AuditRecord>, clock_rng: &ClockAndRng) -> Result<(), Error> {
-        let mut tx = self.0.begin().await?;
+        let mut tx = self.write.begin().await?;
         for record in records {
             let row = personal::row::<D>(&mut *tx, keys, record, clock_rng).await?;
             D::insert(&mut *tx, &row).await?;
@@ -41,11 +47,18 @@ impl<D: AuditDatabase> Ledger for Stored<D> {
         Ok(tx.commit().await?)
     }
 
+    async fn list(&self, keys: &Keyring, query: &RecordQuery) -> Result<Vec<ListedRecord>, Error> {
+        let mut tx = self.read.begin().await?;
+        let records = reader::list::<D>(&mut *tx, keys, query).await?;
+        tx.rollback().await?;
+        Ok(records)
+    }
+
     /// Each statement that assigns a number or a hash starts after the ends of the chain are locked: it sees what
     /// another process has sealed before. Without a new record it locks nothing, so that idle processes do not wait for
     /// each other.
     async fn seal(&self, limit: i64) -> Result<(i64, Head), Error> {
-        let mut tx = self.0.begin().await?;
+        let mut tx = self.write.begin().await?;
         if D::unsealed(&mut *tx, 1).await?.is_empty() {
             return Ok((0, D::ends(&mut *tx).await?.head));
         }
@@ -69,7 +82,7 @@ impl<D: AuditDatabase> Ledger for Stored<D> {
     }
 
     async fn prune(&self, before: Timestamp, limit: i64, clock_rng: &ClockAndRng) -> Result<u64, Error> {
-        let mut tx = self.0.begin().await?;
+        let mut tx = self.write.begin().await?;
         let mut ends = D::lock_ends(&mut *tx).await?;
         let oldest = D::sealed(&mut *tx, ends.base.seq, limit).await?;
         let Some(last) = oldest.iter().take_while(|row| row.facts.time < before).last() else { return Ok(0) };

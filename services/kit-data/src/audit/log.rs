@@ -4,15 +4,16 @@ use std::{fmt, sync::Arc};
 
 use kit::{
     ClockAndRng, Timestamp,
-    audit::{self, AuditEntry, AuditRecord, RefusalLog},
+    audit::{self, AuditEntry, AuditRecord, Personal, RefusalLog},
     keyring::Keyring,
 };
 use parking_lot::Mutex;
+use proto::audit::v1::AuditEvent;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    AuditConfig,
+    AuditConfig, EventPage, ListedRecord,
     ledger::{Ledger, Stored},
     personal,
     refusals::Pending,
@@ -35,9 +36,9 @@ struct LogParts {
 
 impl Log {
     /// The log of the service `service`, in the tables of its database. `keys` encrypt the keys of persons.
-    pub fn new<D: AuditDatabase>(service: &'static str, write: Pool<D>, keys: Keyring) -> Self {
+    pub fn new<D: AuditDatabase>(service: &'static str, read: Pool<D>, write: Pool<D>, keys: Keyring) -> Self {
         let refusals = Mutex::new(Pending::new(AuditConfig::default().refusals_per_minute));
-        let ledger = Arc::new(Stored(write));
+        let ledger = Arc::new(Stored { read, write });
         Self(Arc::new(LogParts { service, keys, ledger, refusals, clock_rng: ClockAndRng::system() }))
     }
 
@@ -65,6 +66,22 @@ impl Log {
         let LogParts { keys, clock_rng, .. } = &*self.0;
         let row = personal::row::<D>(&mut **tx, keys, entry.by_system(action, clock_rng), clock_rng).await?;
         Ok(D::insert(&mut **tx, &row).await?)
+    }
+
+    /// Writes the record of a call that changes nothing but must be known, such as a reading, in a transaction of its own.
+    pub async fn note(&self, entry: AuditEntry) -> Result<(), Error> {
+        let LogParts { keys, ledger, clock_rng, .. } = &*self.0;
+        let Some(call) = audit::current() else { return Ok(()) };
+        ledger.write(keys, vec![call.record(entry)], clock_rng).await?;
+        call.recorded();
+        Ok(())
+    }
+
+    /// The records of a page, and one more if there is another page. `shows_personal`: with their personal fields.
+    pub async fn events(&self, page: &EventPage, shows_personal: bool) -> Result<Vec<AuditEvent>, Error> {
+        let LogParts { service, keys, ledger, .. } = &*self.0;
+        let records = ledger.list(keys, page.query()).await?;
+        Ok(records.into_iter().map(|record| event(service, record, shows_personal)).collect())
     }
 
     /// Deletes the key of a person, in the transaction that deletes the person: no personal field of the person's records
@@ -104,6 +121,35 @@ impl Log {
             refusals.lock().put_back(waiting);
         }
         stored
+    }
+}
+
+/// A record as the contracts state it.
+fn event(service: &str, record: ListedRecord, shows_personal: bool) -> AuditEvent {
+    let ListedRecord { facts, personal, is_erased, sealed } = record;
+    let Personal { address, user_agent, email, handle } = personal.filter(|_| shows_personal).unwrap_or_default();
+    AuditEvent {
+        service: service.to_owned(),
+        event_id: facts.id.to_string(),
+        create_time: Some(facts.time.into()),
+        action: facts.action,
+        principal_kind: facts.principal_kind,
+        principal: facts.principal,
+        session: facts.session,
+        peer: facts.peer,
+        target: facts.target,
+        code: facts.code,
+        reason: facts.reason,
+        calls: facts.calls,
+        trace_id: facts.trace_id,
+        person_id: facts.person.map(|person| person.to_string()).unwrap_or_default(),
+        address,
+        user_agent,
+        email,
+        handle,
+        personal_erased: is_erased,
+        seq: sealed.as_ref().map_or(0, |sealed| sealed.seq),
+        hash: sealed.map(|sealed| sealed.hash.into()).unwrap_or_default(),
     }
 }
 

@@ -83,7 +83,7 @@ impl Reader {
 }
 
 /// The records of a page, each with the fields that the key of its person opens.
-async fn list<D: AuditDatabase>(
+pub(super) async fn list<D: AuditDatabase>(
     connection: &mut D::Connection,
     keys: &Keyring,
     query: &RecordQuery,

@@ -61,8 +61,8 @@ impl Process {
             }
         };
         let log = match &pools {
-            Pools::Postgres(pool) => Log::new("letters", pool.clone(), keys),
-            Pools::Sqlite(pools) => Log::new("letters", pools.write.clone(), keys),
+            Pools::Postgres(pool) => Log::new("letters", pool.clone(), pool.clone(), keys),
+            Pools::Sqlite(pools) => Log::new("letters", pools.read.clone(), pools.write.clone(), keys),
         };
         let clock = Arc::new(ManualClock::new(ClockAndRng::system().now()));
         let clock_rng = ClockAndRng { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };

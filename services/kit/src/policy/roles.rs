@@ -85,9 +85,11 @@ mod tests {
     fn role_grants_only_the_permissions_of_its_option() {
         let scopes =
             |roles_of: &[&str]| roles().scopes(&roles_of.iter().map(|role| (*role).to_owned()).collect::<Vec<_>>());
-        assert!(roles().names().eq([ADMIN, "support"]));
+        assert!(roles().names().eq([ADMIN, "auditor", "support"]));
         assert_eq!(scopes(&["support"]), ["accounts.read", "sessions.end"]);
-        assert_eq!(scopes(&[ADMIN, "support"]), ["accounts.read", "accounts.suspend", "roles.write", "sessions.end"]);
+        assert_eq!(scopes(&["auditor"]), ["audit.read"]);
+        let all = ["accounts.read", "accounts.suspend", "audit.personal", "audit.read", "roles.write", "sessions.end"];
+        assert_eq!(scopes(&[ADMIN, "support"]), all);
         assert!(scopes(&[]).is_empty() && scopes(&["unspecified", "operator", "Admin"]).is_empty());
     }
 

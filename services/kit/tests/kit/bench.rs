@@ -14,8 +14,8 @@ use kit::{
 };
 use proto::users::v1::{
     BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, DeleteUserRequest,
-    DeleteUserResponse, GetUserRequest, GetUserResponse, ListUsersRequest, ListUsersResponse, UpdateUserRequest,
-    UpdateUserResponse, User,
+    DeleteUserResponse, GetUserRequest, GetUserResponse, ListAuditEventsRequest, ListAuditEventsResponse,
+    ListUsersRequest, ListUsersResponse, UpdateUserRequest, UpdateUserResponse, User,
     users_service_client::UsersServiceClient,
     users_service_server::{SERVICE_NAME, UsersService, UsersServiceServer},
 };
@@ -115,6 +115,13 @@ impl UsersService for Handlers {
     }
 
     async fn delete_user(&self, _: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
+        Err(Status::unimplemented("no test calls this method"))
+    }
+
+    async fn list_audit_events(
+        &self,
+        _: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
         Err(Status::unimplemented("no test calls this method"))
     }
 }

@@ -68,7 +68,7 @@ impl Sql {
         let row = sqlx::query("SELECT epoch FROM epoch").fetch_one(&read).await.map_err(unread)?;
         let epoch: i64 = row.try_get("epoch").map_err(unread)?;
         let epoch = u32::try_from(epoch).map_err(|_| Unopened(format!("messaging's epoch {epoch} is too large")))?;
-        let audit = Log::new("messaging", write.clone(), audit_keys.clone());
+        let audit = Log::new("messaging", read.clone(), write.clone(), audit_keys.clone());
         Ok(Self { read, write, epoch: Epoch(epoch), quotas, audit })
     }
 

@@ -48,6 +48,6 @@ fn bind_terms(terms: Vec<String>) -> Vec<String> {
 
 pub(super) async fn open(url: &Secret, settings: &Settings) -> Result<Sql, Unopened> {
     let pool = postgres::open(url, "users", settings, &sqlx::migrate!("migrations/postgres")).await?;
-    let audit = Log::new("users", pool.clone(), settings.audit_keys.clone());
+    let audit = Log::new("users", pool.clone(), pool.clone(), settings.audit_keys.clone());
     Ok(Sql { read: pool.clone(), write: pool, audit })
 }

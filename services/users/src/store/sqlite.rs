@@ -52,6 +52,6 @@ fn bind_terms(terms: Vec<String>) -> String {
 
 pub(super) async fn open(path: &Path, settings: &Settings) -> Result<Sql, Unopened> {
     let pools = sqlite::open(path, settings, &sqlx::migrate!("migrations/sqlite")).await?;
-    let audit = Log::new("users", pools.write.clone(), settings.audit_keys.clone());
+    let audit = Log::new("users", pools.read.clone(), pools.write.clone(), settings.audit_keys.clone());
     Ok(Sql { read: pools.read, write: pools.write, audit })
 }

@@ -29,6 +29,7 @@ const REQUESTS: &[(&str, &str, &str, &str)] = &[
     ("POST /v1/auth:reauthenticate", r#"{"password":"x"}"#, "Reauthenticate", r#"{"password":"x"}"#),
     ("POST /v1/auth:claimAdmin", r#"{"code":"x"}"#, "ClaimAdmin", r#"{"code":"x"}"#),
     ("POST /v1/admin/accounts:list", r#"{"role":"admin"}"#, "ListAccounts", r#"{"role":"admin"}"#),
+    ("POST /v1/admin/auditEvents:list", r#"{"service":"auth"}"#, "ListAuditEvents", r#"{"service":"auth"}"#),
     ("GET /v1/admin/accounts/u1", "", "GetAccount", r#"{"userId":"u1"}"#),
     ("GET /v1/admin/accounts/u1/sessions?pageSize=5", "", "ListAccountSessions", r#"{"userId":"u1","pageSize":5}"#),
     (

@@ -16,7 +16,7 @@ const SUSPEND = "accounts.suspend";
 const ROLES = "roles.write";
 
 /** The roles of the contract. */
-const GRANTABLE = ["support", "admin"];
+const GRANTABLE = ["support", "auditor", "admin"];
 
 const STATES: Readonly<Partial<Record<auth.AccountState, string>>> = {
   [auth.AccountState.PENDING]: "Sign-up not finished",

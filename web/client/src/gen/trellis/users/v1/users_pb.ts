@@ -6,13 +6,15 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { AuditEvent } from "../../audit/v1/audit_pb.js";
+import { file_trellis_audit_v1_audit } from "../../audit/v1/audit_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file trellis/users/v1/users.proto.
  */
 export const file_trellis_users_v1_users: GenFile = /*@__PURE__*/
-  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiKAoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAkiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIl0KEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDQoFcXVlcnkYBCABKAlKBAgDEARSDWhhbmRsZV9wcmVmaXgiUwoRTGlzdFVzZXJzUmVzcG9uc2USJQoFdXNlcnMYASADKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlsKEUNyZWF0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDgoGaGFuZGxlGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIPCgdhdHRlbXB0GAQgASgDIjoKEkNyZWF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyImoKEVVwZGF0ZVVzZXJSZXF1ZXN0EiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIjwKEURlbGV0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSFgoOcmVsZWFzZV9oYW5kbGUYAiABKAgiFAoSRGVsZXRlVXNlclJlc3BvbnNlMroECgxVc2Vyc1NlcnZpY2USUwoHR2V0VXNlchIgLnRyZWxsaXMudXNlcnMudjEuR2V0VXNlclJlcXVlc3QaIS50cmVsbGlzLnVzZXJzLnYxLkdldFVzZXJSZXNwb25zZSIDkAIBEmUKDUJhdGNoR2V0VXNlcnMSJi50cmVsbGlzLnVzZXJzLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0GicudHJlbGxpcy51c2Vycy52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiA5ACARJZCglMaXN0VXNlcnMSIi50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1JlcXVlc3QaIy50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIgOQAgESXAoKQ3JlYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuQ3JlYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIDkAICElcKClVwZGF0ZVVzZXISIy50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiQudHJlbGxpcy51c2Vycy52MS5VcGRhdGVVc2VyUmVzcG9uc2USXAoKRGVsZXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiKAoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAkiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIl0KEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDQoFcXVlcnkYBCABKAlKBAgDEARSDWhhbmRsZV9wcmVmaXgiUwoRTGlzdFVzZXJzUmVzcG9uc2USJQoFdXNlcnMYASADKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlsKEUNyZWF0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDgoGaGFuZGxlGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIPCgdhdHRlbXB0GAQgASgDIjoKEkNyZWF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyImoKEVVwZGF0ZVVzZXJSZXF1ZXN0EiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIjwKEURlbGV0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSFgoOcmVsZWFzZV9oYW5kbGUYAiABKAgiFAoSRGVsZXRlVXNlclJlc3BvbnNlIn0KFkxpc3RBdWRpdEV2ZW50c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDgoGZmlsdGVyGAMgASgJEhQKDG9sZGVzdF9maXJzdBgEIAEoCBIWCg5zaG93c19wZXJzb25hbBgFIAEoCCJNChdMaXN0QXVkaXRFdmVudHNSZXNwb25zZRIyCgxhdWRpdF9ldmVudHMYASADKAsyHC50cmVsbGlzLmF1ZGl0LnYxLkF1ZGl0RXZlbnQypwUKDFVzZXJzU2VydmljZRJTCgdHZXRVc2VyEiAudHJlbGxpcy51c2Vycy52MS5HZXRVc2VyUmVxdWVzdBohLnRyZWxsaXMudXNlcnMudjEuR2V0VXNlclJlc3BvbnNlIgOQAgESZQoNQmF0Y2hHZXRVc2VycxImLnRyZWxsaXMudXNlcnMudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaJy50cmVsbGlzLnVzZXJzLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIDkAIBElkKCUxpc3RVc2VycxIiLnRyZWxsaXMudXNlcnMudjEuTGlzdFVzZXJzUmVxdWVzdBojLnRyZWxsaXMudXNlcnMudjEuTGlzdFVzZXJzUmVzcG9uc2UiA5ACARJcCgpDcmVhdGVVc2VyEiMudHJlbGxpcy51c2Vycy52MS5DcmVhdGVVc2VyUmVxdWVzdBokLnRyZWxsaXMudXNlcnMudjEuQ3JlYXRlVXNlclJlc3BvbnNlIgOQAgISVwoKVXBkYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuVXBkYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXNwb25zZRJcCgpEZWxldGVVc2VyEiMudHJlbGxpcy51c2Vycy52MS5EZWxldGVVc2VyUmVxdWVzdBokLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlc3BvbnNlIgOQAgISawoPTGlzdEF1ZGl0RXZlbnRzEigudHJlbGxpcy51c2Vycy52MS5MaXN0QXVkaXRFdmVudHNSZXF1ZXN0GikudHJlbGxpcy51c2Vycy52MS5MaXN0QXVkaXRFdmVudHNSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_trellis_audit_v1_audit]);
 
 /**
  * The public profile of a user.
@@ -370,6 +372,76 @@ export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PUR
   messageDesc(file_trellis_users_v1_users, 12);
 
 /**
+ * Request of ListAuditEvents. Its fields are those of the request of trellis.auth.v1.
+ *
+ * @generated from message trellis.users.v1.ListAuditEventsRequest
+ */
+export type ListAuditEventsRequest = Message<"trellis.users.v1.ListAuditEventsRequest"> & {
+  /**
+   * The maximum number of records. 0: 50. At most 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The position in the list. Empty: its start. Another value fails with INVALID_ARGUMENT, reason PAGE_TOKEN_INVALID.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * The filter. A malformed one fails with INVALID_ARGUMENT, reason FILTER_INVALID.
+   *
+   * @generated from field: string filter = 3;
+   */
+  filter: string;
+
+  /**
+   * Whether older records come first.
+   *
+   * @generated from field: bool oldest_first = 4;
+   */
+  oldestFirst: boolean;
+
+  /**
+   * Whether the personal fields are shown.
+   *
+   * @generated from field: bool shows_personal = 5;
+   */
+  showsPersonal: boolean;
+};
+
+/**
+ * Describes the message trellis.users.v1.ListAuditEventsRequest.
+ * Use `create(ListAuditEventsRequestSchema)` to create a new message.
+ */
+export const ListAuditEventsRequestSchema: GenMessage<ListAuditEventsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_users_v1_users, 13);
+
+/**
+ * Response of ListAuditEvents.
+ *
+ * @generated from message trellis.users.v1.ListAuditEventsResponse
+ */
+export type ListAuditEventsResponse = Message<"trellis.users.v1.ListAuditEventsResponse"> & {
+  /**
+   * The records, and one more than the page holds if there is another page.
+   *
+   * @generated from field: repeated trellis.audit.v1.AuditEvent audit_events = 1;
+   */
+  auditEvents: AuditEvent[];
+};
+
+/**
+ * Describes the message trellis.users.v1.ListAuditEventsResponse.
+ * Use `create(ListAuditEventsResponseSchema)` to create a new message.
+ */
+export const ListAuditEventsResponseSchema: GenMessage<ListAuditEventsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_users_v1_users, 14);
+
+/**
  * Manages public profiles: what other users see of a user. trellis.auth.v1 has the e-mail addresses and passwords.
  *
  * @generated from service trellis.users.v1.UsersService
@@ -453,6 +525,16 @@ export const UsersService: GenService<{
     methodKind: "unary";
     input: typeof DeleteUserRequestSchema;
     output: typeof DeleteUserResponseSchema;
+  },
+  /**
+   * Lists records of the service's audit log. auth calls it for its ListAuditEvents.
+   *
+   * @generated from rpc trellis.users.v1.UsersService.ListAuditEvents
+   */
+  listAuditEvents: {
+    methodKind: "unary";
+    input: typeof ListAuditEventsRequestSchema;
+    output: typeof ListAuditEventsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_trellis_users_v1_users, 0);

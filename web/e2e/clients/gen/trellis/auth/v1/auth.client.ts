@@ -5,6 +5,8 @@
 import type { RpcTransport } from "@protobuf-ts/runtime-rpc";
 import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { AuthService } from "./auth";
+import type { ListAuditEventsResponse } from "./auth";
+import type { ListAuditEventsRequest } from "./auth";
 import type { RevokeRoleResponse } from "./auth";
 import type { RevokeRoleRequest } from "./auth";
 import type { GrantRoleResponse } from "./auth";
@@ -371,6 +373,14 @@ export interface IAuthServiceClient {
      * @generated from protobuf rpc: RevokeRole
      */
     revokeRole(input: RevokeRoleRequest, options?: RpcOptions): UnaryCall<RevokeRoleRequest, RevokeRoleResponse>;
+    /**
+     * Lists the records of the audit logs of all services, the newest first (docs/audit.md). Each call is itself recorded.
+     *
+     * Errors: UNAVAILABLE when the log of a service cannot be read now; `service` selects the log of another one.
+     *
+     * @generated from protobuf rpc: ListAuditEvents
+     */
+    listAuditEvents(input: ListAuditEventsRequest, options?: RpcOptions): UnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
 }
 /**
  * Manages accounts and sessions: who a user is, and how they prove it. trellis.users.v1 has the public profiles.
@@ -770,5 +780,16 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
     revokeRole(input: RevokeRoleRequest, options?: RpcOptions): UnaryCall<RevokeRoleRequest, RevokeRoleResponse> {
         const method = this.methods[30], opt = this._transport.mergeOptions(options);
         return stackIntercept<RevokeRoleRequest, RevokeRoleResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Lists the records of the audit logs of all services, the newest first (docs/audit.md). Each call is itself recorded.
+     *
+     * Errors: UNAVAILABLE when the log of a service cannot be read now; `service` selects the log of another one.
+     *
+     * @generated from protobuf rpc: ListAuditEvents
+     */
+    listAuditEvents(input: ListAuditEventsRequest, options?: RpcOptions): UnaryCall<ListAuditEventsRequest, ListAuditEventsResponse> {
+        const method = this.methods[31], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListAuditEventsRequest, ListAuditEventsResponse>("unary", this._transport, method, opt, input);
     }
 }

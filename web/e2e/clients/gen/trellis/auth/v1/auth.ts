@@ -4,6 +4,7 @@
 // @ts-nocheck
 import { ServiceType } from "@protobuf-ts/runtime-rpc";
 import { MessageType } from "@protobuf-ts/runtime";
+import { AuditEvent } from "../../audit/v1/audit";
 import { Timestamp } from "../../../google/protobuf/timestamp";
 /**
  * The tokens of a session.
@@ -1121,6 +1122,65 @@ export interface RevokeRoleResponse {
     account?: Account;
 }
 /**
+ * Request of ListAuditEvents.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListAuditEventsRequest
+ */
+export interface ListAuditEventsRequest {
+    /**
+     * The maximum number of records in the response. 0: 50. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 1
+     */
+    pageSize: number;
+    /**
+     * The `next_page_token` of the previous page of the same list. Empty: the first page. Another value fails with
+     * INVALID_ARGUMENT, reason PAGE_TOKEN_INVALID.
+     *
+     * @generated from protobuf field: string page_token = 2
+     */
+    pageToken: string;
+    /**
+     * Only records that match this filter (https://google.aip.dev/160), such as `code != OK AND target = "users/U*"`. It
+     * names all fields of a record except `service`, `hash` and the personal ones. A malformed filter fails with
+     * INVALID_ARGUMENT, reason FILTER_INVALID.
+     *
+     * @generated from protobuf field: string filter = 3
+     */
+    filter: string;
+    /**
+     * Whether older records come first.
+     *
+     * @generated from protobuf field: bool oldest_first = 4
+     */
+    oldestFirst: boolean;
+    /**
+     * Only records of this service: `auth`, `users` or `messaging`. Empty: of all.
+     *
+     * @generated from protobuf field: string service = 5
+     */
+    service: string;
+}
+/**
+ * Response of ListAuditEvents.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListAuditEventsResponse
+ */
+export interface ListAuditEventsResponse {
+    /**
+     * The records.
+     *
+     * @generated from protobuf field: repeated trellis.audit.v1.AuditEvent audit_events = 1
+     */
+    auditEvents: AuditEvent[];
+    /**
+     * The token of the next page. Empty: this is the last page.
+     *
+     * @generated from protobuf field: string next_page_token = 2
+     */
+    nextPageToken: string;
+}
+/**
  * How the server delivers the refresh token.
  *
  * @generated from protobuf enum trellis.auth.v1.RefreshDelivery
@@ -2003,6 +2063,35 @@ class RevokeRoleResponse$Type extends MessageType<RevokeRoleResponse> {
  * @generated MessageType for protobuf message trellis.auth.v1.RevokeRoleResponse
  */
 export const RevokeRoleResponse = new RevokeRoleResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAuditEventsRequest$Type extends MessageType<ListAuditEventsRequest> {
+    constructor() {
+        super("trellis.auth.v1.ListAuditEventsRequest", [
+            { no: 1, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 2, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "filter", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "oldest_first", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 5, name: "service", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListAuditEventsRequest
+ */
+export const ListAuditEventsRequest = new ListAuditEventsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAuditEventsResponse$Type extends MessageType<ListAuditEventsResponse> {
+    constructor() {
+        super("trellis.auth.v1.ListAuditEventsResponse", [
+            { no: 1, name: "audit_events", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => AuditEvent },
+            { no: 2, name: "next_page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListAuditEventsResponse
+ */
+export const ListAuditEventsResponse = new ListAuditEventsResponse$Type();
 /**
  * @generated ServiceType for protobuf service trellis.auth.v1.AuthService
  */
@@ -2037,5 +2126,6 @@ export const AuthService = new ServiceType("trellis.auth.v1.AuthService", [
     { name: "SuspendAccount", idempotency: "IDEMPOTENT", options: {}, I: SuspendAccountRequest, O: SuspendAccountResponse },
     { name: "RestoreAccount", idempotency: "IDEMPOTENT", options: {}, I: RestoreAccountRequest, O: RestoreAccountResponse },
     { name: "GrantRole", idempotency: "IDEMPOTENT", options: {}, I: GrantRoleRequest, O: GrantRoleResponse },
-    { name: "RevokeRole", idempotency: "IDEMPOTENT", options: {}, I: RevokeRoleRequest, O: RevokeRoleResponse }
+    { name: "RevokeRole", idempotency: "IDEMPOTENT", options: {}, I: RevokeRoleRequest, O: RevokeRoleResponse },
+    { name: "ListAuditEvents", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListAuditEventsRequest, O: ListAuditEventsResponse }
 ]);

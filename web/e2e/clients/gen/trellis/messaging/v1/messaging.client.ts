@@ -5,6 +5,8 @@
 import type { RpcTransport } from "@protobuf-ts/runtime-rpc";
 import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { MessagingService } from "./messaging";
+import type { ListAuditEventsResponse } from "./messaging";
+import type { ListAuditEventsRequest } from "./messaging";
 import type { DeleteMemberResponse } from "./messaging";
 import type { DeleteMemberRequest } from "./messaging";
 import type { ListContactsResponse } from "./messaging";
@@ -306,6 +308,12 @@ export interface IMessagingServiceClient {
      * @generated from protobuf rpc: DeleteMember
      */
     deleteMember(input: DeleteMemberRequest, options?: RpcOptions): UnaryCall<DeleteMemberRequest, DeleteMemberResponse>;
+    /**
+     * Lists records of the service's audit log. auth calls it for its ListAuditEvents.
+     *
+     * @generated from protobuf rpc: ListAuditEvents
+     */
+    listAuditEvents(input: ListAuditEventsRequest, options?: RpcOptions): UnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
 }
 /**
  * Manages conversations and their messages. Each conversation is one log of entries with sequence numbers without gaps.
@@ -633,5 +641,14 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     deleteMember(input: DeleteMemberRequest, options?: RpcOptions): UnaryCall<DeleteMemberRequest, DeleteMemberResponse> {
         const method = this.methods[24], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteMemberRequest, DeleteMemberResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Lists records of the service's audit log. auth calls it for its ListAuditEvents.
+     *
+     * @generated from protobuf rpc: ListAuditEvents
+     */
+    listAuditEvents(input: ListAuditEventsRequest, options?: RpcOptions): UnaryCall<ListAuditEventsRequest, ListAuditEventsResponse> {
+        const method = this.methods[25], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListAuditEventsRequest, ListAuditEventsResponse>("unary", this._transport, method, opt, input);
     }
 }

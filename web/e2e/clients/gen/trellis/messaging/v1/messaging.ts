@@ -4,6 +4,7 @@
 // @ts-nocheck
 import { ServiceType } from "@protobuf-ts/runtime-rpc";
 import { MessageType } from "@protobuf-ts/runtime";
+import { AuditEvent } from "../../audit/v1/audit";
 import { FieldMask } from "../../../google/protobuf/field_mask";
 import { Timestamp } from "../../../google/protobuf/timestamp";
 /**
@@ -1480,6 +1481,56 @@ export interface DeleteMemberResponse {
     done: boolean;
 }
 /**
+ * Request of ListAuditEvents. Its fields are those of the request of trellis.auth.v1.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListAuditEventsRequest
+ */
+export interface ListAuditEventsRequest {
+    /**
+     * The maximum number of records. 0: 50. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 1
+     */
+    pageSize: number;
+    /**
+     * The position in the list. Empty: its start. Another value fails with INVALID_ARGUMENT, reason PAGE_TOKEN_INVALID.
+     *
+     * @generated from protobuf field: string page_token = 2
+     */
+    pageToken: string;
+    /**
+     * The filter. A malformed one fails with INVALID_ARGUMENT, reason FILTER_INVALID.
+     *
+     * @generated from protobuf field: string filter = 3
+     */
+    filter: string;
+    /**
+     * Whether older records come first.
+     *
+     * @generated from protobuf field: bool oldest_first = 4
+     */
+    oldestFirst: boolean;
+    /**
+     * Whether the personal fields are shown.
+     *
+     * @generated from protobuf field: bool shows_personal = 5
+     */
+    showsPersonal: boolean;
+}
+/**
+ * Response of ListAuditEvents.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListAuditEventsResponse
+ */
+export interface ListAuditEventsResponse {
+    /**
+     * The records, and one more than the page holds if there is another page.
+     *
+     * @generated from protobuf field: repeated trellis.audit.v1.AuditEvent audit_events = 1
+     */
+    auditEvents: AuditEvent[];
+}
+/**
  * Whether a member has accepted a conversation.
  *
  * @generated from protobuf enum trellis.messaging.v1.MembershipState
@@ -2503,6 +2554,34 @@ class DeleteMemberResponse$Type extends MessageType<DeleteMemberResponse> {
  * @generated MessageType for protobuf message trellis.messaging.v1.DeleteMemberResponse
  */
 export const DeleteMemberResponse = new DeleteMemberResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAuditEventsRequest$Type extends MessageType<ListAuditEventsRequest> {
+    constructor() {
+        super("trellis.messaging.v1.ListAuditEventsRequest", [
+            { no: 1, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 2, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "filter", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "oldest_first", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 5, name: "shows_personal", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListAuditEventsRequest
+ */
+export const ListAuditEventsRequest = new ListAuditEventsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAuditEventsResponse$Type extends MessageType<ListAuditEventsResponse> {
+    constructor() {
+        super("trellis.messaging.v1.ListAuditEventsResponse", [
+            { no: 1, name: "audit_events", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => AuditEvent }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListAuditEventsResponse
+ */
+export const ListAuditEventsResponse = new ListAuditEventsResponse$Type();
 /**
  * @generated ServiceType for protobuf service trellis.messaging.v1.MessagingService
  */
@@ -2531,5 +2610,6 @@ export const MessagingService = new ServiceType("trellis.messaging.v1.MessagingS
     { name: "DeleteMessage", idempotency: "IDEMPOTENT", options: {}, I: DeleteMessageRequest, O: DeleteMessageResponse },
     { name: "MarkRead", idempotency: "IDEMPOTENT", options: {}, I: MarkReadRequest, O: MarkReadResponse },
     { name: "ListContacts", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListContactsRequest, O: ListContactsResponse },
-    { name: "DeleteMember", idempotency: "IDEMPOTENT", options: {}, I: DeleteMemberRequest, O: DeleteMemberResponse }
+    { name: "DeleteMember", idempotency: "IDEMPOTENT", options: {}, I: DeleteMemberRequest, O: DeleteMemberResponse },
+    { name: "ListAuditEvents", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListAuditEventsRequest, O: ListAuditEventsResponse }
 ]);

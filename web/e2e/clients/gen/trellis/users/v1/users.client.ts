@@ -5,6 +5,8 @@
 import type { RpcTransport } from "@protobuf-ts/runtime-rpc";
 import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { UsersService } from "./users";
+import type { ListAuditEventsResponse } from "./users";
+import type { ListAuditEventsRequest } from "./users";
 import type { DeleteUserResponse } from "./users";
 import type { DeleteUserRequest } from "./users";
 import type { UpdateUserResponse } from "./users";
@@ -81,6 +83,12 @@ export interface IUsersServiceClient {
      * @generated from protobuf rpc: DeleteUser
      */
     deleteUser(input: DeleteUserRequest, options?: RpcOptions): UnaryCall<DeleteUserRequest, DeleteUserResponse>;
+    /**
+     * Lists records of the service's audit log. auth calls it for its ListAuditEvents.
+     *
+     * @generated from protobuf rpc: ListAuditEvents
+     */
+    listAuditEvents(input: ListAuditEventsRequest, options?: RpcOptions): UnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
 }
 /**
  * Manages public profiles: what other users see of a user. trellis.auth.v1 has the e-mail addresses and passwords.
@@ -165,5 +173,14 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
     deleteUser(input: DeleteUserRequest, options?: RpcOptions): UnaryCall<DeleteUserRequest, DeleteUserResponse> {
         const method = this.methods[5], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteUserRequest, DeleteUserResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Lists records of the service's audit log. auth calls it for its ListAuditEvents.
+     *
+     * @generated from protobuf rpc: ListAuditEvents
+     */
+    listAuditEvents(input: ListAuditEventsRequest, options?: RpcOptions): UnaryCall<ListAuditEventsRequest, ListAuditEventsResponse> {
+        const method = this.methods[6], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListAuditEventsRequest, ListAuditEventsResponse>("unary", this._transport, method, opt, input);
     }
 }

@@ -4,6 +4,7 @@
 // @ts-nocheck
 import { ServiceType } from "@protobuf-ts/runtime-rpc";
 import { MessageType } from "@protobuf-ts/runtime";
+import { AuditEvent } from "../../audit/v1/audit";
 import { FieldMask } from "../../../google/protobuf/field_mask";
 import { Timestamp } from "../../../google/protobuf/timestamp";
 /**
@@ -245,6 +246,56 @@ export interface DeleteUserRequest {
  */
 export interface DeleteUserResponse {
 }
+/**
+ * Request of ListAuditEvents. Its fields are those of the request of trellis.auth.v1.
+ *
+ * @generated from protobuf message trellis.users.v1.ListAuditEventsRequest
+ */
+export interface ListAuditEventsRequest {
+    /**
+     * The maximum number of records. 0: 50. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 1
+     */
+    pageSize: number;
+    /**
+     * The position in the list. Empty: its start. Another value fails with INVALID_ARGUMENT, reason PAGE_TOKEN_INVALID.
+     *
+     * @generated from protobuf field: string page_token = 2
+     */
+    pageToken: string;
+    /**
+     * The filter. A malformed one fails with INVALID_ARGUMENT, reason FILTER_INVALID.
+     *
+     * @generated from protobuf field: string filter = 3
+     */
+    filter: string;
+    /**
+     * Whether older records come first.
+     *
+     * @generated from protobuf field: bool oldest_first = 4
+     */
+    oldestFirst: boolean;
+    /**
+     * Whether the personal fields are shown.
+     *
+     * @generated from protobuf field: bool shows_personal = 5
+     */
+    showsPersonal: boolean;
+}
+/**
+ * Response of ListAuditEvents.
+ *
+ * @generated from protobuf message trellis.users.v1.ListAuditEventsResponse
+ */
+export interface ListAuditEventsResponse {
+    /**
+     * The records, and one more than the page holds if there is another page.
+     *
+     * @generated from protobuf field: repeated trellis.audit.v1.AuditEvent audit_events = 1
+     */
+    auditEvents: AuditEvent[];
+}
 // @generated message type with reflection information, may provide speed optimized methods
 class User$Type extends MessageType<User> {
     constructor() {
@@ -411,6 +462,34 @@ class DeleteUserResponse$Type extends MessageType<DeleteUserResponse> {
  * @generated MessageType for protobuf message trellis.users.v1.DeleteUserResponse
  */
 export const DeleteUserResponse = new DeleteUserResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAuditEventsRequest$Type extends MessageType<ListAuditEventsRequest> {
+    constructor() {
+        super("trellis.users.v1.ListAuditEventsRequest", [
+            { no: 1, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 2, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "filter", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "oldest_first", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 5, name: "shows_personal", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.users.v1.ListAuditEventsRequest
+ */
+export const ListAuditEventsRequest = new ListAuditEventsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListAuditEventsResponse$Type extends MessageType<ListAuditEventsResponse> {
+    constructor() {
+        super("trellis.users.v1.ListAuditEventsResponse", [
+            { no: 1, name: "audit_events", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => AuditEvent }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.users.v1.ListAuditEventsResponse
+ */
+export const ListAuditEventsResponse = new ListAuditEventsResponse$Type();
 /**
  * @generated ServiceType for protobuf service trellis.users.v1.UsersService
  */
@@ -420,5 +499,6 @@ export const UsersService = new ServiceType("trellis.users.v1.UsersService", [
     { name: "ListUsers", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListUsersRequest, O: ListUsersResponse },
     { name: "CreateUser", idempotency: "IDEMPOTENT", options: {}, I: CreateUserRequest, O: CreateUserResponse },
     { name: "UpdateUser", options: {}, I: UpdateUserRequest, O: UpdateUserResponse },
-    { name: "DeleteUser", idempotency: "IDEMPOTENT", options: {}, I: DeleteUserRequest, O: DeleteUserResponse }
+    { name: "DeleteUser", idempotency: "IDEMPOTENT", options: {}, I: DeleteUserRequest, O: DeleteUserResponse },
+    { name: "ListAuditEvents", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListAuditEventsRequest, O: ListAuditEventsResponse }
 ]);

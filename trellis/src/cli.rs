@@ -82,7 +82,13 @@ pub(crate) enum Command {
         command: Accounts,
     },
     /// Administer the accounts
+    ///
+    /// All commands but invite call the API through the gateway as an admin, and the services record them. Keys, jobs and
+    /// dead letters have commands of their own, which need the operator's access to the files and databases: trellis keys
+    /// and trellis jobs.
     Admin {
+        #[command(flatten)]
+        caller: AdminCaller,
         #[command(subcommand)]
         command: Admin,
     },
@@ -264,6 +270,121 @@ pub(crate) enum Admin {
         #[arg(long, value_name = "URL")]
         page: Option<String>,
     },
+    /// List the accounts, the newest first
+    Users {
+        /// Only the account with this e-mail address
+        #[arg(long)]
+        email: Option<String>,
+        /// Only accounts in this state
+        #[arg(long)]
+        state: Option<AccountState>,
+        /// Only accounts with this role
+        #[arg(long)]
+        role: Option<String>,
+        /// The most accounts
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show an account
+    Show {
+        /// The id or the e-mail address of the user
+        user: String,
+    },
+    /// Grant a role; it takes effect with the user's next access token
+    Grant {
+        /// The id or the e-mail address of the user
+        user: String,
+        /// The role: admin, auditor, support, or one of auth.own_roles
+        role: String,
+    },
+    /// Revoke a role, and end all sessions of the user
+    Revoke {
+        /// The id or the e-mail address of the user
+        user: String,
+        /// The role
+        role: String,
+    },
+    /// Suspend an account: all of its sessions end, and it cannot sign in until it is restored
+    Suspend {
+        /// The id or the e-mail address of the user
+        user: String,
+    },
+    /// Restore a suspended account
+    Restore {
+        /// The id or the e-mail address of the user
+        user: String,
+    },
+    /// Send a user a link to set a new password
+    Reset {
+        /// The id or the e-mail address of the user
+        user: String,
+    },
+    /// List the sessions of a user, the last used first
+    Sessions {
+        /// The id or the e-mail address of the user
+        user: String,
+    },
+    /// End sessions of a user
+    EndSessions {
+        /// The id or the e-mail address of the user
+        user: String,
+        /// The id of the session
+        #[arg(long, value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+        session: Option<Uuid>,
+        /// End all sessions
+        #[arg(long)]
+        all: bool,
+    },
+    /// List the records of the audit logs, the newest first
+    ///
+    /// trellis audit reads the databases instead, and can also verify and export the logs.
+    Audit {
+        /// Only records that match, for example 'target = "users/ID*" AND code != OK' (AIP-160)
+        #[arg(long, default_value = "", hide_default_value = true)]
+        filter: String,
+        /// Only this service
+        #[arg(long)]
+        service: Option<Service>,
+        /// List the oldest first
+        #[arg(long)]
+        oldest_first: bool,
+        /// The most records
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+}
+
+/// The admin who makes the calls of `trellis admin`.
+#[derive(Debug, Args)]
+pub(crate) struct AdminCaller {
+    /// The e-mail address of the admin who makes the calls; the password is read from standard input
+    #[arg(long, global = true, value_name = "EMAIL", conflicts_with = "token_file")]
+    pub(crate) admin: Option<String>,
+    /// A file with the password of the admin, which only its owner can read
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token_file")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// A file with an access token of the admin, instead of signing in
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The address of the gateway, on this machine [default: the gateway's first listener]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) gateway: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The state of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccountState {
+    /// The sign-up is not finished
+    Pending,
+    /// It may sign in
+    Active,
+    /// An admin has suspended it
+    Suspended,
+    /// Its owner has deleted it
+    Deleted,
 }
 
 /// The commands of `trellis audit`.

@@ -117,9 +117,9 @@ fn run(cli: Cli) -> Result<(), String> {
             let config = load()?;
             print(&runtime::start()?.block_on(accounts::run(&config, command))?)
         }
-        Some(Command::Admin { command }) => {
+        Some(Command::Admin { caller, command }) => {
             let config = load()?;
-            print(&runtime::start()?.block_on(admin::run(&config, command))?)
+            print(&runtime::start()?.block_on(admin::run(&config, &caller, command))?)
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -41,6 +41,11 @@ impl GatewayUrl {
         }
     }
 
+    /// Whether it is http on this machine.
+    pub(crate) fn is_local_http(&self) -> bool {
+        !self.is_secure() && self.is_local()
+    }
+
     /// Whether the host is the machine itself.
     pub(super) fn is_local(&self) -> bool {
         is_local(&self.origin.host)

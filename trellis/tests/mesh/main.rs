@@ -7,6 +7,7 @@ mod access;
 mod access_table;
 mod accounts;
 mod admin;
+mod admin_commands;
 mod audit;
 mod audit_events;
 mod authority;

@@ -94,7 +94,7 @@ impl Api {
     pub(super) async fn suspend(&self, admin: &ConfirmedSession, user_id: &str) -> Result<WireAccount, Status> {
         let account = account_id(user_id)?;
         self.found(account).await?;
-        let notice = self.notice(MailKind::AccountSuspended, Some(account), Client::default());
+        let notice = self.notice(MailKind::AccountSuspended, Client::default()).map(|mail| mail.of(account));
         match self.auth.store.suspend(account, notice.as_ref(), self.auth.clock_rng.now()).await? {
             Removal::Done(ended) => self.ended_by(admin, account, ended),
             Removal::LastAdmin => return Err(last_admin()),
@@ -107,7 +107,7 @@ impl Api {
     pub(super) async fn restore(&self, _admin: &ConfirmedSession, user_id: &str) -> Result<WireAccount, Status> {
         let account = account_id(user_id)?;
         self.found(account).await?;
-        let notice = self.notice(MailKind::AccountRestored, Some(account), Client::default());
+        let notice = self.notice(MailKind::AccountRestored, Client::default()).map(|mail| mail.of(account));
         if !self.auth.store.restore(account, notice.as_ref()).await? {
             return Err(not_active());
         }
@@ -155,7 +155,7 @@ impl Api {
 
     /// A notice about a role, which does not reveal the client of the admin.
     fn role_notice(&self, kind: MailKind, account: AccountId, role: &str) -> Option<NewMail> {
-        let mut notice = self.notice(kind, Some(account), Client::default())?;
+        let mut notice = self.notice(kind, Client::default())?.of(account);
         notice.details.role = role.to_owned();
         Some(notice)
     }

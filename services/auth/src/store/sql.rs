@@ -5,6 +5,8 @@
 mod account;
 #[path = "sql/admin.rs"]
 pub(super) mod admin;
+#[path = "sql/claim.rs"]
+mod claim;
 #[path = "sql/links.rs"]
 mod links;
 #[path = "sql/mail.rs"]
@@ -44,6 +46,9 @@ use session::{
     IN_FORCE, end_all, end_session, ended, hold_account, hold_session, insert_session, lock_account, lock_token,
     rotate, session, set_auth_time,
 };
+
+/// The action in the audit record of an imported account.
+const IMPORT: &str = "auth.import";
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
@@ -151,6 +156,7 @@ impl AuthStore for Sql {
             if insert_unless_present(&mut tx, new).await? {
                 imported += 1;
                 self.jobs.enqueue(&mut tx, NewJob::now(clock_rng.new_id(), &new.job, clock_rng.now())).await?;
+                self.audit.record_task(&mut tx, IMPORT, about(new.account.id)).await?;
             }
         }
         tx.commit().await?;
@@ -360,7 +366,7 @@ impl AuthStore for Sql {
             Decision::Revoke => {
                 end_session(&mut tx, found.session, now).await?;
                 if let Some(id) = successor.notice {
-                    let mail = NewMail::notice(id, MailKind::SessionEnded, found.account, client.clone(), now);
+                    let mail = NewMail::new(id, MailKind::SessionEnded, client.clone(), now).of(found.account);
                     insert_mail(&mut tx, &self.jobs, &mail).await?;
                 }
                 let reused = of_session(found.account, found.session);

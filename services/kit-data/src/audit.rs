@@ -8,8 +8,8 @@
 //!
 //! - **Complete.** A committed change has its record. A refusal is counted in memory for at most
 //!   [`AuditConfig::seal_interval`] before it is stored in a transaction of its own; a process that is killed loses those.
-//!   Equal refusals of an interval are one record with their number, and beyond [`AuditConfig::refusals_per_minute`]
-//!   records their callers and targets are left out.
+//!   Equal refusals of an interval are one record with their number. Beyond [`AuditConfig::refusals_per_minute`] records,
+//!   and beyond ten times as many that wait for the database, their callers and targets are left out.
 //! - **Sealed.** Each record gets a number without gaps and the SHA-256 of its fields and of the hash before it. Both are
 //!   assigned in statements that start after the row `audit_head` is locked, so that any number of processes extend one
 //!   chain. [`Reader::verify`] finds the first record that was changed, removed or inserted after it was sealed.

@@ -45,17 +45,26 @@ impl Log {
     /// the service itself.
     pub async fn record<D: AuditDatabase>(&self, tx: &mut Transaction<'_, D>, entry: AuditEntry) -> Result<(), Error> {
         let LogParts { service, keys, clock_rng, .. } = &*self.0;
-        let call = audit::current();
-        let record = match &call {
-            Some(call) => call.record(entry),
-            None => entry.by_system(&format!("{service}.task"), clock_rng),
+        let call = match audit::current() {
+            Some(call) => call,
+            None => return self.record_task(tx, &format!("{service}.task"), entry).await,
         };
-        let row = personal::row::<D>(&mut **tx, keys, record, clock_rng).await?;
+        let row = personal::row::<D>(&mut **tx, keys, call.record(entry), clock_rng).await?;
         D::insert(&mut **tx, &row).await?;
-        if let Some(call) = call {
-            tx.account_after_commit(call);
-        }
+        tx.account_after_commit(call);
         Ok(())
+    }
+
+    /// Writes the record of a change by a task or a command, in its transaction. `action` names it: `auth.import`.
+    pub async fn record_task<D: AuditDatabase>(
+        &self,
+        tx: &mut Transaction<'_, D>,
+        action: &str,
+        entry: AuditEntry,
+    ) -> Result<(), Error> {
+        let LogParts { keys, clock_rng, .. } = &*self.0;
+        let row = personal::row::<D>(&mut **tx, keys, entry.by_system(action, clock_rng), clock_rng).await?;
+        Ok(D::insert(&mut **tx, &row).await?)
     }
 
     /// Deletes the key of a person, in the transaction that deletes the person: no personal field of the person's records

@@ -1,5 +1,6 @@
 //! Refused attempts that wait to be stored. Equal ones are counted together, so that a flood costs little memory and few
-//! rows.
+//! rows. While the database is away, they wait: at most [`WAITING_PERIODS`] times [`Pending::limit`] records with their
+//! callers and targets, and one record for each method and reason beyond. So the memory is bounded, and no refusal is lost.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,6 +9,8 @@ use tokio::time::Instant;
 
 /// The time for which [`Pending::limit`] records may keep their callers and targets.
 const PERIOD: Duration = Duration::from_secs(60);
+/// The periods whose records may wait with their callers and targets.
+const WAITING_PERIODS: usize = 10;
 
 /// The refusals of an interval.
 pub(super) struct Pending {
@@ -50,11 +53,19 @@ impl Pending {
         if self.count(&key, record.facts.calls) {
             return;
         }
-        if self.taken < self.limit {
+        if self.taken < self.limit && self.has_room() {
             self.taken += 1;
             self.records.insert(key, record);
-            return;
+        } else {
+            self.fold(record);
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.records.len() < WAITING_PERIODS.saturating_mul(usize::try_from(self.limit).unwrap_or(usize::MAX))
+    }
+
+    fn fold(&mut self, record: AuditRecord) {
         metrics::counter!("audit_refusals_folded_total").increment(record.facts.calls.unsigned_abs());
         let record = folded(record);
         let key = Key::of(&record);
@@ -80,8 +91,13 @@ impl Pending {
     pub(super) fn put_back(&mut self, records: Vec<AuditRecord>) {
         for record in records {
             let key = Key::of(&record);
-            if !self.count(&key, record.facts.calls) {
+            if self.count(&key, record.facts.calls) {
+                continue;
+            }
+            if self.has_room() {
                 self.records.insert(key, record);
+            } else {
+                self.fold(record);
             }
         }
     }
@@ -144,5 +160,24 @@ mod tests {
         pending.put_back(records);
         pending.add(refusal("x"), now + 2 * PERIOD);
         assert_eq!(taken(&mut pending), [("x".to_owned(), 2)]);
+    }
+
+    /// A database that is away for an hour, during a flood from ever new targets.
+    #[test]
+    fn waiting_records_are_bounded_and_all_are_counted() {
+        let (mut pending, begun) = (Pending::new(5), Instant::now());
+        let mut now = begun;
+        for minute in 0..60 {
+            now += PERIOD;
+            for target in 0..20 {
+                pending.add(refusal(&format!("{minute}/{target}")), now);
+            }
+            let waiting = pending.take();
+            pending.put_back(waiting);
+        }
+        let records = taken(&mut pending);
+        assert_eq!(records.len(), 5 * WAITING_PERIODS);
+        assert_eq!(records.iter().map(|(_, calls)| calls).sum::<i64>(), 60 * 20);
+        assert_eq!(records[0].0, "", "those beyond are one record");
     }
 }

@@ -32,40 +32,57 @@ impl Sealer {
 
     /// Runs until the process stops accepting calls.
     pub async fn run(self, shutdown: Shutdown) {
-        let (mut is_failing, mut last_prune) = (false, None::<Instant>);
-        let mut noted = None;
+        let (mut are_refusals_failing, mut is_failing) = (false, false);
+        let (mut last_prune, mut noted) = (None::<Instant>, None);
         loop {
             tokio::select! {
                 () = sleep(self.config.seal_interval.0) => {}
                 () = shutdown.stopping() => return,
             }
+            // Records are sealed even if the refusals cannot be stored.
+            let stored = self.log.store_refusals().await;
+            self.succeeded(
+                stored,
+                &mut are_refusals_failing,
+                "refusals cannot be stored in the audit log; they wait in memory",
+            );
             let is_prune_due = last_prune.is_none_or(|at| at.elapsed() >= PRUNE_INTERVAL);
-            match self.round(is_prune_due).await {
-                Ok(head) => {
-                    is_failing = false;
-                    if is_prune_due {
-                        last_prune = Some(Instant::now());
-                        self.note(head, &mut noted);
-                    }
+            let sealed = self.round(is_prune_due).await;
+            let sealed = self.succeeded(sealed, &mut is_failing, "audit records cannot be sealed");
+            if let Some(head) = sealed.filter(|_| is_prune_due) {
+                last_prune = Some(Instant::now());
+                self.note(head, &mut noted);
+            }
+        }
+    }
+
+    /// The result of a step. Warns of the first failure in a row; the next attempt follows soon.
+    fn succeeded<T>(&self, result: Result<T, Error>, is_failing: &mut bool, failure: &'static str) -> Option<T> {
+        match result {
+            Ok(done) => {
+                *is_failing = false;
+                Some(done)
+            }
+            Err(error) => {
+                if !std::mem::replace(is_failing, true) {
+                    tracing::warn!(service.name = self.log.service(), error = %chain(&error), "{failure}; the next attempt follows soon");
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut is_failing, true) {
-                        tracing::warn!(service.name = self.log.service(), error = %chain(&error), "audit records cannot be sealed; the next attempt follows soon");
-                    }
-                }
+                None
             }
         }
     }
 
     /// Stores and seals the records of the last calls.
     pub async fn finish(&self) {
-        if let Err(error) = self.round(false).await {
+        if let Err(error) = self.log.store_refusals().await {
+            tracing::warn!(service.name = self.log.service(), error = %chain(&error), "the last audit records of refusals cannot be stored, and are lost");
+        }
+        if let Err(error) = self.seal().await {
             tracing::warn!(service.name = self.log.service(), error = %chain(&error), "the last audit records are not sealed; the next start seals them");
         }
     }
 
     async fn round(&self, prunes: bool) -> Result<Head, Error> {
-        self.log.store_refusals().await?;
         let head = self.seal().await?;
         if prunes && !self.config.retention.0.is_zero() {
             self.prune(self.clock_rng.now() - self.config.retention.0).await?;

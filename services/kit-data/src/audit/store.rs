@@ -83,9 +83,9 @@ pub trait AuditDatabase: sqlx::Database {
     #[doc(hidden)]
     fn count<'a>(connection: &'a mut Self::Connection, query: &'a RecordQuery) -> Done<'a, i64>;
 
-    /// The newest record of this action.
+    /// Whether there is a record of this action about this target.
     #[doc(hidden)]
-    fn newest_of<'a>(connection: &'a mut Self::Connection, action: &'a str) -> Done<'a, Option<RecordRow>>;
+    fn has_record<'a>(connection: &'a mut Self::Connection, action: &'a str, target: &'a str) -> Done<'a, bool>;
 
     /// Begins a transaction that reads one state of the database.
     #[doc(hidden)]

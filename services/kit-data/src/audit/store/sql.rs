@@ -149,13 +149,10 @@ impl AuditDatabase for Db {
         })
     }
 
-    fn newest_of<'a>(connection: &'a mut DbConnection, action: &'a str) -> Done<'a, Option<RecordRow>> {
+    fn has_record<'a>(connection: &'a mut DbConnection, action: &'a str, target: &'a str) -> Done<'a, bool> {
         Box::pin(async move {
-            let statement = format!(
-                "SELECT {COLUMNS} FROM audit_events WHERE action = $1 ORDER BY create_time DESC, event_id DESC LIMIT 1"
-            );
-            let row = sqlx::query(AssertSqlSafe(statement)).bind(action).fetch_optional(connection).await?;
-            row.as_ref().map(record).transpose()
+            let find = sqlx::query("SELECT event_id FROM audit_events WHERE target = $1 AND action = $2 LIMIT 1");
+            Ok(find.bind(target).bind(action).fetch_optional(connection).await?.is_some())
         })
     }
 

@@ -19,6 +19,7 @@ on_both!(
     changed_removed_and_inserted_records_are_found,
     anchor_finds_removed_and_replaced_records,
     pruned_chain_is_valid_and_states_its_beginning,
+    prunings_of_clocks_that_differ_are_valid,
 );
 
 /// A process with `count` sealed records.
@@ -148,4 +149,29 @@ async fn pruned_chain_is_valid_and_states_its_beginning(location: &Location) {
     let moved = "UPDATE audit_head SET base_seq = 4, base_hash = (SELECT hash FROM audit_events WHERE seq = 5)";
     process.tamper(moved).await;
     assert_eq!(broken(&process, None).await.seq, 4);
+}
+
+/// The clock of one process is ahead of that of the other one, which prunes later.
+async fn prunings_of_clocks_that_differ_are_valid(location: &Location) {
+    let (ahead, _) = sealed(location, 3).await;
+    let late = Process::start(location).await;
+    ahead.clock.advance(Duration::from_secs(3_600));
+    let records = ahead.list("").await;
+    let after = |number: usize| records[number - 1].facts.time + Duration::from_micros(1);
+    assert_eq!(ahead.sealer.prune(after(1)).await.unwrap(), 1);
+    assert_eq!(late.sealer.prune(after(2)).await.unwrap(), 1);
+    let verified = ahead.verify(None).await.unwrap();
+    assert_eq!((verified.records, verified.base.seq), (1, 2));
+}
+
+/// Another process holds the end of the chain.
+#[tokio::test(flavor = "multi_thread")]
+async fn seal_without_new_records_locks_nothing() {
+    let database = Database::postgres().await;
+    let (process, head) = sealed(&database.location, 1).await;
+    let mut holder = Holder::begin(&database.location, "letters").await;
+    holder.run("UPDATE audit_head SET seq = seq", &[]).await;
+    assert_eq!(process.sealer.seal().await.unwrap(), head);
+    holder.release().await;
+    database.remove().await;
 }

@@ -7,7 +7,7 @@ use kit_data::{
 };
 use uuid::Uuid;
 
-use super::Process;
+use super::{Process, letter};
 use crate::databases::on_both;
 
 on_both!(
@@ -74,4 +74,8 @@ async fn key_file_encrypts_the_keys_of_persons(location: &Location) {
     let refusal = about(Uuid::from_u128(1)).by_system("a.B/C", &ClockAndRng::system());
     kit::audit::RefusalLog::refused(&lacking.log, refusal);
     assert!(lacking.log.store_refusals().await.is_err());
+    // It seals other records nevertheless.
+    lacking.record(letter(1)).await;
+    lacking.sealer.finish().await;
+    assert_eq!(lacking.verify(None).await.unwrap().records, 2);
 }

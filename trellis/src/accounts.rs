@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal as _, Write as _},
+    io::{self, BufRead, BufReader, Write as _},
     path::Path,
 };
 
@@ -10,17 +10,18 @@ use auth::import::{BadLine, Counts, Import, Observer};
 use kit::{ClockAndRng, error::chain};
 use serde_json::json;
 
-use crate::{beside, cli, config::Config};
+use crate::{beside, cli, config::Config, progress::Progress};
 
 /// Runs the command and returns its output.
 pub(crate) async fn run(config: &Config, command: cli::Accounts) -> Result<String, String> {
     let cli::Accounts::Import { file, dry_run, json } = command;
     let opened = open(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let store = beside::auth(config).await?;
-    let mut printer = Printer { json, shows_progress: io::stderr().is_terminal() };
+    // A dry run changes nothing.
+    let store = if dry_run { beside::auth(config).await } else { beside::migrated_auth(config).await }?;
+    let mut printer = Printer { json, progress: Progress::new() };
     let import = Import::new(&config.auth, store, ClockAndRng::system(), dry_run, &mut printer);
     let counts = import.run(opened).await.map_err(|error| format!("{}: {}", file.display(), chain(&error)))?;
-    printer.end_progress();
+    printer.progress.end();
     let text = if json {
         json!({ "dry_run": dry_run, "lines": counts.lines, "imported": counts.imported, "present": counts.present, "bad": counts.bad })
             .to_string()
@@ -50,18 +51,12 @@ fn summary(counts: &Counts, is_dry: bool) -> String {
 /// Prints bad lines, and the progress on a terminal.
 struct Printer {
     json: bool,
-    shows_progress: bool,
+    progress: Progress,
 }
 
 impl Printer {
     fn print(&self, line: &str) {
         writeln!(io::stdout(), "{line}").ok();
-    }
-
-    fn end_progress(&self) {
-        if self.shows_progress {
-            writeln!(io::stderr()).ok();
-        }
     }
 }
 
@@ -78,9 +73,7 @@ impl Observer for Printer {
     }
 
     fn progress(&mut self, counts: Counts) {
-        if self.shows_progress {
-            let Counts { lines, imported, present, bad } = counts;
-            write!(io::stderr(), "\r{lines} lines: {imported} new, {present} present, {bad} bad").ok();
-        }
+        let Counts { lines, imported, present, bad } = counts;
+        self.progress.show(format!("{lines} lines: {imported} new, {present} present, {bad} bad"));
     }
 }

@@ -3,18 +3,17 @@
 
 mod output;
 
-use std::io::IsTerminal as _;
-
 use kit::error::chain;
 use kit_data::audit::{Cursor, Head, ListedRecord, Reader, RecordQuery};
 
 use crate::{
     cli::{self, Anchor, AuditFormat, Records},
     config::Config,
+    progress::Progress,
     services::Service,
     stores,
 };
-use output::{Lines, Progress};
+use output::Lines;
 
 /// Records that an export reads at once.
 const PAGE: u32 = 1_000;
@@ -66,7 +65,7 @@ async fn export(config: &Config, records: &Records, format: AuditFormat) -> Resu
         query.after = None;
         let mut reader = connect(config, service).await?;
         let all = reader.count(&query).await.map_err(|error| unread(service, &error))?;
-        let mut progress = Progress::new(format!("{}: exported", service.name()));
+        let (mut shown, what) = (Progress::new(), format!("{}: exported", service.name()));
         let mut done = 0;
         loop {
             let page = reader.list(&query).await.map_err(|error| unread(service, &error))?;
@@ -76,11 +75,11 @@ async fn export(config: &Config, records: &Records, format: AuditFormat) -> Resu
                 }
             }
             done += i64::try_from(page.len()).unwrap_or(0);
-            progress.show(done, all);
+            shown.show(progress(&what, done, all));
             let Some(last) = page.last() else { break };
             query.after = Some(cursor(last));
         }
-        progress.end();
+        shown.end();
     }
     lines.end("")
 }
@@ -99,9 +98,9 @@ async fn verify(config: &Config, only: Option<Service>, anchors: &[Anchor]) -> R
         let anchors: Vec<Option<&Head>> =
             if anchor.clone().next().is_some() { anchor.map(Some).collect() } else { vec![None] };
         for anchor in anchors {
-            let mut progress = Progress::new(format!("{name}: verified"));
-            let verified = reader.verify(anchor, &mut |seq, of| progress.show(seq, of)).await;
-            progress.end();
+            let (mut shown, what) = (Progress::new(), format!("{name}: verified"));
+            let verified = reader.verify(anchor, &mut |seq, of| shown.show(progress(&what, seq, of))).await;
+            shown.end();
             match verified {
                 Ok(verified) => {
                     lines.write(&format!("{name}: {} sealed records are as they were sealed", verified.records))?;
@@ -117,11 +116,12 @@ async fn verify(config: &Config, only: Option<Service>, anchors: &[Anchor]) -> R
             }
         }
     }
-    lines.end("no service has an audit log")?;
+    lines.end(if failures.is_empty() { "no service has an audit log" } else { "" })?;
     if failures.is_empty() { Ok(()) } else { Err(format!("the audit log is not valid: {}", failures.join("; "))) }
 }
 
-/// Whether progress is shown: not in scripts.
-fn is_interactive() -> bool {
-    std::io::stderr().is_terminal()
+/// The progress of an audit log of `what`, such as `auth: verified`.
+fn progress(what: &str, done: i64, all: i64) -> String {
+    let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100).min(100);
+    format!("{what} {done} of {all} records ({percent} %)")
 }

@@ -20,6 +20,7 @@ mod part;
 mod peppers;
 mod policy;
 mod process;
+mod progress;
 mod reload;
 mod rotation;
 mod runtime;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use sqlx::migrate::Migrator;
 
-pub use config::{Config, Settings};
+pub use config::{Config, OlderSchema, Settings};
 pub use error::{Error, violated};
 pub use migrate::Migrated;
 pub use pool::{Pool, Transaction};

@@ -9,7 +9,6 @@ use kit::{Timestamp, audit::Personal};
 use kit_data::audit::ListedRecord;
 use serde_json::{Value, json};
 
-use super::is_interactive;
 use crate::{cli::AuditFormat, services::Service};
 
 /// Standard output, one line after another.
@@ -41,34 +40,6 @@ impl Lines {
         match self.out.flush() {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
             _ => Ok(()),
-        }
-    }
-}
-
-/// The progress of long work, on a terminal only.
-pub(super) struct Progress {
-    what: String,
-    percent: i64,
-    is_shown: bool,
-}
-
-impl Progress {
-    pub(super) fn new(what: String) -> Self {
-        Self { what, percent: -1, is_shown: false }
-    }
-
-    pub(super) fn show(&mut self, done: i64, all: i64) {
-        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100).min(100);
-        if percent != self.percent && is_interactive() {
-            self.percent = percent;
-            self.is_shown = true;
-            write!(io::stderr(), "\r{} {done} of {all} records ({percent} %)", self.what).ok();
-        }
-    }
-
-    pub(super) fn end(&self) {
-        if self.is_shown {
-            writeln!(io::stderr()).ok();
         }
     }
 }

@@ -65,7 +65,8 @@ async fn audit_log_survives_a_kill_and_is_verified() {
 
     printed(&mesh, &["verify", "--anchor", &anchor]);
     let beyond = anchor.replacen("auth:4:", "auth:5:", 1);
-    let truncated = trellis(&mesh, &["verify", "--anchor", &beyond]);
+    let truncated = trellis(&mesh, &["verify", "--service", "auth", "--anchor", &beyond]);
+    assert_eq!(String::from_utf8(truncated.stdout).unwrap(), "", "nothing is said of a log that is not valid");
     let error = String::from_utf8(truncated.stderr).unwrap();
     assert!(!truncated.status.success() && error.contains("auth: record 5: it was removed"), "{error}");
     let refused = trellis(&mesh, &["list", "--filter", "owner = 1"]);

@@ -1,17 +1,17 @@
 //! The events of the outbox of an earlier release become jobs.
 
 use kit::Timestamp;
-use kit_data::store::{DbTimestamp, Location, Settings, newest, postgres, sqlite};
+use kit_data::store::{DbTimestamp, Location, OlderSchema, Settings, Unopened, newest, postgres, sqlite};
 use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 use crate::{
     database::{execute, jobs, rows},
-    databases::{Database, on_both},
+    databases::{Database, on_both, patient},
     store::open,
 };
 
-on_both!(events_of_the_outbox_become_jobs);
+on_both!(events_of_the_outbox_become_jobs, command_that_reads_migrates_nothing);
 
 const POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 const SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -91,4 +91,19 @@ fn migration_creates_the_table_of_the_library() {
         assert!(newest(&migrator) >= 2);
         assert!(migrator.iter().any(|migration| migration.sql.as_str().contains(table)));
     }
+}
+
+/// `trellis keys peppers` of a newer version beside the processes of an older one.
+async fn command_that_reads_migrates_nothing(location: &Location) {
+    let reading = Settings { older_schema: OlderSchema::Refuse, ..patient(2) };
+    let refused = |opened: Result<_, Unopened>| opened.err().map(|error| error.to_string()).unwrap_or_default();
+    let missing = refused(auth::store::open(location, reading.clone()).await.map(drop));
+    assert!(!missing.is_empty(), "there is no schema yet");
+    open_earlier(location).await;
+    for _ in 0..2 {
+        let older = refused(auth::store::open(location, reading.clone()).await.map(drop));
+        assert!(older.contains("it lacks migration 2; "), "{older}");
+    }
+    drop(open(location).await);
+    drop(auth::store::open(location, reading).await.unwrap());
 }

@@ -104,6 +104,16 @@ impl Config {
     }
 }
 
+/// What the opening of a store does with a schema that is older than this program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OlderSchema {
+    /// It is brought up to date.
+    #[default]
+    Migrate,
+    /// The store is not opened, and nothing is changed: for commands that only read.
+    Refuse,
+}
+
 /// The settings of one service's store.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -113,6 +123,8 @@ pub struct Settings {
     pub database: Config,
     /// The keys that encrypt the keys of persons in the audit log.
     pub audit_keys: Keyring,
+    /// What happens to an older schema.
+    pub older_schema: OlderSchema,
     /// Set when the store is opened: what its migrations did.
     pub migrated: Arc<OnceLock<Migrated>>,
 }

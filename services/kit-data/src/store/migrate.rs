@@ -31,6 +31,29 @@ where
     Ok(Migrated { applied, version: newest(migrator) })
 }
 
+/// Refuses a schema that is not that of `migrator`. Changes nothing.
+pub(super) async fn check<C>(migrator: &Migrator, connection: &mut C, place: &str) -> Result<Migrated, Unopened>
+where
+    C: Migrate + Send,
+{
+    let known = connection.list_applied_migrations(TABLE).await.map_err(|error| {
+        Unopened(format!("{place} has no schema that can be read; a first start creates it: {}", chain(&error)))
+    })?;
+    let has = |version| known.iter().any(|known| known.version == version);
+    let version = newest(migrator);
+    if let Some(newer) = known.iter().map(|known| known.version).find(|known| *known > version) {
+        return Err(refused(place, "", &MigrateError::VersionTooNew(newer, version)));
+    }
+    match migrator.iter().find(|migration| !has(migration.version)) {
+        None => Ok(Migrated { applied: 0, version }),
+        Some(lacking) => Err(Unopened(format!(
+            "{place} is older than this program: it lacks migration {}; use the version of trellis that runs on it, or \
+             start this version first, which applies the migration",
+            lacking.version
+        ))),
+    }
+}
+
 /// The message for a failed migration. `place` names the database without secrets; `and_else` is appended to the advice
 /// for a changed migration.
 pub(super) fn refused(place: &str, and_else: &str, error: &MigrateError) -> Unopened {

@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use super::{
-    Config, Migrated, Pool, Settings, Unopened, gauge, migrate,
+    Config, Migrated, OlderSchema, Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage},
     pool::Waits,
 };
@@ -43,7 +43,10 @@ async fn opened(
 ) -> Result<Pool<Postgres>, Unopened> {
     let options = options(url, schema, &format!("trellis-{schema}"))?;
     let config = &settings.database;
-    let migrated = bring_up_to_date(&options, schema, config, migrator).await?;
+    let migrated = match settings.older_schema {
+        OlderSchema::Migrate => bring_up_to_date(&options, schema, config, migrator).await?,
+        OlderSchema::Refuse => check(&options, schema, migrator).await?,
+    };
     settings.migrated.set(migrated).ok();
     let options = options.options(timeouts(config));
     let outage = Outage::none();
@@ -100,6 +103,18 @@ fn timeouts(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
+async fn check(options: &PgConnectOptions, schema: &str, migrator: &Migrator) -> Result<Migrated, Unopened> {
+    let mut connection = connect::connect(&key(schema), options).await.map_err(Unopened)?;
+    let checked = migrate::check(migrator, &mut connection, &place(options, schema)).await;
+    connection.close().await.ok();
+    checked
+}
+
+/// The schema, for messages to the operator.
+fn place(options: &PgConnectOptions, schema: &str) -> String {
+    format!("the database {}, schema {schema},", connect::place(options))
+}
+
 /// Migrates on a separate connection with separate timeouts: a migration may take longer than any call.
 async fn bring_up_to_date(
     options: &PgConnectOptions,
@@ -108,7 +123,6 @@ async fn bring_up_to_date(
     migrator: &Migrator,
 ) -> Result<Migrated, Unopened> {
     let mut connection = connect::connect(&key(schema), options).await.map_err(Unopened)?;
-    let place = format!("the database {}", connect::place(options));
     // Waits without a limit while another process migrates. IF NOT EXISTS alone fails for the second of two replicas
     // that start at the same time. `schema` is a constant of this program.
     let prepare = format!(
@@ -121,9 +135,9 @@ async fn bring_up_to_date(
     sqlx::raw_sql(AssertSqlSafe(prepare))
         .execute(&mut connection)
         .await
-        .map_err(|e| Unopened(format!("{place}: cannot create the schema {schema}: {}", chain(&e))))?;
+        .map_err(|e| Unopened(format!("{} cannot be created: {}", place(options, schema), chain(&e))))?;
     let migrated = migrate::run(migrator, &mut connection).await;
     // Releases the lock after success and failure.
     connection.close().await.ok();
-    migrated.map_err(|e| migrate::refused(&format!("{place}, schema {schema},"), "", &e))
+    migrated.map_err(|e| migrate::refused(&place(options, schema), "", &e))
 }

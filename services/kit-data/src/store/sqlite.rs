@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use super::{
-    Config, Pool, Settings, Unopened, gauge, migrate,
+    Config, OlderSchema, Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage, Probe, Problem},
     pool::Waits,
 };
@@ -46,7 +46,8 @@ pub fn open<'a>(
 async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result<Pools, Unopened> {
     let config = &settings.database;
     let failed = |e: sqlx::Error| unopened(path, &e);
-    let options = options(path, lock_wait(config)).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    let creates = settings.older_schema == OlderSchema::Migrate;
+    let options = options(path, lock_wait(config)).create_if_missing(creates).journal_mode(SqliteJournalMode::Wal);
     bring_up_to_date(path, &options, settings, migrator).await?;
     let limit = config.statement_timeout.0;
     let pool = || SqlitePoolOptions::new().acquire_timeout(limit).idle_timeout(None).max_lifetime(None);
@@ -78,8 +79,14 @@ async fn bring_up_to_date(
         ", or move {} away to begin with empty data",
         path.parent().unwrap_or_else(|| Path::new(".")).display()
     );
-    let migrated = migrate::run(migrator, &mut connection).await;
-    let migrated = migrated.map_err(|e| migrate::refused(&path.display().to_string(), &and_else, &e))?;
+    let place = path.display().to_string();
+    let migrated = match settings.older_schema {
+        OlderSchema::Migrate => {
+            let migrated = migrate::run(migrator, &mut connection).await;
+            migrated.map_err(|e| migrate::refused(&place, &and_else, &e))?
+        }
+        OlderSchema::Refuse => migrate::check(migrator, &mut connection, &place).await?,
+    };
     settings.migrated.set(migrated).ok();
     connection.close().await.map_err(|e| unopened(path, &e))
 }

@@ -76,8 +76,8 @@ impl AuthService for Api {
         let delivery = Delivery::requested(&request, request.get_ref().refresh_delivery());
         let request = request.into_inner();
         let email = EmailAddress::lookup(&request.email);
-        let queue = self.count_sign_in(&email, context.caller.address).await?;
         let account = self.auth.store.find_by_email(&email).await?;
+        let queue = self.count_sign_in(&email, account.as_ref(), context.caller.address).await?;
         if let Some(account) = &account {
             audit::about(account.id.0, account.id.name());
         }
@@ -89,7 +89,7 @@ impl AuthService for Api {
         let (mut session, token) = self.new_session(&account, client.clone());
         // Without an address the call comes from inside the mesh.
         if queue == Queue::Unknown && !client.address.is_empty() {
-            session.mail = self.notice(MailKind::NewDevice, Some(account.id), client);
+            session.mail = self.notice(MailKind::NewDevice, client).map(|mail| mail.of(account.id));
         }
         if !self.auth.store.open_session(&session).await? {
             return Err(bad_credentials());
@@ -303,4 +303,9 @@ fn client<T>(request: &Request<T>) -> Client {
 /// The same status for every reason, so that it does not reveal which part is wrong.
 fn bad_credentials() -> Status {
     error::status(Code::Unauthenticated, "BAD_CREDENTIALS", "the e-mail address or the password is wrong")
+}
+
+/// The status for a signed-in user, whose address is not in question.
+fn wrong_password() -> Status {
+    error::status(Code::Unauthenticated, "BAD_CREDENTIALS", "the password is wrong")
 }

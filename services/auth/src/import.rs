@@ -8,7 +8,11 @@ mod account;
 mod lines;
 mod profile;
 
-use std::{collections::HashMap, io::BufRead, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io::BufRead,
+    sync::Arc,
+};
 
 use kit::ClockAndRng;
 use kit_data::store::Error;
@@ -122,11 +126,11 @@ impl<'a> Import<'a> {
 
     /// Refuses an address that an earlier line has.
     fn refuse_repeated(&mut self, new: NewImport, line: u64) -> Result<NewImport, (&'static str, String)> {
-        match self.seen.insert(new.account.email.clone(), line) {
-            None => Ok(new),
-            Some(first) => {
-                self.seen.insert(new.account.email, first);
-                Err(("email", format!("is the address of line {first} too")))
+        match self.seen.entry(new.account.email.clone()) {
+            Entry::Occupied(first) => Err(("email", format!("is the address of line {} too", first.get()))),
+            Entry::Vacant(free) => {
+                free.insert(line);
+                Ok(new)
             }
         }
     }

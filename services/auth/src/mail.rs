@@ -20,13 +20,12 @@ pub(crate) enum Outlet {
     Smtp(Box<Smtp>),
     /// To the mailbox in the database, with at most this many mails.
     Mailbox(u32),
-    /// Nowhere: no mail is written.
-    Off,
 }
 
 /// The mails of this process.
 pub struct Mail {
-    outlet: Outlet,
+    /// `None`: no mail is written.
+    outlet: Option<Outlet>,
     templates: Templates,
     /// The address of the page, without a slash at its end.
     page: String,
@@ -53,9 +52,9 @@ impl Mail {
             "" if keeps && page.is_empty() => {
                 return Err("auth.mail.base_url: is empty, but auth.mail.mailbox needs it in this process".to_owned());
             }
-            "" if keeps => Outlet::Mailbox(config.mailbox_size),
-            "" => Outlet::Off,
-            _ => Outlet::Smtp(Box::new(Smtp::open(config)?)),
+            "" if keeps => Some(Outlet::Mailbox(config.mailbox_size)),
+            "" => None,
+            _ => Some(Outlet::Smtp(Box::new(Smtp::open(config)?))),
         };
         let templates = Templates::read(&config.templates)?;
         Ok(Self { outlet, templates, page: page.trim_end_matches('/').to_owned() })
@@ -63,7 +62,7 @@ impl Mail {
 
     /// A process that writes no mail.
     pub fn off() -> Self {
-        Self { outlet: Outlet::Off, templates: Templates::default(), page: String::new() }
+        Self { outlet: None, templates: Templates::default(), page: String::new() }
     }
 
     /// Checks the files that the section names.
@@ -73,16 +72,16 @@ impl Mail {
 
     /// Whether mails are written.
     pub fn is_on(&self) -> bool {
-        !matches!(self.outlet, Outlet::Off)
+        self.outlet.is_some()
     }
 
     /// The page that shows the mailbox, if there is one. `key` opens it.
     pub fn mailbox_page(&self, key: &str) -> Option<String> {
-        matches!(self.outlet, Outlet::Mailbox(_)).then(|| format!("{}/#/mailbox/{key}", self.page))
+        matches!(self.outlet, Some(Outlet::Mailbox(_))).then(|| format!("{}/#/mailbox/{key}", self.page))
     }
 
-    pub(crate) fn outlet(&self) -> &Outlet {
-        &self.outlet
+    pub(crate) fn outlet(&self) -> Option<&Outlet> {
+        self.outlet.as_ref()
     }
 
     /// Writes a mail, with the token of its link if it has one.

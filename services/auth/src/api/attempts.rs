@@ -1,5 +1,6 @@
-//! Rate limits of sign-in attempts. All limits of one attempt are decided at once, before the account is loaded, so
-//! that the response is the same whether the account exists or not.
+//! Rate limits of sign-in attempts. All limits of one attempt are decided at once, before the password is verified, and
+//! the response is the same whether the account exists or not. Attempts count against one password of an account: after
+//! a reset or a change, those before do not keep the owner out.
 //!
 //! An attacker cannot lock an owner out. Each network has its own limit for each account. A limit for all networks
 //! together stops guessing from many addresses; it counts only networks from which no session of the account was
@@ -23,7 +24,7 @@ use tonic::Status;
 
 use super::{Api, sessions::ConfirmedSession};
 use crate::{
-    domain::{EmailAddress, RefreshToken},
+    domain::{Account, EmailAddress, RefreshToken},
     password::Queue,
 };
 
@@ -52,14 +53,19 @@ impl Strict {
 
 impl Api {
     /// Counts an attempt to sign in. Returns the queue in which its password waits.
-    pub(super) async fn count_sign_in(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<Queue, Status> {
+    pub(super) async fn count_sign_in(
+        &self,
+        email: &EmailAddress,
+        account: Option<&Account>,
+        address: Option<IpAddr>,
+    ) -> Result<Queue, Status> {
         let config = &self.auth.config;
         let queue = if self.is_known(email, address).await? { Queue::Known } else { Queue::Unknown };
-        let pseudonym = self.pseudonym(email);
-        let mut limits = self.at_account(&pseudonym, address, queue);
+        let guessed = self.guessed(email, account);
+        let mut limits = self.at_account(&guessed, address, queue);
         limits.extend(self.at_any(address, queue));
         if queue == Queue::Unknown {
-            limits.push(limit(&[b"account", &pseudonym], config.attempts()));
+            limits.push(limit(&[b"account", &guessed], config.attempts()));
             if self.strict.is_on(self.auth.clock_rng.now()) {
                 limits.extend(self.by_networks(&[b"strict"], config.strict_attempts(), address, queue));
             }
@@ -104,9 +110,10 @@ impl Api {
     }
 
     /// Counts a wrong password of a signed-in user like a failed sign-in from the same network.
-    pub(super) async fn count_wrong_proof(&self, email: &EmailAddress, address: Option<IpAddr>) {
+    pub(super) async fn count_wrong_proof(&self, account: &Account, address: Option<IpAddr>) {
+        let guessed = self.guessed(&account.email, Some(account));
         // If the limit is reached already, there is nothing more to do.
-        self.take(&self.at_account(&self.pseudonym(email), address, Queue::Known), "").await.ok();
+        self.take(&self.at_account(&guessed, address, Queue::Known), "").await.ok();
     }
 
     /// Counts a presented refresh token. Its owner presents it once, or a few times when responses are lost.
@@ -138,8 +145,8 @@ impl Api {
     }
 
     /// Limits of the attempts from one network at one account.
-    fn at_account(&self, pseudonym: &[u8], address: Option<IpAddr>, queue: Queue) -> Vec<Limit> {
-        self.by_networks(&[b"from", pseudonym], self.auth.config.attempts_by_address(), address, queue)
+    fn at_account(&self, guessed: &[u8], address: Option<IpAddr>, queue: Queue) -> Vec<Limit> {
+        self.by_networks(&[b"from", guessed], self.auth.config.attempts_by_address(), address, queue)
     }
 
     /// Limits of the attempts from one network at all accounts. A call without an address comes from inside the mesh.
@@ -168,6 +175,12 @@ impl Api {
         let Some(here) = address.filter(|address| !address.is_unspecified()).map(network) else { return Ok(false) };
         let known = self.auth.store.list_addresses(email, SESSIONS).await?;
         Ok(known.iter().filter_map(|address| address.parse().ok()).any(|address: IpAddr| network(address) == here))
+    }
+
+    /// The password that an attempt guesses, in rate limit keys: the address, and the number of the password.
+    fn guessed(&self, email: &EmailAddress, account: Option<&Account>) -> Vec<u8> {
+        let number = account.map_or(0, |account| account.password_no);
+        [&self.pseudonym(email)[..], &number.to_be_bytes()].concat()
     }
 
     /// Replaces an e-mail address in rate limit keys. It cannot be traced back without auth's secrets.

@@ -6,7 +6,7 @@ use kit::{Context, error, principal::UserSession};
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest, ResetPasswordRequest};
 use tonic::{Code, Status};
 
-use super::{Api, bad_credentials, mail::link_invalid, sessions::ConfirmedSession};
+use super::{Api, bad_credentials, mail::link_invalid, sessions::ConfirmedSession, wrong_password};
 use crate::{
     domain::{Account, Client, MailKind, MailToken, State},
     password::{OwnWords, Password, Queue, Verified},
@@ -21,8 +21,7 @@ impl Api {
         queue: Queue,
     ) -> Result<Account, Status> {
         let account = account.filter(|account| account.state == State::Active);
-        // After a change of the address was undone there is no password; that takes the same time too.
-        let hashed = account.as_ref().map(|account| account.password.clone()).filter(|hash| !hash.0.is_empty());
+        let hashed = account.as_ref().map(|account| account.password.clone());
         let verified = self.hasher.verify(password.clone(), hashed, queue).await?;
         let account = account.filter(|_| verified.is_right()).ok_or_else(bad_credentials)?;
         if verified == Verified::RightAsSent || self.hasher.is_outdated(&account.password) {
@@ -46,10 +45,10 @@ impl Api {
         let account = self.auth.store.find(session.account()).await?;
         let account = account.ok_or_else(bad_credentials)?;
         self.count_proof(session, address).await?;
-        let email = account.email.clone();
-        let proved = self.prove(Some(account), password, Queue::Known).await;
+        let proved = self.prove(Some(account.clone()), password, Queue::Known).await;
         if proved.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated) {
-            self.count_wrong_proof(&email, address).await;
+            self.count_wrong_proof(&account, address).await;
+            return Err(wrong_password());
         }
         proved
     }
@@ -75,7 +74,7 @@ impl Api {
         let [handle, name] = self.names(context, account.id.0).await;
         let own = OwnWords::new(&[account.email.as_str(), &handle, &name]);
         let hashed = self.hash_new("new_password", new, own, Queue::Known).await?;
-        let notice = self.notice(MailKind::PasswordChanged, Some(account.id), client);
+        let notice = self.notice(MailKind::PasswordChanged, client).map(|mail| mail.of(account.id));
         let now = self.auth.clock_rng.now();
         let ended = self.auth.store.change_password(&account, &hashed, caller.id(), notice.as_ref(), now).await?;
         self.publish_ended(self.or_refused(ended, session).await?);
@@ -98,7 +97,7 @@ impl Api {
             self.auth.store.find_link(&token, MailKind::PasswordReset, now).await?.ok_or_else(link_invalid)?;
         let own = OwnWords::new(&[address.as_str()]);
         let hashed = self.hash_new("new_password", new, own, Queue::Known).await?;
-        let notice = self.notice(MailKind::PasswordChanged, None, client);
+        let notice = self.notice(MailKind::PasswordChanged, client);
         let now = self.auth.clock_rng.now();
         let ended = self.auth.store.reset_password(&token, &hashed, notice.as_ref(), now).await?;
         self.publish_ended(ended.ok_or_else(link_invalid)?);
@@ -127,6 +126,6 @@ impl Api {
             return Ok(done);
         }
         self.confirm(session).await?;
-        Err(bad_credentials())
+        Err(wrong_password())
     }
 }

@@ -38,7 +38,7 @@ impl Api {
             return Err(email_verified());
         }
         self.count_mail(&address, from).await?;
-        let mail = self.new_mail(MailKind::EmailVerification, Some(caller.account()), Some(address), client);
+        let mail = self.new_mail(MailKind::EmailVerification, client).of(caller.account()).to(address);
         Ok(self.auth.store.queue_mails(&[mail]).await?)
     }
 
@@ -46,7 +46,7 @@ impl Api {
     pub(super) fn verify_later(&self, session: &mut NewSession, email: EmailAddress) {
         if self.auth.mail.is_on() {
             let client = session.client.clone();
-            session.mail = Some(self.new_mail(MailKind::EmailVerification, Some(session.account), Some(email), client));
+            session.mail = Some(self.new_mail(MailKind::EmailVerification, client).of(session.account).to(email));
         }
     }
 
@@ -87,10 +87,14 @@ impl Api {
         }
         self.count_mail(&new, from).await?;
         let masked = new.masked();
-        let mut mails = vec![self.new_mail(MailKind::EmailChange, Some(account.id), Some(new), client.clone())];
+        let mut mails = vec![self.new_mail(MailKind::EmailChange, client.clone()).of(account.id).to(new)];
         if account.email.is_real() {
-            let mut notice =
-                self.new_mail(MailKind::EmailChangeRequested, Some(account.id), Some(account.email.clone()), client);
+            // The notice must not flood a person whose address the account has not verified.
+            if self.own_email(&caller).await?.verify_time.is_none() {
+                self.count_mail(&account.email, from).await?;
+            }
+            let notice = self.new_mail(MailKind::EmailChangeRequested, client);
+            let mut notice = notice.of(account.id).to(account.email.clone());
             notice.details.new_email = masked;
             mails.push(notice);
         }
@@ -110,7 +114,7 @@ impl Api {
         token: String,
     ) -> Result<(), Status> {
         self.count_link(from).await?;
-        let undo = self.new_mail(MailKind::EmailChanged, None, None, client);
+        let undo = self.new_mail(MailKind::EmailChanged, client);
         let token = MailToken::from(token).hash();
         self.changed(self.auth.store.confirm_email(&token, &undo, self.auth.clock_rng.now()).await?)
     }
@@ -118,7 +122,7 @@ impl Api {
     /// Restores the previous address with the token of a link.
     pub(super) async fn undo_change(&self, client: Client, from: Option<IpAddr>, token: String) -> Result<(), Status> {
         self.count_link(from).await?;
-        let reset = self.new_mail(MailKind::PasswordReset, None, None, client);
+        let reset = self.new_mail(MailKind::PasswordReset, client);
         let token = MailToken::from(token).hash();
         self.changed(self.auth.store.undo_email(&token, &reset, self.auth.clock_rng.now()).await?)
     }

@@ -10,7 +10,7 @@ use proto::auth::v1::{ListMailboxRequest, ListMailboxResponse, Mail as WireMail}
 use tonic::{Code, Status};
 
 use super::Api;
-use crate::domain::{AccountId, Client, EmailAddress, KeptMail, MailDetails, MailKind, NewMail};
+use crate::domain::{Client, EmailAddress, KeptMail, MailKind, NewMail};
 
 /// Mails on a page of the mailbox if the request states none.
 const PAGE: u32 = 20;
@@ -27,33 +27,18 @@ impl Api {
         self.refuse_without_mail()?;
         let email = EmailAddress::lookup(email);
         self.count_mail(&email, address).await?;
-        let mail = self.new_mail(kind, None, Some(email), client);
+        let mail = self.new_mail(kind, client).to(email);
         Ok(self.auth.store.queue_mails(&[mail]).await?)
     }
 
-    /// A mail that `client` causes. Without a recipient it goes to the verified address of the account.
-    pub(super) fn new_mail(
-        &self,
-        kind: MailKind,
-        account: Option<AccountId>,
-        recipient: Option<EmailAddress>,
-        client: Client,
-    ) -> NewMail {
-        let Client { user_agent, address, language } = client;
-        NewMail {
-            id: self.auth.clock_rng.new_id(),
-            kind,
-            account,
-            recipient,
-            language,
-            details: MailDetails { user_agent, address, ..MailDetails::default() },
-            create_time: self.auth.clock_rng.now(),
-        }
+    /// A mail that `client` causes.
+    pub(super) fn new_mail(&self, kind: MailKind, client: Client) -> NewMail {
+        NewMail::new(self.auth.clock_rng.new_id(), kind, client, self.auth.clock_rng.now())
     }
 
     /// A notice to the verified address of an account. `None`: the server sends no mail.
-    pub(super) fn notice(&self, kind: MailKind, account: Option<AccountId>, client: Client) -> Option<NewMail> {
-        self.auth.mail.is_on().then(|| self.new_mail(kind, account, None, client))
+    pub(super) fn notice(&self, kind: MailKind, client: Client) -> Option<NewMail> {
+        self.auth.mail.is_on().then(|| self.new_mail(kind, client))
     }
 
     /// Refuses what only a mail can complete.

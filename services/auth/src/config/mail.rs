@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MailConfig {
-    /// The host name of the SMTP server. Empty: mails are not sent.
+    /// The host name of the SMTP server. Empty: mails go to the mailbox if it is in use, and otherwise none is written.
     pub server: String,
     /// Its port. 0: 465 for `implicit`, 587 for `starttls`, 25 without TLS.
     pub port: u16,

@@ -34,7 +34,7 @@ pub enum MailKind {
     EmailChanged,
     /// The password was changed or reset.
     PasswordChanged,
-    /// A sign-in from a network that no session of the account has used.
+    /// A sign-in from a network that none of the account's newest sessions has used.
     NewDevice,
     /// An old refresh token was presented, and its session was ended.
     SessionEnded,
@@ -109,14 +109,21 @@ pub struct NewMail {
 }
 
 impl NewMail {
-    /// A notice to the verified address of an account, caused by `client`.
-    pub fn notice(id: Uuid, kind: MailKind, account: AccountId, client: Client, now: Timestamp) -> Self {
+    /// A mail that `client` causes, of no account yet.
+    pub fn new(id: Uuid, kind: MailKind, client: Client, now: Timestamp) -> Self {
         let Client { user_agent, address, language } = client;
         let details = MailDetails { user_agent, address, ..MailDetails::default() };
-        Self { id, kind, account: Some(account), recipient: None, language, details, create_time: now }
+        Self { id, kind, account: None, recipient: None, language, details, create_time: now }
+    }
+
+    /// The same mail of an account.
+    #[must_use]
+    pub fn of(self, account: AccountId) -> Self {
+        Self { account: Some(account), ..self }
     }
 
     /// The same mail to another recipient.
+    #[must_use]
     pub fn to(self, recipient: EmailAddress) -> Self {
         Self { recipient: Some(recipient), ..self }
     }

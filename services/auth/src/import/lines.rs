@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read as _};
 
 use csv::{Position, StringRecord};
+use serde_json::{Map, Value};
 
 use super::{
     ImportError,
@@ -48,16 +49,19 @@ impl<R: BufRead> Lines<R> {
         );
         let mut reader = Box::new(csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(file));
         let names = reader.headers().map_err(|error| ImportError::Format(format!("is not CSV: {error}")))?.clone();
-        let unknown = names.iter().find(|name| !FIELDS.contains(name));
-        match unknown {
-            Some(name) => {
-                Err(ImportError::Format(format!("the column {name:?} is unknown; known are {}", FIELDS.join(", "))))
-            }
-            None if names.iter().any(|name| name == "email") && names.iter().any(|name| name == "hash") => {
-                Ok(Self::Csv { reader, names, late })
-            }
-            None => Err(ImportError::Format("the columns email and hash are required".to_owned())),
+        let names_of = |name: &str| names.iter().filter(|each| *each == name).count();
+        // The names are not printed: without a line of names they are values.
+        if let Some(at) = names.iter().position(|name| !FIELDS.contains(&name)) {
+            let (column, known) = (at + 1, FIELDS.join(", "));
+            return Err(ImportError::Format(format!("line 1: column {column} has an unknown name; known are {known}")));
         }
+        if let Some(twice) = FIELDS.into_iter().find(|name| names_of(name) > 1) {
+            return Err(ImportError::Format(format!("line 1: the column {twice} is there twice")));
+        }
+        if names_of("email") == 0 || names_of("hash") == 0 {
+            return Err(ImportError::Format("line 1: the columns email and hash are required".to_owned()));
+        }
+        Ok(Self::Csv { reader, names, late })
     }
 
     /// The number and the content of the next line that is not empty.
@@ -86,12 +90,35 @@ fn next_json(file: &mut impl BufRead, line: &mut u64) -> std::io::Result<Option<
         }
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).trim_ascii();
         if !text.is_empty() {
-            // The error names the kinds of values only, and the column.
-            let record = serde_json::from_slice(text)
-                .map_err(|error| ("", format!("is not a JSON object of an account: {error}")));
-            return Ok(Some((*line, record)));
+            return Ok(Some((*line, json_record(text))));
         }
     }
+}
+
+/// The record of a line. The text of serde's errors may have values of the line, so it is not used.
+fn json_record(text: &[u8]) -> Result<Record, Refused> {
+    serde_json::from_slice(text).map_err(|error| match serde_json::from_slice::<Map<String, Value>>(text) {
+        Ok(fields) => mistake(&fields),
+        Err(_) => ("", format!("is not a JSON object; the mistake is in column {}", error.column())),
+    })
+}
+
+/// The field that a record of these fields cannot have.
+fn mistake(fields: &Map<String, Value>) -> Refused {
+    if fields.keys().any(|name| !FIELDS.contains(&name.as_str())) {
+        return ("", format!("has an unknown field; known are {}", FIELDS.join(", ")));
+    }
+    for name in FIELDS {
+        match (name, fields.get(name)) {
+            ("email" | "hash", None) => return (name, "is missing".to_owned()),
+            ("email" | "hash", Some(Value::Null)) => return (name, "must be text".to_owned()),
+            (_, None | Some(Value::Null)) | ("verified", Some(Value::Bool(_))) => {}
+            ("verified", Some(_)) => return (name, "must be true or false".to_owned()),
+            (_, Some(Value::String(_))) => {}
+            (_, Some(_)) => return (name, "must be text".to_owned()),
+        }
+    }
+    ("", "has a field twice".to_owned())
 }
 
 fn skip_line(file: &mut impl BufRead) -> std::io::Result<()> {
@@ -115,8 +142,9 @@ fn next_csv<R: BufRead>(reader: &mut csv::Reader<R>, names: &StringRecord) -> Re
         Ok(false) => Ok(None),
         Ok(true) => {
             let line = found.position().map_or(begin.line(), Position::line);
-            let record = found.deserialize(Some(names)).map_err(|error| ("", format!("is not an account: {error}")));
-            Ok(Some((line, record)))
+            // All other fields are text.
+            let record = found.deserialize(Some(names));
+            Ok(Some((line, record.map_err(|_| ("verified", "must be true or false".to_owned())))))
         }
         Err(error) => match error.kind() {
             csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {

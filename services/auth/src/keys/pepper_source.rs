@@ -40,7 +40,7 @@ impl Peppers {
         match (peppers.expose(), peppers_command.split_first()) {
             ("", None) => Ok(None),
             ("", Some((program, arguments))) => {
-                let printed = output(program, arguments);
+                let printed = output(program, arguments, PATIENCE);
                 let set = printed.and_then(|text| stated(&text));
                 set.map(Some).map_err(|why| KeysError(format!("auth.peppers_command: {why}")))
             }
@@ -82,15 +82,17 @@ fn change<T>(
 }
 
 /// What the program prints. Its errors go to the terminal.
-fn output(program: &str, arguments: &[String]) -> Result<Zeroizing<String>, String> {
+fn output(program: &str, arguments: &[String], patience: Duration) -> Result<Zeroizing<String>, String> {
     let failed = |error: std::io::Error| format!("{program}: {error}");
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
-    let status = end(&mut child).map_err(failed)?;
+    let status = end(&mut child, patience).map_err(failed)?;
     let Some(status) = status else {
         child.kill().map_err(failed)?;
-        return Err(format!("{program} did not end within {} s", PATIENCE.as_secs()));
+        // Without this the system keeps the ended process until this one ends.
+        child.wait().map_err(failed)?;
+        return Err(format!("{program} did not end within {} s", patience.as_secs()));
     };
     if !status.success() {
         return Err(format!("{program} failed: {status}"));
@@ -101,13 +103,35 @@ fn output(program: &str, arguments: &[String]) -> Result<Zeroizing<String>, Stri
 }
 
 /// Waits for the end of the program. `None`: it takes too long. A set of peppers fits into the buffer of a pipe.
-fn end(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+fn end(child: &mut Child, patience: Duration) -> std::io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < patience {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
         thread::sleep(Duration::from_millis(20));
     }
     Ok(None)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The children of this process with this name that have ended, but were not waited for.
+    fn zombies(name: &str) -> usize {
+        let stats = fs::read_dir("/proc").unwrap().flatten();
+        let stats = stats.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+        let child = format!("({name}) Z {} ", std::process::id());
+        stats.filter(|stat| stat.contains(&child)).count()
+    }
+
+    #[test]
+    fn slow_program_is_ended_and_leaves_no_zombie() {
+        let refused = output("sleep", &["600".to_owned()], Duration::from_millis(50)).unwrap_err();
+        assert!(refused.contains("did not end"), "{refused}");
+        assert_eq!(zombies("sleep"), 0);
+    }
 }

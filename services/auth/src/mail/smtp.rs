@@ -1,9 +1,6 @@
 //! Delivers a mail to an SMTP server, on a connection of its own.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::time::{Duration, UNIX_EPOCH};
 
 use kit::error::chain;
 use kit_data::jobs::Failure;
@@ -26,9 +23,9 @@ use crate::{
     domain::StoredMail,
 };
 
-/// Codes with which a server refuses the credentials or the connection, not the mail: the operator can repair that
-/// (RFC 4954, section 6; RFC 7504 for 521).
-const REPAIRABLE: [u16; 6] = [421, 454, 521, 530, 534, 535];
+/// Permanent codes with which a server refuses the credentials or the connection, not the mail: the operator can repair
+/// that (RFC 4954, section 6; RFC 7504 for 521).
+const REPAIRABLE: [u16; 4] = [521, 530, 534, 535];
 
 /// The connection's settings, and the sender.
 pub(crate) struct Smtp {
@@ -113,10 +110,9 @@ impl Smtp {
     }
 }
 
+/// The server, and the authorities that sign its certificate.
 fn trust(config: &MailConfig) -> Result<TlsParameters, String> {
-    // A certificate for an IP address is verified like one for a name.
-    let host = config.server.parse::<IpAddr>().map_or_else(|_| config.server.clone(), |address| address.to_string());
-    let mut builder = TlsParameters::builder(host);
+    let mut builder = TlsParameters::builder(config.server.clone());
     if !config.ca.is_empty() {
         let wrong = |why: &dyn std::fmt::Display| format!("auth.mail.ca: {}: {why}", config.ca);
         let pem = std::fs::read(&config.ca).map_err(|why| wrong(&why))?;

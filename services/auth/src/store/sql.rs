@@ -3,6 +3,8 @@
 
 #[path = "sql/account.rs"]
 mod account;
+#[path = "sql/claim.rs"]
+mod claim;
 #[path = "sql/links.rs"]
 mod links;
 #[path = "sql/mail.rs"]
@@ -40,6 +42,9 @@ use prune::prune_some;
 use session::{
     IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
 };
+
+/// The action in the audit record of an imported account.
+const IMPORT: &str = "auth.import";
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
@@ -147,6 +152,7 @@ impl AuthStore for Sql {
             if insert_unless_present(&mut tx, new).await? {
                 imported += 1;
                 self.jobs.enqueue(&mut tx, NewJob::now(clock_rng.new_id(), &new.job, clock_rng.now())).await?;
+                self.audit.record_task(&mut tx, IMPORT, about(new.account.id)).await?;
             }
         }
         tx.commit().await?;
@@ -328,7 +334,7 @@ impl AuthStore for Sql {
             Decision::Revoke => {
                 end_session(&mut tx, found.session, now).await?;
                 if let Some(id) = successor.notice {
-                    let mail = NewMail::notice(id, MailKind::SessionEnded, found.account, client.clone(), now);
+                    let mail = NewMail::new(id, MailKind::SessionEnded, client.clone(), now).of(found.account);
                     insert_mail(&mut tx, &self.jobs, &mail).await?;
                 }
                 let reused = of_session(found.account, found.session);

@@ -29,7 +29,7 @@ const NEW: &str = "another good password";
 const ADDRESS: &str = "192.0.2.7";
 
 /// The records that match, the oldest first.
-async fn list(location: &Location, filter: &str) -> Vec<ListedRecord> {
+pub(crate) async fn list(location: &Location, filter: &str) -> Vec<ListedRecord> {
     let mut reader = Reader::connect(location, "auth", Keyring::default()).await.unwrap();
     reader.list(&RecordQuery::new(filter, false, 100).unwrap()).await.unwrap()
 }

@@ -12,6 +12,7 @@ use proto::auth::v1::{
 use tonic::{Code, Request, Status};
 
 use crate::{
+    audit::list,
     databases::on_both,
     mail::{NEW, link_to, mailing, newest_mail, request_reset, reset, token_in},
     mesh::{Mesh, PASSWORD, by, eventually, reason, sign_in, sign_up},
@@ -160,7 +161,9 @@ async fn changed_address_is_confirmed_and_undone(location: &Location) {
         ("ADA@example.org", PASSWORD, "EMAIL_UNCHANGED"),
         ("no address@", PASSWORD, "EMAIL_INVALID"),
     ] {
-        assert_eq!(reason(&change(&mut mesh, &tokens, new, password).await.unwrap_err()), why);
+        let refused = change(&mut mesh, &tokens, new, password).await.unwrap_err();
+        assert_eq!(reason(&refused), why);
+        assert!(why != "BAD_CREDENTIALS" || refused.message() == "the password is wrong", "{}", refused.message());
     }
     change(&mut mesh, &tokens, "eve@example.org", PASSWORD).await.unwrap();
     let notice = newest_mail(&mesh, "ada", 2).await;
@@ -204,9 +207,22 @@ async fn owner_takes_the_address_of_an_unverified_account(location: &Location) {
     let taken = confirm(&mut mesh, &link).await.unwrap_err();
     assert_eq!((taken.code(), reason(&taken).as_str()), (Code::AlreadyExists, "EMAIL_TAKEN"));
     let link = link_to(&mesh, "eve", "confirm-email").await;
+    request_reset(&mut mesh, "eve@example.org").await.unwrap();
+    let reset_link = link_to(&mesh, "eve", "reset-password").await;
     confirm(&mut mesh, &link).await.unwrap();
     assert_eq!(mesh.signed_in("eve", PASSWORD).await.unwrap().user_id, ada.user_id);
     assert_eq!(email(&mut mesh, &squatter).await.email, "");
+    assert_eq!(reason(&reset(&mut mesh, &reset_link, NEW).await.unwrap_err()), "LINK_INVALID");
+    let mut changed: Vec<_> = list(location, "code = OK action:ConfirmEmailChange")
+        .await
+        .into_iter()
+        .map(|record| (record.facts.target, record.facts.person))
+        .collect();
+    changed.sort();
+    let mut expected =
+        [(format!("users/{}", ada.user_id), ada.user_id.parse().ok()), (format!("users/{}", squatter.user_id), None)];
+    expected.sort();
+    assert_eq!(changed, expected, "the loss of the address is recorded too");
     // It can state another address.
     change(&mut mesh, &squatter, "mallory@example.org", PASSWORD).await.unwrap();
     let link = link_to(&mesh, "mallory", "confirm-email").await;
@@ -258,4 +274,20 @@ async fn notices_go_to_verified_addresses_only(location: &Location) {
     ];
     assert_eq!(all, expected, "one mail for each event");
     assert_eq!(subjects(&mesh, "bob").await, ["Verify your e-mail address"]);
+}
+
+/// The address of the account may be that of another person, who must not get any number of notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_to_an_unverified_address_are_limited() {
+    let mut mesh = Mesh::with(mailing()).await;
+    let (stranger, ada) = (mesh.signed_up("eve").await, verified(&mut mesh, "ada").await);
+    for n in 0..5 {
+        change(&mut mesh, &stranger, &format!("new{n}@example.org"), PASSWORD).await.unwrap();
+    }
+    let refused = change(&mut mesh, &stranger, "new5@example.org", PASSWORD).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+    // The owner of a verified address gets each notice.
+    for n in 0..6 {
+        change(&mut mesh, &ada, &format!("other{n}@example.org"), PASSWORD).await.unwrap();
+    }
 }

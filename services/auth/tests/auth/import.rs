@@ -7,8 +7,11 @@ use auth::{
     domain::EmailAddress,
     import::{BadLine, Counts, Import, ImportError, Observer},
 };
-use kit::{ClockAndRng, Timestamp};
-use kit_data::store::Location;
+use kit::{ClockAndRng, Timestamp, keyring::Keyring};
+use kit_data::{
+    audit::{Reader, RecordQuery},
+    store::Location,
+};
 use proto::auth::v1::SignInRequest;
 
 use crate::{
@@ -59,10 +62,14 @@ async fn import_is_repeatable_and_reports_bad_lines(location: &Location) {
         r#"{"email": "bob@example.org", "hash": "HASH", "display_name": "a\nb"}"#,
         r#"{"email": "bob@example.org", "hash": "HASH", "created": "yesterday"}"#,
         r#"{"email": "bob@example.org", "hash": "HASH", "created": "2999-01-01T00:00:00Z"}"#,
-        r#"{"email": "bob@example.org", "hash": "HASH", "phone": "1"}"#,
+        r#"{"email": "bob@example.org", "hash": "HASH", "secret": "1"}"#,
         r#"{"email": "bob@example.org""#,
         r#"{"email": "ADA@example.org", "hash": "HASH"}"#,
         r#"{"email": "bob@example.org", "hash": "$2b$31$abcdefghijklmnopqrstuuRzxDu7Ehsegd8FKLhMotLPsiAvgofqu"}"#,
+        r#"{"email": "bob@example.org", "hash": "HASH", "verified": "secret"}"#,
+        r#"{"email": 1, "hash": "secret"}"#,
+        r#"{"email": "bob@example.org"}"#,
+        r#"{"email": "secret@example.org", "email": "bob@example.org", "hash": "HASH"}"#,
     ];
     let mut file = vec![
         r#"{"email": "ada@example.org", "hash": "HASH", "handle": "ada", "verified": true, "created": "2020-02-29T12:00:00Z"}"#
@@ -72,19 +79,37 @@ async fn import_is_repeatable_and_reports_bad_lines(location: &Location) {
     file.extend(bad_lines.map(str::to_owned));
     file.extend((0..250).map(|n| format!(r#"{{"email": "user{n}@example.org", "hash": "HASH", "handle": null}}"#)));
     let file = file.join("\n").replace("HASH", BCRYPT);
-    let fields = ["email", "hash", "handle", "display_name", "created", "created", "", "", "email", "hash"];
-    let counts = |imported, present| Counts { lines: 261, imported, present, bad: 10 };
+    let fields = [
+        "email",
+        "hash",
+        "handle",
+        "display_name",
+        "created",
+        "created",
+        "",
+        "",
+        "email",
+        "hash",
+        "verified",
+        "email",
+        "hash",
+        "",
+    ];
+    let counts = |imported, present| Counts { lines: 265, imported, present, bad: 14 };
     for (is_dry, expected) in
         [(true, counts(251, 0)), (false, counts(251, 0)), (false, counts(0, 251)), (true, counts(0, 251))]
     {
         let (counted, bad) = import(&store, &file, is_dry).await;
         assert_eq!(counted, expected, "dry: {is_dry}");
-        assert_eq!(bad.iter().map(|(line, ..)| *line).collect::<Vec<_>>(), (3..=12).collect::<Vec<_>>());
+        assert_eq!(bad.iter().map(|(line, ..)| *line).collect::<Vec<_>>(), (3..=16).collect::<Vec<_>>());
         assert_eq!(bad.iter().map(|(_, field, _)| field.as_str()).collect::<Vec<_>>(), fields, "{bad:?}");
         let reasons: Vec<_> = bad.iter().map(|(.., reason)| reason.as_str()).collect();
         assert!(reasons[8].contains("line 1"), "{reasons:?}");
         assert!(!reasons.iter().any(|reason| reason.is_empty() || reason.contains("secret")), "{reasons:?}");
     }
+    let mut audit = Reader::connect(location, "auth", Keyring::default()).await.unwrap();
+    let query = RecordQuery::new("action = \"auth.import\" principal_kind = system", false, 1).unwrap();
+    assert_eq!(audit.count(&query).await.unwrap(), 251, "each new account has its record");
     let ada = store.find_by_email(&email("ada@example.org")).await.unwrap().unwrap();
     assert_eq!((ada.create_time, ada.password.0.as_str()), (Timestamp::from_micros(1_582_977_600_000_000), BCRYPT));
     assert!(store.find_email(ada.id).await.unwrap().unwrap().verify_time.is_some());
@@ -138,7 +163,8 @@ async fn file_of_another_format_is_refused() {
     let (config, mut seen) = (auth::Config::default(), Seen::default());
     for (file, expected) in [
         ("", "the columns email and hash are required"),
-        ("email,password\na@example.org,x\n", "the column \"password\" is unknown"),
+        ("email,password\na@example.org,x\n", "line 1: column 2 has an unknown name"),
+        ("email,hash,email\n", "the column email is there twice"),
         ("hash,handle\nx,y\n", "the columns email and hash are required"),
     ] {
         let import = Import::new(&config, Arc::clone(&mesh.store), ClockAndRng::system(), false, &mut seen);

@@ -4,8 +4,8 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use auth::{
-    domain::{Account, EmailAddress, MailKind, NewLink, PasswordHash, SessionId, State, TokenHash},
-    store::{AuthStore, Refreshed},
+    domain::{Account, AccountId, EmailAddress, MailKind, NewLink, PasswordHash, SessionId, State, TokenHash},
+    store::{AuthStore, EmailChange, Refreshed},
 };
 
 use crate::{
@@ -268,6 +268,47 @@ async fn repeated_sign_ups_of_a_locked_account_do_not_block_others() {
     }
     attempts.sort_unstable();
     assert!(attempts.into_iter().eq(1..=12));
+    drop(store);
+    database.remove().await;
+}
+
+/// Each of two accounts has a link to the address of the other one, which neither has verified. The first use takes the
+/// address from the other account, and ends its link.
+#[tokio::test(flavor = "multi_thread")]
+async fn crossing_changes_of_addresses_do_not_wait_in_a_circle() {
+    let database = Database::postgres().await;
+    let store = open(&database.location).await;
+    let mut accounts = Vec::new();
+    for (own, other) in [("ada@example.org", "bob@example.org"), ("bob@example.org", "ada@example.org")] {
+        let (account, _) = active(&*store, own).await;
+        accounts.push((account, change_to(other, AccountId(id()))));
+    }
+    let mut links = Vec::new();
+    for (account, mail) in accounts {
+        let mail = mail.of(account.id);
+        store.queue_mails(std::slice::from_ref(&mail)).await.unwrap();
+        let stored = store.find_mail(mail.id).await.unwrap().unwrap();
+        let link = NewLink { hash: token(), sealed: vec![1], expire_time: at(100) };
+        assert!(store.add_link(&stored, &link).await.unwrap());
+        links.push((account.id, link.hash));
+    }
+    let mut holder = Holder::begin(&database.location, "auth").await;
+    for (account, _) in &links {
+        holder.run(LOCK_ACCOUNT, &[account.0]).await;
+    }
+    let mut changes = Vec::new();
+    for (number, (_, hash)) in (1..).zip(&links) {
+        let (store, hash, undo) = (Arc::clone(&store), hash.clone(), change_to("x@example.org", AccountId(id())));
+        changes.push(tokio::spawn(async move { store.confirm_email(&hash, &undo, at(2)).await.unwrap() }));
+        holder.waiters(number).await;
+    }
+    holder.release().await;
+    let first = changes.remove(0).await.unwrap();
+    let second = changes.remove(0).await.unwrap();
+    assert_eq!((first, second), (EmailChange::Changed(Vec::new()), EmailChange::Invalid));
+    let address = async |number: usize| store.find_email(links[number].0).await.unwrap().unwrap().address;
+    assert_eq!(address(0).await.as_str(), "bob@example.org");
+    assert!(!address(1).await.is_real());
     drop(store);
     database.remove().await;
 }

@@ -133,6 +133,26 @@ async fn link_expires_and_a_new_password_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attempts_before_a_reset_do_not_keep_the_owner_out() {
+    let mut mesh = Mesh::with(mailing()).await;
+    mesh.signed_up("ada").await;
+    request_reset(&mut mesh, "ada@example.org").await.unwrap();
+    let link = link_to(&mesh, "ada", "reset-password").await;
+    for expected in ["BAD_CREDENTIALS", "RATE_LIMITED"] {
+        for _ in 0..10 {
+            let refused = mesh.signed_in("ada", "a forgotten password").await.unwrap_err();
+            assert_eq!(reason(&refused), expected);
+        }
+    }
+    reset(&mut mesh, &link, NEW).await.unwrap();
+    mesh.signed_in("ada", NEW).await.unwrap();
+    for _ in 0..9 {
+        assert_eq!(reason(&mesh.signed_in("ada", PASSWORD).await.unwrap_err()), "BAD_CREDENTIALS");
+    }
+    assert_eq!(reason(&mesh.signed_in("ada", NEW).await.unwrap_err()), "RATE_LIMITED", "new attempts count");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_address_gets_the_same_response_and_no_mail() {
     let mut mesh = Mesh::with(mailing()).await;
     mesh.signed_up("ada").await;

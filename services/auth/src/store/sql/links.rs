@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use kit::{Timestamp, audit::AuditEntry};
 use kit_data::{
     jobs::NewJob,
-    store::{DbTimestamp, Error, violated},
+    store::{DbTimestamp, Error},
 };
 use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{
     Sql, Tx, about,
+    claim::{Claim, claim, release},
     mail_rows::{delete_tokens, erase_mail, insert_mail},
     session::{end_all, lock_account},
 };
@@ -68,7 +69,7 @@ impl LinkStore for Sql {
         delete_tokens(&mut tx, account).await?;
         let ended = end_all(&mut tx, account, None, now).await?;
         if let Some(notice) = notice {
-            insert_mail(&mut tx, &self.jobs, &NewMail { account: Some(account), ..notice.clone() }).await?;
+            insert_mail(&mut tx, &self.jobs, &notice.clone().of(account)).await?;
         }
         self.audit.record(&mut tx, about(account)).await?;
         tx.commit().await?;
@@ -129,50 +130,19 @@ impl LinkStore for Sql {
     }
 
     async fn confirm_email(&self, token: &TokenHash, undo: &NewMail, now: Timestamp) -> Result<EmailChange, Error> {
-        let Some(account) = self.account_of(token).await? else { return Ok(EmailChange::Invalid) };
-        let mut tx = self.write.begin_on(account.0).await?;
-        let Some(email) = use_token(&mut tx, account, token, MailKind::EmailChange, now).await? else {
-            return Ok(EmailChange::Invalid);
-        };
-        let previous =
-            sqlx::query("SELECT email FROM accounts WHERE account_id = $1 AND email_verify_time IS NOT NULL")
-                .bind(account.0)
-                .fetch_optional(&mut *tx)
-                .await?;
-        let previous = previous.map(|row| row.try_get("email").map(EmailAddress::stored)).transpose()?;
-        if !claim(&mut tx, account, &email, now).await? {
-            return Ok(EmailChange::Taken);
+        loop {
+            if let Some(change) = self.try_confirm(token, undo, now).await? {
+                return Ok(change);
+            }
         }
-        delete_tokens(&mut tx, account).await?;
-        if let Some(previous) = previous {
-            let undo = NewMail { account: Some(account), ..undo.clone() }.to(previous);
-            insert_mail(&mut tx, &self.jobs, &undo).await?;
-        }
-        self.audit.record(&mut tx, about(account)).await?;
-        tx.commit().await?;
-        Ok(EmailChange::Changed(Vec::new()))
     }
 
     async fn undo_email(&self, token: &TokenHash, reset: &NewMail, now: Timestamp) -> Result<EmailChange, Error> {
-        let Some(account) = self.account_of(token).await? else { return Ok(EmailChange::Invalid) };
-        let mut tx = self.write.begin_on(account.0).await?;
-        let Some(email) = use_token(&mut tx, account, token, MailKind::EmailChanged, now).await? else {
-            return Ok(EmailChange::Invalid);
-        };
-        if !claim(&mut tx, account, &email, now).await? {
-            return Ok(EmailChange::Taken);
+        loop {
+            if let Some(change) = self.try_undo(token, reset, now).await? {
+                return Ok(change);
+            }
         }
-        sqlx::query("UPDATE accounts SET password_hash = '', password_no = password_no + 1 WHERE account_id = $1")
-            .bind(account.0)
-            .execute(&mut *tx)
-            .await?;
-        erase_mail(&mut tx, account).await?;
-        let ended = end_all(&mut tx, account, None, now).await?;
-        let reset = NewMail { account: Some(account), ..reset.clone() }.to(email);
-        insert_mail(&mut tx, &self.jobs, &reset).await?;
-        self.audit.record(&mut tx, about(account)).await?;
-        tx.commit().await?;
-        Ok(EmailChange::Changed(ended))
     }
 
     async fn list_unreachable(&self, limit: u32) -> Result<Vec<AccountId>, Error> {
@@ -217,6 +187,64 @@ impl LinkStore for Sql {
 }
 
 impl Sql {
+    /// `None`: another account has the address than the one that was locked. Then the caller tries again.
+    async fn try_confirm(
+        &self,
+        token: &TokenHash,
+        undo: &NewMail,
+        now: Timestamp,
+    ) -> Result<Option<EmailChange>, Error> {
+        let Some(claimant) = self.find_claimant(token).await? else { return Ok(Some(EmailChange::Invalid)) };
+        let account = claimant.account;
+        let mut tx = self.begin_claim(&claimant).await?;
+        let Some(email) = use_token(&mut tx, account, token, MailKind::EmailChange, now).await? else {
+            return Ok(Some(EmailChange::Invalid));
+        };
+        let previous =
+            sqlx::query("SELECT email FROM accounts WHERE account_id = $1 AND email_verify_time IS NOT NULL")
+                .bind(account.0)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let previous = previous.map(|row| row.try_get("email").map(EmailAddress::stored)).transpose()?;
+        match claim(&mut tx, &self.audit, &claimant, &email, now).await? {
+            Claim::Done => {}
+            Claim::Refused(why) => return Ok(Some(why)),
+            Claim::Moved => return Ok(None),
+        }
+        delete_tokens(&mut tx, account).await?;
+        if let Some(previous) = previous {
+            insert_mail(&mut tx, &self.jobs, &undo.clone().of(account).to(previous)).await?;
+        }
+        self.audit.record(&mut tx, about(account)).await?;
+        tx.commit().await?;
+        Ok(Some(EmailChange::Changed(Vec::new())))
+    }
+
+    /// `None`: as for `try_confirm`.
+    async fn try_undo(&self, token: &TokenHash, reset: &NewMail, now: Timestamp) -> Result<Option<EmailChange>, Error> {
+        let Some(claimant) = self.find_claimant(token).await? else { return Ok(Some(EmailChange::Invalid)) };
+        let account = claimant.account;
+        let mut tx = self.begin_claim(&claimant).await?;
+        let Some(email) = use_token(&mut tx, account, token, MailKind::EmailChanged, now).await? else {
+            return Ok(Some(EmailChange::Invalid));
+        };
+        match claim(&mut tx, &self.audit, &claimant, &email, now).await? {
+            Claim::Done => {}
+            Claim::Refused(why) => return Ok(Some(why)),
+            Claim::Moved => return Ok(None),
+        }
+        sqlx::query("UPDATE accounts SET password_hash = '', password_no = password_no + 1 WHERE account_id = $1")
+            .bind(account.0)
+            .execute(&mut *tx)
+            .await?;
+        erase_mail(&mut tx, account).await?;
+        let ended = end_all(&mut tx, account, None, now).await?;
+        insert_mail(&mut tx, &self.jobs, &reset.clone().of(account).to(email)).await?;
+        self.audit.record(&mut tx, about(account)).await?;
+        tx.commit().await?;
+        Ok(Some(EmailChange::Changed(ended)))
+    }
+
     /// The account of a token, which never changes, so that this read needs no lock.
     async fn account_of(&self, token: &TokenHash) -> Result<Option<AccountId>, Error> {
         let found = sqlx::query("SELECT account_id FROM mail_tokens WHERE token_hash = $1")
@@ -225,22 +253,6 @@ impl Sql {
             .await?;
         Ok(found.map(|row| row.try_get("account_id").map(AccountId)).transpose()?)
     }
-}
-
-/// Takes the address from an account that has not verified it. `false`: the account does not have it, or has verified
-/// it. The address is then free for the account whose owner has proved to read its mail.
-async fn release(tx: &mut Tx<'_>, from: AccountId, email: &EmailAddress, now: Timestamp) -> Result<bool, Error> {
-    let released = sqlx::query(
-        "UPDATE accounts SET email = $3, release_time = $4 WHERE account_id = $1 AND email = $2 \
-         AND email_verify_time IS NULL AND state IN ('active', 'pending')",
-    )
-    .bind(from.0)
-    .bind(email.as_str())
-    .bind(EmailAddress::released(from).as_str())
-    .bind(DbTimestamp(now))
-    .execute(&mut **tx)
-    .await?;
-    Ok(released.rows_affected() > 0)
 }
 
 /// Locks the account's row, and then deletes the token if it is valid. Returns the address that it proves.
@@ -260,34 +272,4 @@ async fn use_token(
             .fetch_optional(&mut **tx)
             .await?;
     Ok(used.map(|row| row.try_get("email").map(EmailAddress::stored)).transpose()?)
-}
-
-/// Gives an address to the account whose owner has proved to read its mail, and whose row this transaction has locked.
-/// Another account that has not verified the address loses it. `false`: another account has verified it, or the account
-/// is not active.
-async fn claim(tx: &mut Tx<'_>, account: AccountId, email: &EmailAddress, now: Timestamp) -> Result<bool, Error> {
-    let holder = sqlx::query("SELECT account_id FROM accounts WHERE email = $1 AND account_id <> $2")
-        .bind(email.as_str())
-        .bind(account.0)
-        .fetch_optional(&mut **tx)
-        .await?;
-    if let Some(holder) = holder {
-        let holder = AccountId(holder.try_get("account_id")?);
-        // The row may have changed since it was read: the statement decides.
-        release(tx, holder, email, now).await?;
-    }
-    let claimed = sqlx::query(
-        "UPDATE accounts SET email = $2, email_verify_time = $3, release_time = NULL \
-         WHERE account_id = $1 AND state = 'active'",
-    )
-    .bind(account.0)
-    .bind(email.as_str())
-    .bind(DbTimestamp(now))
-    .execute(&mut **tx)
-    .await;
-    match claimed {
-        Ok(claimed) => Ok(claimed.rows_affected() > 0),
-        Err(error) if violated(&error).as_deref() == Some("accounts_email_key") => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -46,8 +46,8 @@ impl Password {
         self.sent.as_ref().map(|sent| sent.as_str())
     }
 
-    /// Refuses a new password in `field` that is too short or too long. The contract limits the sent form; preparation
-    /// may make it shorter.
+    /// Refuses a new password in `field` that is too short or too long. The contract bounds the size of the sent form
+    /// only: preparation may make it shorter or longer.
     pub(crate) fn check_length(&self, field: &str) -> Result<(), Status> {
         let ([least, most], characters) = (CHARACTERS, self.prepared.chars().count());
         let invalid = |reason, message: String| Err(error::invalid_field(field, reason, &message));

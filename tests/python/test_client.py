@@ -280,6 +280,7 @@ class MeshTest(unittest.TestCase):
         fields = {
             "CreateUser": {"user_id": anybody, "handle": "mallory", "display_name": "Mallory"},
             "DeleteUser": {"user_id": anybody},
+            "GetNames": {"user_id": anybody},
             "ListContacts": {"user_id": anybody},
             "ListEndedSessions": {},
             "DeleteMember": {"user_id": anybody},

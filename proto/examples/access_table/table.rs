@@ -104,6 +104,7 @@ const REACH: &[(&str, Reach)] = &[
     ("users.v1.UsersService/BatchGetUsers", Reach::Any),
     ("users.v1.UsersService/CreateUser", Reach::Any),
     ("users.v1.UsersService/DeleteUser", Reach::Any),
+    ("users.v1.UsersService/GetNames", Reach::Any),
     ("users.v1.UsersService/GetUser", Reach::Any),
     ("users.v1.UsersService/ListUsers", Reach::Any),
     ("users.v1.UsersService/UpdateUser", Reach::Owner),

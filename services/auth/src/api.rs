@@ -187,7 +187,7 @@ impl AuthService for Api {
     ) -> Result<Response<ChangePasswordResponse>, Status> {
         let client = client(&request);
         let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
-        self.replace_password(session, client, &context, request).await?;
+        self.replace_password(session, client, context.caller.address, request).await?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 

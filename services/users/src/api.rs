@@ -9,8 +9,8 @@ use proto::{
     messaging::v1::{ListContactsRequest, messaging_service_client::MessagingServiceClient},
     users::v1::{
         BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, DeleteUserRequest,
-        DeleteUserResponse, GetUserRequest, GetUserResponse, ListUsersRequest, ListUsersResponse, UpdateUserRequest,
-        UpdateUserResponse, User as WireUser, users_service_server::UsersService,
+        DeleteUserResponse, GetNamesRequest, GetNamesResponse, GetUserRequest, GetUserResponse, ListUsersRequest,
+        ListUsersResponse, UpdateUserRequest, UpdateUserResponse, User as WireUser, users_service_server::UsersService,
     },
 };
 use tonic::{Code, Request, Response, Status, async_trait};
@@ -68,6 +68,13 @@ impl UsersService for Api {
         let user = self.users.store.find(id).await?.filter(|user| user.state == State::Active);
         let user = user.ok_or_else(not_found)?;
         Ok(Response::new(GetUserResponse { user: Some(user.into()) }))
+    }
+
+    async fn get_names(&self, request: Request<GetNamesRequest>) -> Result<Response<GetNamesResponse>, Status> {
+        let id = user_id("user_id", &request.get_ref().user_id)?;
+        let user = self.users.store.find(id).await?.filter(|user| user.state == State::Active);
+        let User { handle, display_name, .. } = user.ok_or_else(not_found)?;
+        Ok(Response::new(GetNamesResponse { handle, display_name }))
     }
 
     async fn batch_get_users(

@@ -2,14 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use kit::{Context, error, principal::UserSession};
+use kit::{error, principal::UserSession};
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest, ResetPasswordRequest};
 use tonic::{Code, Status};
 
 use super::{Api, bad_credentials, mail::link_invalid, sessions::ConfirmedSession, wrong_password};
 use crate::{
     domain::{Account, Client, MailKind, MailToken, State},
-    password::{OwnWords, Password, Queue, Verified},
+    password::{Password, Queue, Verified},
 };
 
 impl Api {
@@ -59,7 +59,7 @@ impl Api {
         &self,
         session: Arc<UserSession>,
         client: Client,
-        context: &Context,
+        address: Option<IpAddr>,
         request: ChangePasswordRequest,
     ) -> Result<(), Status> {
         let ChangePasswordRequest { current_password, new_password } = request;
@@ -70,9 +70,8 @@ impl Api {
             return Err(error::invalid_field("new_password", "PASSWORD_UNCHANGED", message));
         }
         let caller = self.confirm(Arc::clone(&session)).await?;
-        let account = self.prove_caller(&caller, context.caller.address, current).await?;
-        let [handle, name] = self.names(context, account.id.0).await;
-        let own = OwnWords::new(&[account.email.as_str(), &handle, &name]);
+        let account = self.prove_caller(&caller, address, current).await?;
+        let own = self.own_words(account.id, &account.email).await;
         let hashed = self.hash_new("new_password", new, own, Queue::Known).await?;
         let notice = self.notice(MailKind::PasswordChanged, client).map(|mail| mail.of(account.id));
         let now = self.auth.clock_rng.now();
@@ -93,9 +92,9 @@ impl Api {
         new.check_length("new_password")?;
         self.count_link(address).await?;
         let (token, now) = (token.hash(), self.auth.clock_rng.now());
-        let address =
-            self.auth.store.find_link(&token, MailKind::PasswordReset, now).await?.ok_or_else(link_invalid)?;
-        let own = OwnWords::new(&[address.as_str()]);
+        let found = self.auth.store.find_link(&token, MailKind::PasswordReset, now).await?;
+        let (account, email) = found.ok_or_else(link_invalid)?;
+        let own = self.own_words(account, &email).await;
         let hashed = self.hash_new("new_password", new, own, Queue::Known).await?;
         let notice = self.notice(MailKind::PasswordChanged, client);
         let now = self.auth.clock_rng.now();

@@ -1,13 +1,12 @@
 //! Refuses new passwords that are short, easy to guess, or known.
 
 use kit::{Context, error};
-use proto::users::v1::{GetUserRequest, users_service_client::UsersServiceClient};
-use tonic::Status;
-use uuid::Uuid;
+use proto::users::v1::{GetNamesRequest, GetNamesResponse, users_service_client::UsersServiceClient};
+use tonic::{Response, Status};
 
 use super::Api;
 use crate::{
-    domain::PasswordHash,
+    domain::{AccountId, EmailAddress, PasswordHash},
     password::{OwnWords, Password, Queue, Weakness},
 };
 
@@ -31,21 +30,17 @@ impl Api {
         })
     }
 
-    /// The handle and the name of the caller. Without the users service the result is empty: a user who suspects a theft
-    /// must be able to change the password.
-    pub(super) async fn names(&self, context: &Context, user: Uuid) -> [String; 2] {
-        let message = GetUserRequest { user_id: user.to_string() };
-        let request = context.request(message, self.auth.config.users_timeout.0);
-        match UsersServiceClient::new(self.auth.users.clone()).get_user(request).await {
-            Ok(response) => {
-                let user = response.into_inner().user.unwrap_or_default();
-                [user.handle, user.display_name]
-            }
-            Err(status) => {
-                tracing::debug!(rpc.code = ?status.code(), "the user's names are unknown to the check of a password");
-                Default::default()
-            }
-        }
+    /// The words of an account that must not make up its password. Without the users service they are those of the address
+    /// only: a user who suspects a theft must be able to change the password.
+    pub(super) async fn own_words(&self, account: AccountId, email: &EmailAddress) -> OwnWords {
+        let message = GetNamesRequest { user_id: account.0.to_string() };
+        let request = Context::default().request(message, self.auth.config.users_timeout.0);
+        let names = UsersServiceClient::new(self.auth.users.clone()).get_names(request).await;
+        let GetNamesResponse { handle, display_name } = names.map(Response::into_inner).unwrap_or_else(|status| {
+            tracing::debug!(rpc.code = ?status.code(), "the user's names are unknown to the check of a password");
+            GetNamesResponse::default()
+        });
+        OwnWords::new(&[email.as_str(), &handle, &display_name])
     }
 }
 

@@ -12,9 +12,14 @@ use crate::domain::{AccountId, Email, EmailAddress, MailKind, NewMail, PasswordH
 /// the same time one finds no token.
 #[async_trait]
 pub trait LinkStore: Send + Sync {
-    /// The address that the token of a link was sent to, if it is valid `now`. Its use decides again.
-    async fn find_link(&self, token: &TokenHash, kind: MailKind, now: Timestamp)
-    -> Result<Option<EmailAddress>, Error>;
+    /// The account of the token of a link, and the address that it was sent to, if it is valid `now`. Its use decides
+    /// again.
+    async fn find_link(
+        &self,
+        token: &TokenHash,
+        kind: MailKind,
+        now: Timestamp,
+    ) -> Result<Option<(AccountId, EmailAddress)>, Error>;
 
     /// Sets a new password with the token of a link, verifies the address, deletes the other tokens of the account, and
     /// ends all of its sessions. Returns these sessions. `None`: the token is not valid (any more) or its account is

@@ -12,14 +12,14 @@ use auth::{
 };
 use kit::ClockAndRng;
 use kit_data::store::Location;
-use proto::auth::v1::{ListMailboxRequest, RequestPasswordResetRequest, ResetPasswordRequest};
+use proto::auth::v1::{ListMailboxRequest, RequestPasswordResetRequest, ResetPasswordRequest, SignUpRequest};
 use tonic::{Code, Status};
 
 use crate::{
     database::execute,
     databases::{Database, on_both},
     locks_support::Holder,
-    mesh::{Mesh, PASSWORD, eventually, reason},
+    mesh::{Mesh, PASSWORD, eventually, reason, sign_up},
     store::{active, at, id, open, refresh, session, successor, token},
 };
 
@@ -130,6 +130,19 @@ async fn link_expires_and_a_new_password_ends_it() {
     };
     mesh.auth.change_password(crate::mesh::by(&tokens, change)).await.unwrap();
     assert_eq!(reason(&reset(&mut mesh, &link, NEW).await.unwrap_err()), "LINK_INVALID");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_knows_the_names_of_the_user() {
+    let mut mesh = Mesh::with(mailing()).await;
+    let request = SignUpRequest { display_name: "Countess Lovelace".to_owned(), ..sign_up("ada") };
+    mesh.auth.sign_up(request).await.unwrap();
+    request_reset(&mut mesh, "ada@example.org").await.unwrap();
+    let link = link_to(&mesh, "ada", "reset-password").await;
+    let refused = reset(&mut mesh, &link, "Lovelace, Countess 1815").await.unwrap_err();
+    assert_eq!(reason(&refused), "PASSWORD_TOO_WEAK");
+    mesh.stop_users().await;
+    reset(&mut mesh, &link, NEW).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

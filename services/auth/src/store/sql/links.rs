@@ -29,15 +29,17 @@ impl LinkStore for Sql {
         token: &TokenHash,
         kind: MailKind,
         now: Timestamp,
-    ) -> Result<Option<EmailAddress>, Error> {
-        let found =
-            sqlx::query("SELECT email FROM mail_tokens WHERE token_hash = $1 AND kind = $2 AND expire_time > $3")
-                .bind(&token.0)
-                .bind(kind.as_str())
-                .bind(DbTimestamp(now))
-                .fetch_optional(&self.read)
-                .await?;
-        Ok(found.map(|row| row.try_get("email").map(EmailAddress::stored)).transpose()?)
+    ) -> Result<Option<(AccountId, EmailAddress)>, Error> {
+        let found = sqlx::query(
+            "SELECT account_id, email FROM mail_tokens WHERE token_hash = $1 AND kind = $2 AND expire_time > $3",
+        )
+        .bind(&token.0)
+        .bind(kind.as_str())
+        .bind(DbTimestamp(now))
+        .fetch_optional(&self.read)
+        .await?;
+        let Some(row) = found else { return Ok(None) };
+        Ok(Some((AccountId(row.try_get("account_id")?), EmailAddress::stored(row.try_get("email")?))))
     }
 
     async fn reset_password(

@@ -87,8 +87,9 @@ export type SignUpRequest = Message<"trellis.auth.v1.SignUpRequest"> & {
   email: string;
 
   /**
-   * Required. 15 to 256 characters of any kind (NIST SP 800-63B-4), counted in NFC; NFD may need four times as many. NFC
-   * and NFD are the same password. There are no rules of composition, but a password that is easy to guess is refused.
+   * Required. 15 to 256 characters of any kind (NIST SP 800-63B-4), counted in NFC by the service, so that a short password
+   * has the reason PASSWORD_TOO_SHORT in every form; NFD may need four times as many. NFC and NFD are the same password. There
+   * are no rules of composition, but a password that is easy to guess is refused.
    *
    * @generated from field: string password = 2;
    */

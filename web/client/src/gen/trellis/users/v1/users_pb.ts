@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/users/v1/users.proto.
  */
 export const file_trellis_users_v1_users: GenFile = /*@__PURE__*/
-  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiKAoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAkiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIl0KEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDQoFcXVlcnkYBCABKAlKBAgDEARSDWhhbmRsZV9wcmVmaXgiUwoRTGlzdFVzZXJzUmVzcG9uc2USJQoFdXNlcnMYASADKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlsKEUNyZWF0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDgoGaGFuZGxlGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIPCgdhdHRlbXB0GAQgASgDIjoKEkNyZWF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyImoKEVVwZGF0ZVVzZXJSZXF1ZXN0EiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIjwKEURlbGV0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSFgoOcmVsZWFzZV9oYW5kbGUYAiABKAgiFAoSRGVsZXRlVXNlclJlc3BvbnNlMroECgxVc2Vyc1NlcnZpY2USUwoHR2V0VXNlchIgLnRyZWxsaXMudXNlcnMudjEuR2V0VXNlclJlcXVlc3QaIS50cmVsbGlzLnVzZXJzLnYxLkdldFVzZXJSZXNwb25zZSIDkAIBEmUKDUJhdGNoR2V0VXNlcnMSJi50cmVsbGlzLnVzZXJzLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0GicudHJlbGxpcy51c2Vycy52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiA5ACARJZCglMaXN0VXNlcnMSIi50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1JlcXVlc3QaIy50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIgOQAgESXAoKQ3JlYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuQ3JlYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIDkAICElcKClVwZGF0ZVVzZXISIy50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiQudHJlbGxpcy51c2Vycy52MS5VcGRhdGVVc2VyUmVzcG9uc2USXAoKRGVsZXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiIgoPR2V0TmFtZXNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiOAoQR2V0TmFtZXNSZXNwb25zZRIOCgZoYW5kbGUYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJIigKFEJhdGNoR2V0VXNlcnNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygJIj4KFUJhdGNoR2V0VXNlcnNSZXNwb25zZRIlCgV1c2VycxgBIAMoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlciJdChBMaXN0VXNlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEg0KBXF1ZXJ5GAQgASgJSgQIAxAEUg1oYW5kbGVfcHJlZml4IlMKEUxpc3RVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJbChFDcmVhdGVVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEg4KBmhhbmRsZRgCIAEoCRIUCgxkaXNwbGF5X25hbWUYAyABKAkSDwoHYXR0ZW1wdBgEIAEoAyI6ChJDcmVhdGVVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlciJqChFVcGRhdGVVc2VyUmVxdWVzdBIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI6ChJVcGRhdGVVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlciI8ChFEZWxldGVVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhYKDnJlbGVhc2VfaGFuZGxlGAIgASgIIhQKEkRlbGV0ZVVzZXJSZXNwb25zZTKSBQoMVXNlcnNTZXJ2aWNlElMKB0dldFVzZXISIC50cmVsbGlzLnVzZXJzLnYxLkdldFVzZXJSZXF1ZXN0GiEudHJlbGxpcy51c2Vycy52MS5HZXRVc2VyUmVzcG9uc2UiA5ACARJlCg1CYXRjaEdldFVzZXJzEiYudHJlbGxpcy51c2Vycy52MS5CYXRjaEdldFVzZXJzUmVxdWVzdBonLnRyZWxsaXMudXNlcnMudjEuQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlIgOQAgESWQoJTGlzdFVzZXJzEiIudHJlbGxpcy51c2Vycy52MS5MaXN0VXNlcnNSZXF1ZXN0GiMudHJlbGxpcy51c2Vycy52MS5MaXN0VXNlcnNSZXNwb25zZSIDkAIBElwKCkNyZWF0ZVVzZXISIy50cmVsbGlzLnVzZXJzLnYxLkNyZWF0ZVVzZXJSZXF1ZXN0GiQudHJlbGxpcy51c2Vycy52MS5DcmVhdGVVc2VyUmVzcG9uc2UiA5ACAhJWCghHZXROYW1lcxIhLnRyZWxsaXMudXNlcnMudjEuR2V0TmFtZXNSZXF1ZXN0GiIudHJlbGxpcy51c2Vycy52MS5HZXROYW1lc1Jlc3BvbnNlIgOQAgESVwoKVXBkYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuVXBkYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXNwb25zZRJcCgpEZWxldGVVc2VyEiMudHJlbGxpcy51c2Vycy52MS5EZWxldGVVc2VyUmVxdWVzdBokLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * The public profile of a user.
@@ -106,6 +106,55 @@ export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
   messageDesc(file_trellis_users_v1_users, 2);
 
 /**
+ * Request of GetNames.
+ *
+ * @generated from message trellis.users.v1.GetNamesRequest
+ */
+export type GetNamesRequest = Message<"trellis.users.v1.GetNamesRequest"> & {
+  /**
+   * Required. The id of the user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.users.v1.GetNamesRequest.
+ * Use `create(GetNamesRequestSchema)` to create a new message.
+ */
+export const GetNamesRequestSchema: GenMessage<GetNamesRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_users_v1_users, 3);
+
+/**
+ * Response of GetNames.
+ *
+ * @generated from message trellis.users.v1.GetNamesResponse
+ */
+export type GetNamesResponse = Message<"trellis.users.v1.GetNamesResponse"> & {
+  /**
+   * The unique public name.
+   *
+   * @generated from field: string handle = 1;
+   */
+  handle: string;
+
+  /**
+   * The name that other users see.
+   *
+   * @generated from field: string display_name = 2;
+   */
+  displayName: string;
+};
+
+/**
+ * Describes the message trellis.users.v1.GetNamesResponse.
+ * Use `create(GetNamesResponseSchema)` to create a new message.
+ */
+export const GetNamesResponseSchema: GenMessage<GetNamesResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_users_v1_users, 4);
+
+/**
  * Request of BatchGetUsers.
  *
  * @generated from message trellis.users.v1.BatchGetUsersRequest
@@ -124,7 +173,7 @@ export type BatchGetUsersRequest = Message<"trellis.users.v1.BatchGetUsersReques
  * Use `create(BatchGetUsersRequestSchema)` to create a new message.
  */
 export const BatchGetUsersRequestSchema: GenMessage<BatchGetUsersRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 3);
+  messageDesc(file_trellis_users_v1_users, 5);
 
 /**
  * Response of BatchGetUsers.
@@ -145,7 +194,7 @@ export type BatchGetUsersResponse = Message<"trellis.users.v1.BatchGetUsersRespo
  * Use `create(BatchGetUsersResponseSchema)` to create a new message.
  */
 export const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 4);
+  messageDesc(file_trellis_users_v1_users, 6);
 
 /**
  * Request of ListUsers.
@@ -183,7 +232,7 @@ export type ListUsersRequest = Message<"trellis.users.v1.ListUsersRequest"> & {
  * Use `create(ListUsersRequestSchema)` to create a new message.
  */
 export const ListUsersRequestSchema: GenMessage<ListUsersRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 5);
+  messageDesc(file_trellis_users_v1_users, 7);
 
 /**
  * Response of ListUsers.
@@ -211,7 +260,7 @@ export type ListUsersResponse = Message<"trellis.users.v1.ListUsersResponse"> & 
  * Use `create(ListUsersResponseSchema)` to create a new message.
  */
 export const ListUsersResponseSchema: GenMessage<ListUsersResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 6);
+  messageDesc(file_trellis_users_v1_users, 8);
 
 /**
  * Request of CreateUser.
@@ -253,7 +302,7 @@ export type CreateUserRequest = Message<"trellis.users.v1.CreateUserRequest"> & 
  * Use `create(CreateUserRequestSchema)` to create a new message.
  */
 export const CreateUserRequestSchema: GenMessage<CreateUserRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 7);
+  messageDesc(file_trellis_users_v1_users, 9);
 
 /**
  * Response of CreateUser.
@@ -274,7 +323,7 @@ export type CreateUserResponse = Message<"trellis.users.v1.CreateUserResponse"> 
  * Use `create(CreateUserResponseSchema)` to create a new message.
  */
 export const CreateUserResponseSchema: GenMessage<CreateUserResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 8);
+  messageDesc(file_trellis_users_v1_users, 10);
 
 /**
  * Request of UpdateUser.
@@ -303,7 +352,7 @@ export type UpdateUserRequest = Message<"trellis.users.v1.UpdateUserRequest"> & 
  * Use `create(UpdateUserRequestSchema)` to create a new message.
  */
 export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 9);
+  messageDesc(file_trellis_users_v1_users, 11);
 
 /**
  * Response of UpdateUser.
@@ -324,7 +373,7 @@ export type UpdateUserResponse = Message<"trellis.users.v1.UpdateUserResponse"> 
  * Use `create(UpdateUserResponseSchema)` to create a new message.
  */
 export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 10);
+  messageDesc(file_trellis_users_v1_users, 12);
 
 /**
  * Request of DeleteUser.
@@ -352,7 +401,7 @@ export type DeleteUserRequest = Message<"trellis.users.v1.DeleteUserRequest"> & 
  * Use `create(DeleteUserRequestSchema)` to create a new message.
  */
 export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 11);
+  messageDesc(file_trellis_users_v1_users, 13);
 
 /**
  * Response of DeleteUser.
@@ -367,7 +416,7 @@ export type DeleteUserResponse = Message<"trellis.users.v1.DeleteUserResponse"> 
  * Use `create(DeleteUserResponseSchema)` to create a new message.
  */
 export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_users_v1_users, 12);
+  messageDesc(file_trellis_users_v1_users, 14);
 
 /**
  * Manages public profiles: what other users see of a user. trellis.auth.v1 has the e-mail addresses and passwords.
@@ -423,6 +472,18 @@ export const UsersService: GenService<{
     methodKind: "unary";
     input: typeof CreateUserRequestSchema;
     output: typeof CreateUserResponseSchema;
+  },
+  /**
+   * Returns the names of a user, which must not be words of the user's password. Auth calls it before a user signs in again.
+   *
+   * Errors: NOT_FOUND with reason USER_NOT_FOUND.
+   *
+   * @generated from rpc trellis.users.v1.UsersService.GetNames
+   */
+  getNames: {
+    methodKind: "unary";
+    input: typeof GetNamesRequestSchema;
+    output: typeof GetNamesResponseSchema;
   },
   /**
    * Changes the caller's own profile. Changes only the fields in `update_mask`; an empty mask means `handle` and

@@ -9,6 +9,8 @@ import type { DeleteUserResponse } from "./users";
 import type { DeleteUserRequest } from "./users";
 import type { UpdateUserResponse } from "./users";
 import type { UpdateUserRequest } from "./users";
+import type { GetNamesResponse } from "./users";
+import type { GetNamesRequest } from "./users";
 import type { CreateUserResponse } from "./users";
 import type { CreateUserRequest } from "./users";
 import type { ListUsersResponse } from "./users";
@@ -59,6 +61,14 @@ export interface IUsersServiceClient {
      * @generated from protobuf rpc: CreateUser
      */
     createUser(input: CreateUserRequest, options?: RpcOptions): UnaryCall<CreateUserRequest, CreateUserResponse>;
+    /**
+     * Returns the names of a user, which must not be words of the user's password. Auth calls it before a user signs in again.
+     *
+     * Errors: NOT_FOUND with reason USER_NOT_FOUND.
+     *
+     * @generated from protobuf rpc: GetNames
+     */
+    getNames(input: GetNamesRequest, options?: RpcOptions): UnaryCall<GetNamesRequest, GetNamesResponse>;
     /**
      * Changes the caller's own profile. Changes only the fields in `update_mask`; an empty mask means `handle` and
      * `display_name`.
@@ -139,6 +149,17 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<CreateUserRequest, CreateUserResponse>("unary", this._transport, method, opt, input);
     }
     /**
+     * Returns the names of a user, which must not be words of the user's password. Auth calls it before a user signs in again.
+     *
+     * Errors: NOT_FOUND with reason USER_NOT_FOUND.
+     *
+     * @generated from protobuf rpc: GetNames
+     */
+    getNames(input: GetNamesRequest, options?: RpcOptions): UnaryCall<GetNamesRequest, GetNamesResponse> {
+        const method = this.methods[4], opt = this._transport.mergeOptions(options);
+        return stackIntercept<GetNamesRequest, GetNamesResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
      * Changes the caller's own profile. Changes only the fields in `update_mask`; an empty mask means `handle` and
      * `display_name`.
      *
@@ -153,7 +174,7 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
      * @generated from protobuf rpc: UpdateUser
      */
     updateUser(input: UpdateUserRequest, options?: RpcOptions): UnaryCall<UpdateUserRequest, UpdateUserResponse> {
-        const method = this.methods[4], opt = this._transport.mergeOptions(options);
+        const method = this.methods[5], opt = this._transport.mergeOptions(options);
         return stackIntercept<UpdateUserRequest, UpdateUserResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -163,7 +184,7 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
      * @generated from protobuf rpc: DeleteUser
      */
     deleteUser(input: DeleteUserRequest, options?: RpcOptions): UnaryCall<DeleteUserRequest, DeleteUserResponse> {
-        const method = this.methods[5], opt = this._transport.mergeOptions(options);
+        const method = this.methods[6], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteUserRequest, DeleteUserResponse>("unary", this._transport, method, opt, input);
     }
 }

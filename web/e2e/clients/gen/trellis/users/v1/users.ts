@@ -70,6 +70,38 @@ export interface GetUserResponse {
     user?: User;
 }
 /**
+ * Request of GetNames.
+ *
+ * @generated from protobuf message trellis.users.v1.GetNamesRequest
+ */
+export interface GetNamesRequest {
+    /**
+     * Required. The id of the user.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+}
+/**
+ * Response of GetNames.
+ *
+ * @generated from protobuf message trellis.users.v1.GetNamesResponse
+ */
+export interface GetNamesResponse {
+    /**
+     * The unique public name.
+     *
+     * @generated from protobuf field: string handle = 1
+     */
+    handle: string;
+    /**
+     * The name that other users see.
+     *
+     * @generated from protobuf field: string display_name = 2
+     */
+    displayName: string;
+}
+/**
  * Request of BatchGetUsers.
  *
  * @generated from protobuf message trellis.users.v1.BatchGetUsersRequest
@@ -286,6 +318,31 @@ class GetUserResponse$Type extends MessageType<GetUserResponse> {
  */
 export const GetUserResponse = new GetUserResponse$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class GetNamesRequest$Type extends MessageType<GetNamesRequest> {
+    constructor() {
+        super("trellis.users.v1.GetNamesRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.users.v1.GetNamesRequest
+ */
+export const GetNamesRequest = new GetNamesRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetNamesResponse$Type extends MessageType<GetNamesResponse> {
+    constructor() {
+        super("trellis.users.v1.GetNamesResponse", [
+            { no: 1, name: "handle", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "display_name", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.users.v1.GetNamesResponse
+ */
+export const GetNamesResponse = new GetNamesResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class BatchGetUsersRequest$Type extends MessageType<BatchGetUsersRequest> {
     constructor() {
         super("trellis.users.v1.BatchGetUsersRequest", [
@@ -419,6 +476,7 @@ export const UsersService = new ServiceType("trellis.users.v1.UsersService", [
     { name: "BatchGetUsers", idempotency: "NO_SIDE_EFFECTS", options: {}, I: BatchGetUsersRequest, O: BatchGetUsersResponse },
     { name: "ListUsers", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListUsersRequest, O: ListUsersResponse },
     { name: "CreateUser", idempotency: "IDEMPOTENT", options: {}, I: CreateUserRequest, O: CreateUserResponse },
+    { name: "GetNames", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetNamesRequest, O: GetNamesResponse },
     { name: "UpdateUser", options: {}, I: UpdateUserRequest, O: UpdateUserResponse },
     { name: "DeleteUser", idempotency: "IDEMPOTENT", options: {}, I: DeleteUserRequest, O: DeleteUserResponse }
 ]);

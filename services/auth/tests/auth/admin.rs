@@ -107,7 +107,7 @@ async fn last_admin_stays(location: &Location) {
     assert!(matches!(store.delete_account(&ada, own.id, at(3), id()).await.unwrap(), Removal::Done(_)));
     assert!(store.has_admin().await.unwrap());
     assert_eq!(store.revoke_role(bob.id, ADMIN, None, at(4)).await.unwrap(), Removal::LastAdmin);
-    // Nobody can sign in to an admin without an address.
+    // An admin without an address has no sign-in.
     let cyd = person(&*store, "cyd").await;
     assert!(store.grant_role(cyd.id, ADMIN, None).await.unwrap());
     execute(location, "UPDATE accounts SET release_time = create_time WHERE email = 'cyd@example.org'").await;

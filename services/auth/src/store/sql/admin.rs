@@ -149,7 +149,7 @@ impl AdminStore for Sql {
     }
 }
 
-/// An active account other than `$1` that is an admin. Without its address nobody can sign in to it. No account has the
+/// An active account other than `$1` that is an admin. An account without its address has no sign-in. No account has the
 /// nil id.
 const OTHER_ADMIN: &str = "SELECT r.account_id FROM roles r JOIN accounts a ON a.account_id = r.account_id \
      WHERE r.role = 'admin' AND r.account_id <> $1 AND a.state = 'active' AND a.release_time IS NULL \

@@ -230,7 +230,7 @@ impl Sql {
 }
 
 /// Takes the address from an account that has not verified it. `false`: the account does not have it, has verified it,
-/// or has a role, so that nobody can remove an admin with a link. The address is then free for the account whose owner
+/// or has a role, so that no link removes an admin. The address is then free for the account whose owner
 /// has proved to read its mail.
 async fn release(tx: &mut Tx<'_>, from: AccountId, email: &EmailAddress, now: Timestamp) -> Result<bool, Error> {
     // A role is granted under the same lock.

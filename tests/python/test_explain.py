@@ -30,6 +30,19 @@ PROGRAMS = {
 }
 
 
+# Their caller needs a role.
+FOR_ADMINS = {
+    "ListAccounts",
+    "GetAccount",
+    "ListAccountSessions",
+    "EndAccountSessions",
+    "SuspendAccount",
+    "RestoreAccount",
+    "GrantRole",
+    "RevokeRole",
+}
+
+
 def name_of(method):
     return f"{method.containing_service.full_name}/{method.name}"
 
@@ -82,6 +95,10 @@ class MeshTest(ExplainCase):
         cls.addClassCleanup(cls.client.close)
         account = {"email": EMAIL, "password": PASSWORD, "handle": "eve", "display_name": "Eve"}
         cls.token = cls.client.call("auth", "SignUp", **account).tokens.access_token
+        grace = account | {"email": "grace@example.com", "handle": "grace"}
+        token = cls.client.call("auth", "SignUp", **grace).tokens.access_token
+        claimed = cls.client.call("auth", "ClaimAdmin", token, code=cls.mesh.admin_code())
+        cls.admin = claimed.access_token
 
     def test_requests_of_every_method_are_well_formed(self):
         unary = [method for method in methods() if not is_internal(method) and not method.server_streaming]
@@ -91,10 +108,15 @@ class MeshTest(ExplainCase):
                     if command["program"] == "grpcurl":
                         self.paste(command)
                     elif command["protocol"] == "WebSocket":
-                        # Without a session the gateway may close the socket before the message is sent.
-                        self.assert_well_formed(command, self.sign_in() if ends_sessions(method) else self.token)
+                        # Without a session or its role the gateway may close the socket before the message is sent.
+                        self.assert_well_formed(command, self.token_for(method))
                     elif command["program"] == "curl":
                         self.assert_well_formed(command, self.token)
+
+    def token_for(self, method):
+        if method.name in FOR_ADMINS:
+            return self.admin
+        return self.sign_in() if ends_sessions(method) else self.token
 
     def sign_in(self):
         """The access token of a new session."""

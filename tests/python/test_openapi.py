@@ -134,7 +134,9 @@ class Examples(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.mesh = cls.enterClassContext(Mesh(UNLIMITED))
+        # Each example with a wrong password or code counts as an attempt.
+        attempts = "[auth]\nattempts_by_address = 1000\nattempts = 1000\n"
+        cls.mesh = cls.enterClassContext(Mesh(attempts + UNLIMITED))
         cls.document = Document(cls.mesh.address["gateway"])
         cls.ada, cls.bob, cls.eve = (sign_up(cls.document, handle) for handle in ("adalove", "bob", "eve"))
         cls.admin = admin(cls.mesh, cls.document, "grace")
